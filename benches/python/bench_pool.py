@@ -1,0 +1,212 @@
+"""Measures Raddle's pools beside their peers, in one run on one machine.
+
+Every row of every contender runs in a fresh session of processes, with a time limit; rounds go through all contenders in
+turn (A B C A B C ...), so that a disturbance of the machine hits all of them. The median of the rounds counts.
+
+The results are printed as a table and written to `bench-results/latest.json`; from that file `report.py` writes
+`docs/benchmarks.md`. A run that is narrowed measures less than the document promises, and leaves both alone: it writes
+`bench-results/partial.json`.
+
+Environment: `BENCH_ROWS` names rows or beginnings of rows, `BENCH_ROUNDS` the number of rounds, `BENCH_QUICK=1` makes
+everything small (for a look, not for a claim).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import contenders
+import report
+import rows
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+RESULTS = ROOT / "bench-results"
+TIME_LIMIT = 90
+PACKAGES = ("raddle", "loky", "mpire", "pebble", "cloudpickle")
+
+
+def kill_session(session: int) -> None:
+    """Ends every process of a session, whatever group it is in."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+
+def run_one(*words: str) -> dict[str, Any]:
+    """One measurement in a session of its own: its numbers, or `error`."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        out, complaints = Path(folder, "out"), Path(folder, "complaints")
+        with complaints.open("wb") as sink:
+            child = subprocess.Popen(
+                [sys.executable, str(HERE / "one.py"), str(out), *words],
+                cwd=folder,
+                env=os.environ | {"TMPDIR": folder},
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+            )
+            try:
+                child.wait(TIME_LIMIT)
+                problem = ""
+            except subprocess.TimeoutExpired:
+                problem = f"did not end within {TIME_LIMIT} s"
+            finally:
+                kill_session(child.pid)
+                child.wait()
+        if not problem and out.exists():
+            numbers: dict[str, Any] = json.loads(out.read_text())
+            return numbers
+        lines = complaints.read_text(errors="replace").strip().splitlines()
+        return {"error": problem or (lines[-1] if lines else f"ended with status {child.returncode}")}
+
+
+def absent_packages() -> dict[str, str]:
+    """The packages that cannot be measured here, and why."""
+    absent = {}
+    for package in sorted({contender.package for contender in contenders.CONTENDERS} - {"raddle"}):
+        if importlib.util.find_spec(package) is None:
+            absent[package] = "is not installed"
+    check = "import raddle, raddle.futures; raddle.Pool"
+    done = subprocess.run([sys.executable, "-P", "-c", check], capture_output=True, text=True, check=False)
+    if done.returncode:
+        absent["raddle"] = f"cannot be imported: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
+    return absent
+
+
+def wanted_rows() -> list[rows.Row]:
+    names = os.environ.get("BENCH_ROWS", "").replace(",", " ").split()
+    for name in names:
+        if not any(row.key.startswith(name) for row in rows.ROWS):
+            sys.exit(f"bench: BENCH_ROWS: no row {name!r}; the rows are {', '.join(row.key for row in rows.ROWS)}")
+    return [row for row in rows.ROWS if not names or any(row.key.startswith(name) for name in names)]
+
+
+def about_this_run() -> dict[str, Any]:
+    """Machine, versions, date and commit."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    versions = {"CPython": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": (git("rev-parse", "--short", "HEAD") or "none")
+        + (" and changes" if git("status", "--porcelain") else ""),
+        "machine": f"{model}, {len(os.sched_getaffinity(0))} CPUs",
+        "kernel": platform.release(),
+        "versions": versions,
+        "workers": rows.WORKERS,
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def progress(text: str) -> None:
+    """One line on standard error, overwritten on a terminal."""
+    if sys.stderr.isatty():
+        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+        sys.stderr.write("\r" + text[:width].ljust(width))
+        sys.stderr.flush()
+
+
+def summed_up(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """The median over the rounds of each number, the range of the first, and the last error if there was no number."""
+    good = [sample for sample in samples if "error" not in sample]
+    if not good:
+        return {"error": samples[-1]["error"]}
+    medians = [sample["median"] for sample in good]
+    summary: dict[str, Any] = {name: statistics.median(sample[name] for sample in good) for name in good[0]}
+    summary |= {"low": min(medians), "high": max(medians), "rounds": len(good)}
+    if len(good) < len(samples):
+        summary["failed_rounds"] = len(samples) - len(good)
+    return summary
+
+
+def measure(
+    chosen: list[rows.Row], absent: dict[str, str], most_rounds: int | None, quick: bool
+) -> dict[str, dict[str, Any]]:
+    """All rounds of all rows."""
+    samples: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    effort = ("quick",) if quick else ()
+    rounds = {row.key: min(row.rounds, most_rounds or row.rounds) for row in chosen}
+    began = time.monotonic()
+    for number in range(max(rounds.values())):
+        for row in chosen:
+            if number >= rounds[row.key]:
+                continue
+            for contender in contenders.of_row(row.key):
+                if contender.package in absent:
+                    continue
+                progress(f"{time.monotonic() - began:4.0f} s  round {number + 1}  {row.key}  {contender.name}")
+                sample = run_one(row.key, contender.name, *effort)
+                samples.setdefault((row.key, contender.name), []).append(sample)
+        if not sys.stderr.isatty():
+            print(f"round {number + 1} done after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    progress("")
+    results: dict[str, dict[str, Any]] = {row.key: {} for row in chosen}
+    for (row_key, name), list_of_samples in samples.items():
+        results[row_key][name] = summed_up(list_of_samples)
+    return results
+
+
+def main() -> None:
+    chosen = wanted_rows()
+    quick = os.environ.get("BENCH_QUICK", "") not in ("", "0")
+    most_rounds = int(os.environ["BENCH_ROUNDS"]) if os.environ.get("BENCH_ROUNDS") else None
+    run = about_this_run()
+    if run["load_before"] > 0.5:
+        print(f"note: the machine is not idle (load {run['load_before']}); the numbers will be worse than it can do")
+    absent = absent_packages()
+    for package, why in absent.items():
+        print(f"left out: {package} {why}")
+    limits = run_one("limits")
+    if "error" in limits:
+        sys.exit(f"bench: the physical limits could not be measured: {limits['error']}")
+    began = time.monotonic()
+    results = measure(chosen, absent, most_rounds, quick)
+    run |= {"seconds": round(time.monotonic() - began), "quick": quick}
+    data = {"run": run, "absent": absent, "limits": limits, "rows": results}
+    RESULTS.mkdir(exist_ok=True)
+    whole = not quick and most_rounds is None and len(chosen) == len(rows.ROWS) and not absent
+    target = RESULTS / ("latest.json" if whole else "partial.json")
+    target.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    print(report.terminal(data))
+    print(f"\nwritten: {target.relative_to(ROOT)}")
+    if whole:
+        report.write_document(data)
+        print(f"written: {report.DOCUMENT.relative_to(ROOT)}")
+    else:
+        print("docs/benchmarks.md is left as it is: only a whole run with all peers writes it")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Who is measured: each pool, used in the way its own documentation recommends.
+
+A contender is made in a fresh process, where nothing but its own library is imported. `open` gives a `Pool` of plain
+callables, so that the measuring loops are the same for all and add as little as they can.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+STDLIB = "concurrent.futures"
+OURS = ("raddle.futures", "raddle.Pool")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One running pool."""
+
+    submit: Callable[[Callable[[Any], Any], Any], Any]
+    """Takes a function and its one argument, gives a handle."""
+
+    result: Callable[[Any], Any]
+    """Takes a handle, waits, gives the value."""
+
+    map: Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+    """Takes a function and inputs, gives the results in order; no chunk size is named."""
+
+    close: Callable[[], None]
+    """Ends the pool in order and returns when it has ended."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to have work done."""
+
+    name: str
+    lane: str
+    package: str
+    open: Callable[[int], Pool]
+    only: tuple[str, ...] = ()
+    """The only rows in which it appears; empty means all of its lane, except those about starting."""
+
+    also: tuple[str, ...] = ()
+    """The rows about starting in which it appears."""
+
+    note: str = ""
+    """What a reader of the rows about `map` has to know."""
+
+    def takes_part(self, row: str) -> bool:
+        if not row.endswith(f"-{self.lane}"):
+            return False
+        if self.only:
+            return row in self.only
+        return row in self.also or row not in (FORK, FRESH)
+
+
+def executor(pool: Any) -> Pool:
+    """Anything with the interface of `concurrent.futures.Executor`."""
+    return Pool(pool.submit, operator.methodcaller("result"), pool.map, pool.shutdown)
+
+
+def futures_process(workers: int, method: str | None = None) -> Pool:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return executor(ProcessPoolExecutor(workers, mp_context=get_context(method) if method else None))
+
+
+def futures_thread(workers: int) -> Pool:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return executor(ThreadPoolExecutor(workers))
+
+
+def raddle_futures_process(workers: int, method: str | None = None) -> Pool:
+    from multiprocessing import get_context
+
+    from raddle.futures import ProcessPoolExecutor
+
+    return executor(ProcessPoolExecutor(workers, mp_context=get_context(method) if method else None))
+
+
+def raddle_futures_thread(workers: int) -> Pool:
+    from raddle.futures import ThreadPoolExecutor
+
+    return executor(ThreadPoolExecutor(workers))
+
+
+def raddle_process(workers: int) -> Pool:
+    import raddle
+
+    return executor(raddle.Pool("process", workers=workers))
+
+
+def raddle_thread(workers: int) -> Pool:
+    import raddle
+
+    return executor(raddle.Pool("thread", workers=workers))
+
+
+def multiprocessing_like(pool: Any, lazy: bool) -> Pool:
+    """`multiprocessing.Pool` and its thread twin: `close` and `join` end them in order."""
+
+    def close() -> None:
+        pool.close()
+        pool.join()
+
+    return Pool(
+        lambda function, value: pool.apply_async(function, (value,)),
+        operator.methodcaller("get"),
+        pool.imap if lazy else pool.map,
+        close,
+    )
+
+
+def multiprocessing_process(workers: int, method: str | None = None, lazy: bool = True) -> Pool:
+    from multiprocessing import get_context
+
+    return multiprocessing_like(get_context(method).Pool(workers), lazy)
+
+
+def multiprocessing_thread(workers: int, lazy: bool = True) -> Pool:
+    from multiprocessing.pool import ThreadPool
+
+    return multiprocessing_like(ThreadPool(workers), lazy)
+
+
+def loky_process(workers: int) -> Pool:
+    from loky import get_reusable_executor
+
+    return executor(get_reusable_executor(max_workers=workers))
+
+
+def mpire_pool(workers: int, method: str, lazy: bool = True) -> Pool:
+    from mpire.pool import WorkerPool
+
+    # `keep_alive` is its documented way to use the same workers for several maps.
+    pool = WorkerPool(n_jobs=workers, start_method=method, keep_alive=True)
+    return Pool(
+        lambda function, value: pool.apply_async(function, (value,)),
+        operator.methodcaller("get"),
+        pool.imap if lazy else pool.map,
+        pool.stop_and_join,
+    )
+
+
+def pebble_like(pool: Any) -> Pool:
+    def close() -> None:
+        pool.close()
+        pool.join()
+
+    # `schedule` is what its documentation recommends; its `submit` is there for asyncio.
+    return Pool(
+        lambda function, value: pool.schedule(function, args=(value,)),
+        operator.methodcaller("result"),
+        lambda function, values: pool.map(function, values).result(),
+        close,
+    )
+
+
+def pebble_process(workers: int, method: str | None = None) -> Pool:
+    from multiprocessing import get_context
+
+    from pebble import ProcessPool
+
+    return pebble_like(ProcessPool(max_workers=workers, context=get_context(method)))
+
+
+def pebble_thread(workers: int) -> Pool:
+    from pebble import ThreadPool
+
+    return pebble_like(ThreadPool(max_workers=workers))
+
+
+FORK, FRESH = "start-fork-process", "start-fresh-process"
+MAP = ("map-process", "map-thread")
+LAZY = "by its `imap`, which is lazy"
+EAGER = "takes its whole input first and gives its results as one list"
+
+
+def variants(name: str, package: str, make: Callable[[int, str], Pool]) -> tuple[Contender, Contender]:
+    """One contender per start method, for the two rows about starting."""
+    return (
+        Contender(name, "process", package, lambda workers: make(workers, "fork"), only=(FORK,)),
+        Contender(name, "process", package, lambda workers: make(workers, "spawn"), only=(FRESH,)),
+    )
+
+
+CONTENDERS = (
+    Contender(STDLIB, "process", "concurrent.futures", futures_process),
+    Contender("multiprocessing.Pool", "process", "multiprocessing", multiprocessing_process, note=LAZY),
+    Contender("loky", "process", "loky", loky_process, also=(FRESH,)),
+    Contender("mpire", "process", "mpire", lambda n: mpire_pool(n, "fork"), note=LAZY),
+    Contender("pebble", "process", "pebble", pebble_process),
+    Contender("raddle.futures", "process", "raddle", raddle_futures_process),
+    Contender("raddle.Pool", "process", "raddle", raddle_process, also=(FRESH,)),
+    Contender(STDLIB, "thread", "concurrent.futures", futures_thread),
+    Contender("multiprocessing.ThreadPool", "thread", "multiprocessing", multiprocessing_thread, note=LAZY),
+    Contender("mpire", "thread", "mpire", lambda n: mpire_pool(n, "threading"), note=LAZY),
+    Contender("pebble", "thread", "pebble", pebble_thread),
+    Contender("raddle.futures", "thread", "raddle", raddle_futures_thread),
+    Contender("raddle.Pool", "thread", "raddle", raddle_thread),
+    *variants(STDLIB, "concurrent.futures", futures_process),
+    *variants("multiprocessing.Pool", "multiprocessing", multiprocessing_process),
+    *variants("mpire", "mpire", mpire_pool),
+    *variants("pebble", "pebble", pebble_process),
+    *variants("raddle.futures", "raddle", raddle_futures_process),
+    Contender(
+        "multiprocessing.Pool.map",
+        "process",
+        "multiprocessing",
+        lambda n: multiprocessing_process(n, lazy=False),
+        only=MAP,
+        note=EAGER,
+    ),
+    Contender("mpire.map", "process", "mpire", lambda n: mpire_pool(n, "fork", lazy=False), only=MAP, note=EAGER),
+    Contender(
+        "multiprocessing.ThreadPool.map",
+        "thread",
+        "multiprocessing",
+        lambda n: multiprocessing_thread(n, lazy=False),
+        only=MAP,
+        note=EAGER,
+    ),
+    Contender("mpire.map", "thread", "mpire", lambda n: mpire_pool(n, "threading", lazy=False), only=MAP, note=EAGER),
+)
+
+
+def of_row(row: str) -> list[Contender]:
+    """Who takes part in a row, in the order of the table."""
+    return [contender for contender in CONTENDERS if contender.takes_part(row)]

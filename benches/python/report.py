@@ -1,0 +1,284 @@
+"""Makes tables of a run's JSON: for the terminal, and `docs/benchmarks.md`.
+
+    report.py [JSON]      writes the document anew from bench-results/latest.json, without measuring
+
+The prose of the document is in `benches/notes.md`, one section per row; nothing in the document is written by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import contenders
+import limits
+import rows
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+NOTES = ROOT / "benches" / "notes.md"
+LEVEL = 0.05
+"""Two times that differ by less than this share are called level: a second run could turn them round."""
+
+
+def shown(value: float, unit: str = "") -> str:
+    """A number with three digits that matter."""
+    text = f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{text} {unit}".strip()
+
+
+def times(ratio: float) -> str:
+    return (shown(ratio) if ratio >= 0.1 else f"{ratio:.2g}") + "x"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One face of Raddle in one row, held against the others."""
+
+    row: rows.Row
+    metric: str
+    face: str
+    value: float
+    stdlib: float | None
+    peer: tuple[str, float] | None
+    limit: float
+
+    @property
+    def title(self) -> str:
+        return self.row.title + (f", {self.metric}" if self.metric != "median" else "")
+
+    @property
+    def against_stdlib(self) -> float | None:
+        return self.stdlib / self.value if self.stdlib else None
+
+    @property
+    def against_peer(self) -> float | None:
+        return self.peer[1] / self.value if self.peer else None
+
+    def floor(self) -> str:
+        """Each floor of this row, and whether it is met."""
+        if self.metric != "median":
+            return ""
+        said = []
+        if self.row.times_stdlib and self.against_stdlib:
+            said.append(verdict(f"≥ {self.row.times_stdlib:g}x", self.against_stdlib >= self.row.times_stdlib))
+        if self.row.at_most:
+            said.append(
+                verdict(f"≤ {self.row.at_most:g} {self.row.unit}", self.value * self.row.scale <= self.row.at_most)
+            )
+        return ", ".join(said)
+
+    def beside_peers(self) -> str:
+        """Whether the best of all others, the standard library included, is slower."""
+        others = [ratio for ratio in (self.against_peer, self.against_stdlib) if ratio is not None]
+        if not others:
+            return ""
+        worst = min(others)
+        return "faster" if worst > 1 + LEVEL else "level" if worst >= 1 - LEVEL else "slower"
+
+
+def verdict(floor: str, is_met: bool) -> str:
+    return f"{floor} {'met' if is_met else 'missed'}"
+
+
+def lines_of(data: dict[str, Any]) -> list[Line]:
+    """The summary: one line per row, number and face of Raddle."""
+    row_limits = limits.row_limits(data["limits"])
+    lines = []
+    for row in rows.ROWS:
+        results = {name: result for name, result in data["rows"].get(row.key, {}).items() if "error" not in result}
+        for metric in ("median", "p99"):
+            values = {name: result[metric] for name, result in results.items() if metric in result}
+            others = {name: value for name, value in values.items() if name not in contenders.OURS}
+            stdlib = others.pop(contenders.STDLIB, None)
+            peer = min(others.items(), key=lambda item: item[1]) if others else None
+            lines += [
+                Line(row, metric, face, values[face], stdlib, peer, row_limits[row.limit][0])
+                for face in contenders.OURS
+                if face in values
+            ]
+    return lines
+
+
+HEADS = (
+    "work",
+    "lane",
+    "concurrent.futures",
+    "best peer",
+    "Raddle",
+    "",
+    "x stdlib",
+    "x best peer",
+    "x limit",
+    "floor",
+    "beside all",
+)
+
+
+def summary(data: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The cells of the summary."""
+    table: list[tuple[str, ...]] = []
+    for line in lines_of(data):
+        row = line.row
+        table.append(
+            (
+                line.title,
+                row.lane,
+                shown(line.stdlib * row.scale, row.unit) if line.stdlib else "–",
+                f"{line.peer[0]} {shown(line.peer[1] * row.scale, row.unit)}" if line.peer else "–",
+                line.face,
+                shown(line.value * row.scale, row.unit),
+                times(line.against_stdlib) if line.against_stdlib else "–",
+                times(line.against_peer) if line.against_peer else "–",
+                times(line.value / line.limit),
+                line.floor(),
+                line.beside_peers(),
+            )
+        )
+    return table
+
+
+def details(data: dict[str, Any], row: rows.Row) -> list[tuple[str, ...]]:
+    """The cells of one row's own table: every contender, the fastest first."""
+    results = data["rows"].get(row.key, {})
+    numbers = {name: result for name, result in results.items() if "error" not in result}
+    stdlib = numbers.get(contenders.STDLIB, {}).get("median")
+    remarks = {c.name: c.note for c in contenders.of_row(row.key)} if row.key in contenders.MAP else {}
+    table: list[tuple[str, ...]] = []
+    for name, result in sorted(numbers.items(), key=lambda item: item[1]["median"]):
+        extra = [remarks.get(name, "")]
+        if "p99" in result:
+            extra.insert(0, f"p99 {shown(result['p99'] * row.scale, row.unit)}")
+        if "submit" in result:
+            extra.insert(0, f"one submit {shown(result['submit'] * 1e6, 'µs')}")
+        if "failed_rounds" in result:
+            extra.append(f"{result['failed_rounds']} of its rounds failed")
+        table.append(
+            (
+                name,
+                shown(result["median"] * row.scale, row.unit),
+                f"{shown(result['low'] * row.scale)} – {shown(result['high'] * row.scale)}",
+                times(stdlib / result["median"]) if stdlib else "–",
+                "; ".join(filter(None, extra)),
+            )
+        )
+    table += [(name, "–", "", "", result["error"]) for name, result in results.items() if "error" in result]
+    return table
+
+
+DETAIL_HEADS = ("", "median", "lowest – highest round", "x stdlib", "")
+
+
+def aligned(heads: tuple[str, ...], table: list[tuple[str, ...]], indent: str = "") -> str:
+    """A table of plain text."""
+    widths = [max(len(cells[column]) for cells in [heads, *table]) for column in range(len(heads))]
+    rendered = [
+        "  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip() for cells in [heads, *table]
+    ]
+    return "\n".join(indent + text for text in rendered)
+
+
+def markdown(heads: tuple[str, ...], table: list[tuple[str, ...]]) -> str:
+    rendered = ["| " + " | ".join(cells) + " |" for cells in [heads, tuple("---" for _ in heads), *table]]
+    return "\n".join(rendered)
+
+
+def shown_limit(name: str, value: float) -> str:
+    if "bytes" in name:
+        return f"{value:.0f} B"
+    if value >= 1e-3:
+        return shown(value * 1e3, "ms")
+    return shown(value * 1e6, "µs") if value >= 1e-6 else shown(value * 1e9, "ns")
+
+
+def limits_table(data: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [(name, shown_limit(name, value)) for name, value in data["limits"].items()]
+
+
+def machine(data: dict[str, Any]) -> str:
+    run = data["run"]
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return (
+        f"{run['machine']}, Linux {run['kernel']}; {versions}; {run['workers']} workers; "
+        f"{run['date']}, commit {run['commit']}, load before the run {run['load_before']}"
+    )
+
+
+def terminal(data: dict[str, Any]) -> str:
+    """Everything, for the terminal."""
+    parts = [
+        machine(data),
+        aligned(("physical limits, measured in this run", ""), limits_table(data)),
+    ]
+    for row in rows.ROWS:
+        if data["rows"].get(row.key):
+            parts.append(f"{row.title} ({row.lane})\n" + aligned(DETAIL_HEADS, details(data, row), "  "))
+    table = summary(data)
+    if table:
+        parts.append(aligned(HEADS, table))
+    return "\n\n".join(parts)
+
+
+def notes() -> dict[str, str]:
+    """The sections of `benches/notes.md` by the key that heads them."""
+    sections: dict[str, str] = {}
+    for part in NOTES.read_text().split("\n## ")[1:]:
+        key, _, text = part.partition("\n")
+        sections[key.strip()] = text.strip()
+    unknown = set(sections) - set(rows.BY_KEY)
+    if unknown:
+        raise ValueError(f"{NOTES.name} has sections for rows that do not exist: {', '.join(sorted(unknown))}")
+    return sections
+
+
+INTRODUCTION = """\
+<!-- Written by `make bench` from bench-results/latest.json and benches/notes.md. Do not edit. -->
+
+# Benchmarks
+
+Raddle's pools beside the standard library's and their best-known alternatives, in one run on one machine, each used in the
+way its documentation recommends. `make bench` repeats it; `benches/README.md` defines every workload.
+
+Every number comes from fresh processes, round by round in turn (A B C A B C ...); the median of the rounds counts. "x stdlib"
+and "x best peer" say how many times faster Raddle is than `concurrent.futures` and than the fastest of the others in the same
+run; "x limit" how many times the physical limit of the same machine it costs. A case where Raddle loses stays in the table.
+"""
+
+
+def document(data: dict[str, Any]) -> str:
+    """The whole of `docs/benchmarks.md`."""
+    row_limits, prose = limits.row_limits(data["limits"]), notes()
+    parts = [INTRODUCTION.strip(), machine(data) + ".", "## Summary", markdown(HEADS, summary(data))]
+    parts += [
+        "## Physical limits",
+        "Measured in the same run, from Python; each contains one or two cheap calls of Python.",
+        markdown(("", ""), limits_table(data)),
+        "## Row by row",
+    ]
+    for row in rows.ROWS:
+        value, made_of = row_limits[row.limit]
+        parts.append(f"### {row.title[0].upper()}{row.title[1:]} ({row.lane})")
+        parts.append(markdown(DETAIL_HEADS, details(data, row)))
+        parts.append(f"Physical limit: {shown(value * row.scale, row.unit)} ({made_of}).")
+        if row.key in prose:
+            parts.append(prose[row.key])
+    return "\n\n".join(parts) + "\n"
+
+
+def write_document(data: dict[str, Any]) -> None:
+    DOCUMENT.write_text(document(data))
+
+
+def main() -> None:
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "bench-results" / "latest.json"
+    if not source.exists():
+        sys.exit(f"report: {source} does not exist\n  hint: make bench writes it")
+    write_document(json.loads(source.read_text()))
+    print(f"written: {DOCUMENT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""What is measured: one function per row, run in a process of its own, for one contender.
+
+Each gives a number in seconds (memory: bytes per task), and for latency the 99th percentile beside the median. Where the
+work is short it is repeated for a while, and the median of the repetitions counts.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from contenders import Contender, Pool
+from workload import burn, echo, hold, nap
+
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done for one number."""
+
+    calls: int = 2000
+    tasks: int = 10_000
+    burns: int = 1000
+    pending: int = 100_000
+    seconds: float = 0.5
+    """Short work is repeated for as long as this."""
+
+
+FULL = Effort()
+QUICK = Effort(calls=300, tasks=2000, burns=200, pending=20_000, seconds=0.1)
+
+Numbers = dict[str, float]
+
+
+def warm(pool: Pool) -> None:
+    """Gets all workers up: each naps once, or a second time where one was quicker than another's start."""
+    for _ in range(2):
+        for handle in [pool.submit(nap, 0.02) for _ in range(WORKERS)]:
+            pool.result(handle)
+
+
+def again(seconds: float, work: Callable[[], None]) -> list[float]:
+    """The durations of `work`, done once to warm up (uncounted when it is short) and repeated for a while."""
+    began = perf_counter()
+    work()
+    first = perf_counter() - began
+    if first >= seconds:
+        return [first]
+    times: list[float] = []
+    until = perf_counter() + seconds
+    while not times or perf_counter() < until:
+        began = perf_counter()
+        work()
+        times.append(perf_counter() - began)
+    return times
+
+
+def start(contender: Contender, effort: Effort) -> Numbers:
+    """From the call of the constructor until the first result."""
+    began = perf_counter()
+    pool = contender.open(WORKERS)
+    assert pool.result(pool.submit(echo, 7)) == 7
+    took = perf_counter() - began
+    pool.close()
+    return {"median": took}
+
+
+def latency(contender: Contender, effort: Effort) -> Numbers:
+    """`submit` and `result`, one task at a time."""
+    pool = contender.open(WORKERS)
+    warm(pool)
+    submit, result = pool.submit, pool.result
+    times = []
+    until = perf_counter() + 4 * effort.seconds
+    for number in range(effort.calls):
+        began = perf_counter()
+        value = result(submit(echo, number))
+        ended = perf_counter()
+        assert value == number
+        times.append(ended - began)
+        if ended > until and number >= 200:
+            break
+    pool.close()
+    times = times[len(times) // 10 :]
+    return {"median": statistics.median(times), "p99": statistics.quantiles(times, n=100)[98]}
+
+
+def backlog(contender: Contender, effort: Effort) -> Numbers:
+    """All tasks are submitted, then all results taken; per task."""
+    pool = contender.open(WORKERS)
+    warm(pool)
+    submit, result, wanted = pool.submit, pool.result, list(range(effort.tasks))
+
+    def work() -> None:
+        handles = [submit(echo, number) for number in wanted]
+        assert [result(handle) for handle in handles] == wanted
+
+    times = again(effort.seconds, work)
+    pool.close()
+    return {"median": statistics.median(times) / effort.tasks}
+
+
+def map_trivial(contender: Contender, effort: Effort) -> Numbers:
+    """`map` of the trivial function, no chunk size; per item."""
+    pool = contender.open(WORKERS)
+    warm(pool)
+    wanted = list(range(effort.tasks))
+
+    def work() -> None:
+        assert list(pool.map(echo, range(effort.tasks))) == wanted
+
+    times = again(effort.seconds, work)
+    pool.close()
+    return {"median": statistics.median(times) / effort.tasks}
+
+
+def burn_set(contender: Contender, effort: Effort) -> Numbers:
+    """`map` of a function that burns one millisecond of CPU; per task."""
+    pool = contender.open(WORKERS)
+    warm(pool)
+    wanted = list(range(effort.burns))
+    began = perf_counter()
+    assert list(pool.map(burn, range(effort.burns))) == wanted
+    took = perf_counter() - began
+    pool.close()
+    return {"median": took / effort.burns}
+
+
+def resident(field: str) -> int:
+    """A memory figure of this process in bytes, from /proc/self/status."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(field)
+
+
+def memory(contender: Contender, effort: Effort) -> Numbers:
+    """Growth of this process's peak memory while both workers are occupied and tasks queue up; per task."""
+    pool = contender.open(WORKERS)
+    warm(pool)
+    folder = tempfile.mkdtemp(prefix="bench-")
+    os.mkfifo(os.path.join(folder, "gate"))
+    holds = [pool.submit(hold, folder) for _ in range(WORKERS)]
+    started = Path(folder, "started")
+    until = perf_counter() + 20
+    while not started.exists() or started.stat().st_size < WORKERS:
+        if perf_counter() > until:
+            raise TimeoutError("the workers were not all occupied after 20 s")
+        time.sleep(0.01)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = resident("VmHWM")
+    began = perf_counter()
+    handles = [pool.submit(echo, number) for number in range(effort.pending)]
+    took = perf_counter() - began
+    grown = resident("VmHWM") - before
+    assert len(holds) + len(handles) == WORKERS + effort.pending
+    # The queue is thrown away with the process: how long it would take to drain is another row's matter.
+    return {"median": grown / effort.pending, "submit": took / effort.pending}
+
+
+def shutdown(contender: Contender, effort: Effort) -> Numbers:
+    """The end of a pool whose workers are all up and have nothing to do."""
+    pool = contender.open(WORKERS)
+    warm(pool)
+    time.sleep(0.05)
+    began = perf_counter()
+    pool.close()
+    return {"median": perf_counter() - began}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    key: str
+    title: str
+    unit: str
+    scale: float
+    measure: Callable[[Contender, Effort], Numbers]
+    rounds: int
+    limit: str
+    """The physical limit it is held against: a key of `limits.row_limits`."""
+
+    times_stdlib: float | None = None
+    """How many times faster than the standard library it has to be."""
+
+    at_most: float | None = None
+    """What it may cost at most, in `unit`."""
+
+    @property
+    def lane(self) -> str:
+        return self.key.rpartition("-")[2]
+
+
+MS, US, B = 1e3, 1e6, 1.0
+
+ROWS = (
+    Row("start-fork-process", "start until the first result, workers forked", "ms", MS, start, 5, "fork", at_most=60),
+    Row(
+        "start-fresh-process",
+        "start until the first result, fresh interpreters",
+        "ms",
+        MS,
+        start,
+        5,
+        "start",
+        at_most=60,
+    ),
+    Row("latency-process", "submit + result, one at a time", "µs", US, latency, 3, "latency-process", times_stdlib=10),
+    Row("latency-thread", "submit + result, one at a time", "µs", US, latency, 3, "latency-thread", times_stdlib=2),
+    Row(
+        "backlog-process",
+        "10,000 submits, then all results, per task",
+        "µs",
+        US,
+        backlog,
+        3,
+        "backlog-process",
+        times_stdlib=20,
+    ),
+    Row(
+        "backlog-thread",
+        "10,000 submits, then all results, per task",
+        "µs",
+        US,
+        backlog,
+        3,
+        "backlog-thread",
+        times_stdlib=6,
+    ),
+    Row("map-process", "map of a trivial function, per item", "µs", US, map_trivial, 3, "map-process", times_stdlib=30),
+    Row("map-thread", "map of a trivial function, per item", "µs", US, map_trivial, 3, "map-thread"),
+    Row("burn-process", "1,000 tasks of 1 ms CPU, per task", "ms", MS, burn_set, 3, "burn"),
+    Row("memory-process", "peak memory of 100,000 pending tasks, per task", "B", B, memory, 1, "memory"),
+    Row("memory-thread", "peak memory of 100,000 pending tasks, per task", "B", B, memory, 1, "memory"),
+    Row("shutdown-process", "shutdown of an idle pool", "ms", MS, shutdown, 3, "shutdown-process"),
+    Row("shutdown-thread", "shutdown of an idle pool", "ms", MS, shutdown, 3, "shutdown-thread"),
+)
+
+BY_KEY = {row.key: row for row in ROWS}

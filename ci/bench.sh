@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Raddle beside the standard library and its peers, in one run on this machine: a table, JSON, docs/benchmarks.md.
+#
+#   BENCH_ROWS="latency map-thread"    rows, or beginnings of rows; the document is then left as it is
+#   BENCH_ROUNDS=1                     rounds per row
+#   BENCH_QUICK=1                      everything small: for a look, not for a claim
+#   ci/bench.sh --report               write docs/benchmarks.md again from the last whole run, without measuring
+
+set -euo pipefail
+RADDLE_EXTRAS="bench" source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+case "${1:-}" in
+    "") exec "$VENV/bin/python" benches/python/bench_pool.py ;;
+    --report) exec "$VENV/bin/python" benches/python/report.py ;;
+    *) die "bench takes no argument '$1'" "BENCH_ROWS, BENCH_ROUNDS and BENCH_QUICK are variables of the environment" ;;
+esac

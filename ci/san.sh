@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# make san: the Rust tests of core, shm and proc under the address (with leak) and the thread sanitizer.
+#
+# SANITIZERS="thread" picks one; arguments go to `cargo test`. Needs a nightly toolchain (NIGHTLY, default `nightly`), whose
+# sanitizer runtimes come with it. Where rust-src is installed the standard library is instrumented too; where it is not,
+# ci/tsan-suppressions.txt names what the thread sanitizer misunderstands, each line with its reason.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+nightly="${NIGHTLY:-nightly}"
+if ! rustc "+$nightly" --version >/dev/null 2>&1; then
+    echo "> no toolchain called '$nightly': the sanitizers were not run" >&2
+    echo "hint: rustup toolchain install nightly --component rust-src" >&2
+    exit "${SAN_MISSING_RC:-0}"
+fi
+host="$(rustc "+$nightly" -vV | sed -n 's/^host: //p')"
+sysroot="$(rustc "+$nightly" --print sysroot)"
+build_std=()
+if [[ -d "$sysroot/lib/rustlib/src/rust/library" ]]; then build_std=(-Z build-std); fi
+echo "> $(rustc "+$nightly" --version), standard library $( ((${#build_std[@]})) && echo instrumented || echo "not instrumented (no rust-src)")" >&2
+
+[[ " $* " == *" -p "* ]] || set -- -p raddle-core -p raddle-shm -p raddle-proc "$@"
+for sanitizer in ${SANITIZERS:-address thread}; do
+    echo "> $sanitizer sanitizer" >&2
+    flags="-Z sanitizer=$sanitizer" suppressions=""
+    if ! ((${#build_std[@]})); then
+        # A standard library without instrumentation links with instrumented crates, and hides what synchronises inside it:
+        # the slow path of its Mutex is one such place, so prim::Mutex avoids that path under cfg(raddle_tsan).
+        flags+=" -C unsafe-allow-abi-mismatch=sanitizer"
+        suppressions="suppressions=$PWD/ci/tsan-suppressions.txt:"
+    fi
+    [[ "$sanitizer" != thread ]] || flags+=" --cfg raddle_tsan"
+    RUSTFLAGS="$flags" \
+        ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1" \
+        TSAN_OPTIONS="${suppressions}second_deadlock_stack=1:history_size=4" \
+        CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/san-$sanitizer" \
+        cargo "+$nightly" test --locked --target "$host" ${build_std[@]+"${build_std[@]}"} --lib --tests "$@"
+done
+echo "> no findings: ${SANITIZERS:-address thread}" >&2

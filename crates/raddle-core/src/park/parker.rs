@@ -1,0 +1,187 @@
+//! The token: one word per parker, with all its changes. `park.md` has the protocol and the proof.
+
+use super::os::{Ended, Site};
+use crate::prim::Arc;
+use crate::prim::atomic::AtomicU32;
+use crate::prim::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Instant;
+
+const EMPTY: u32 = 0;
+const TOKEN: u32 = 1;
+const PARKED: u32 = 2;
+
+/// Why [`Parker::park`] came back.
+#[must_use = "a park can end without the thing that was waited for"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wake {
+    /// A token was there or has come, and is taken. Look whether it is what you wait for.
+    Unparked,
+    /// The deadline has passed, and there was no token.
+    TimedOut,
+    /// A signal handler has run on this thread while it slept. A token that came with it is there for the next park.
+    Interrupted,
+}
+
+/// The sleeping side, owned by one thread.
+///
+/// Most threads need only one, and have it: [`with_current`](super::with_current).
+///
+/// # Examples
+///
+/// ```
+/// use raddle_core::park::{Parker, Wake};
+/// use raddle_core::prim::thread;
+/// use std::time::Instant;
+///
+/// let parker = Parker::new();
+/// let unparker = parker.unparker();
+/// thread::spawn(move || unparker.unpark());
+/// assert_eq!(parker.park(None), Wake::Unparked);
+/// assert_eq!(parker.park(Some(Instant::now())), Wake::TimedOut);
+/// ```
+pub struct Parker {
+    shared: Arc<Shared>,
+    /// One sleeper at a time: a parker can be sent to another thread, not shared with it.
+    alone: PhantomData<Cell<()>>,
+}
+
+/// The waking side of a [`Parker`].
+#[derive(Clone)]
+pub struct Unparker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// `EMPTY`, `TOKEN` or `PARKED`. The owner moves it from `TOKEN` to `EMPTY` and between `EMPTY` and
+    /// `PARKED`; unparkers move it to `TOKEN`.
+    word: AtomicU32,
+    site: Site,
+}
+
+impl Parker {
+    /// A parker without a token.
+    pub fn new() -> Self {
+        let shared = Arc::new(Shared { word: AtomicU32::new(EMPTY), site: Site::new() });
+        Self { shared, alone: PhantomData }
+    }
+
+    /// Sleeps until there is a token, and takes it; or until the deadline; or until a signal arrives.
+    ///
+    /// A token that is there already is taken at once, also when the deadline has passed. Without a
+    /// deadline it sleeps as long as it takes.
+    ///
+    /// # Stopping
+    ///
+    /// Whoever stops this thread notes it where the thread will look, and calls [`Unparker::unpark`].
+    #[inline]
+    pub fn park(&self, deadline: Option<Instant>) -> Wake {
+        if self.shared.take_token() { Wake::Unparked } else { self.park_slow(deadline) }
+    }
+
+    #[cold]
+    fn park_slow(&self, deadline: Option<Instant>) -> Wake {
+        let Shared { word, site } = &*self.shared;
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            return Wake::TimedOut;
+        }
+        // Ordering: Relaxed. Nothing is published by falling asleep. If it fails there is a token, which nobody but
+        // this thread takes.
+        if word.compare_exchange(EMPTY, PARKED, Relaxed, Relaxed).is_err() {
+            self.shared.take_token();
+            return Wake::Unparked;
+        }
+        loop {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            match site.wait(word, PARKED, left) {
+                Ended::Woken if self.shared.take_token() => return Wake::Unparked,
+                Ended::Woken => {}
+                Ended::TimedOut => {
+                    self.shared.get_up();
+                    return if self.shared.take_token() { Wake::Unparked } else { Wake::TimedOut };
+                }
+                Ended::Interrupted => {
+                    self.shared.get_up();
+                    return Wake::Interrupted;
+                }
+            }
+        }
+    }
+
+    /// The waking side.
+    pub fn unparker(&self) -> Unparker {
+        Unparker { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Unparker {
+    /// Leaves a token, and wakes the thread if it sleeps.
+    ///
+    /// Costs one atomic swap, and one system call if the thread sleeps.
+    #[inline]
+    pub fn unpark(&self) {
+        // Ordering: Release. Pairs with the Acquire in `take_token`: whoever takes this token
+        // sees what was written before it was left.
+        if self.shared.word.swap(TOKEN, Release) == PARKED {
+            self.shared.site.wake(&self.shared.word);
+        }
+    }
+
+    /// Whether both wake the same parker.
+    #[inline]
+    pub fn same_as(&self, other: &Unparker) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Plays a signal that arrives at the sleeping thread, or just before it falls asleep.
+    #[cfg(loom)]
+    pub fn interrupt(&self) {
+        self.shared.site.interrupt();
+    }
+}
+
+impl Shared {
+    #[inline]
+    fn take_token(&self) -> bool {
+        // Ordering: Acquire. Pairs with the Release in `unpark`: what was written before the token was left
+        // is seen after it was taken.
+        self.word.compare_exchange(TOKEN, EMPTY, Acquire, Relaxed).is_ok()
+    }
+
+    /// From `PARKED` to `EMPTY`. A token that has come stays where it is.
+    fn get_up(&self) {
+        // Ordering: Relaxed. Nothing is published by getting up, and a token is taken by `take_token`.
+        _ = self.word.compare_exchange(PARKED, EMPTY, Relaxed, Relaxed);
+    }
+}
+
+impl Default for Parker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Parker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.describe("Parker", f)
+    }
+}
+
+impl fmt::Debug for Unparker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.describe("Unparker", f)
+    }
+}
+
+impl Shared {
+    fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.word.load(Relaxed) {
+            EMPTY => "empty",
+            TOKEN => "token",
+            _ => "parked",
+        };
+        f.debug_tuple(name).field(&format_args!("{word}")).finish()
+    }
+}

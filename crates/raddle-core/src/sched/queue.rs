@@ -1,0 +1,277 @@
+//! The injector of a pool: items in, workers out of bed.
+
+use super::Closed;
+use super::idle::{Idle, Left};
+use crate::park::{self, Parker, Unparker, Wake};
+use crate::prim::Mutex;
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Instant;
+
+/// A queue that feeds a pool of workers: first in first out, many producers, many workers.
+///
+/// Without a limit: whoever needs one counts what is outstanding. One mutex guards it all; a push or a pop with
+/// nobody asleep is one short critical section and no system call. No item is dropped, and no code of the
+/// caller runs, while the mutex is held.
+///
+/// A worker's loop:
+///
+/// ```
+/// use raddle_core::prim::{Arc, thread};
+/// use raddle_core::sched::{Pop, Queue, Waited};
+///
+/// let queue = Arc::new(Queue::new());
+/// let worker = thread::spawn({
+///     let queue = Arc::clone(&queue);
+///     move || {
+///         let mut sum = 0;
+///         loop {
+///             match queue.pop() {
+///                 Pop::Item(item) => sum += item,
+///                 Pop::Empty => _ = queue.wait(None),
+///                 Pop::Closed => return sum,
+///             }
+///         }
+///     }
+/// });
+/// assert_eq!(queue.push_many([1, 2, 3]).unwrap(), 3);
+/// queue.close();
+/// assert_eq!(worker.join().unwrap(), 6);
+/// ```
+///
+#[doc = include_str!("sleep.md")]
+pub struct Queue<T> {
+    inner: Mutex<Inner<T>>,
+}
+
+struct Inner<T> {
+    items: VecDeque<T>,
+    idle: Idle,
+    closed: bool,
+}
+
+/// What [`Queue::pop`] found.
+#[must_use = "an item that is popped and ignored is lost"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pop<T> {
+    /// The oldest item.
+    Item(T),
+    /// Nothing, for now.
+    Empty,
+    /// Nothing, and the queue is closed.
+    Closed,
+}
+
+/// Why [`Queue::wait`] came back.
+#[must_use = "`Ready` obliges to pop"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Waited {
+    /// There was an item. Pop now: a producer counts on it. Another worker may still be faster.
+    Ready,
+    /// The queue is closed and there was no item.
+    Closed,
+    /// The deadline has passed and there was no item.
+    TimedOut,
+    /// A signal handler has run on this thread. There may or may not be an item: come back, or leave.
+    Interrupted,
+}
+
+impl<T> Queue<T> {
+    /// An empty, open queue.
+    pub fn new() -> Self {
+        Self { inner: Mutex::new(Inner { items: VecDeque::new(), idle: Idle::default(), closed: false }) }
+    }
+
+    /// Appends an item, and calls a sleeping worker unless one is on its way already.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] with the item when the queue is closed.
+    pub fn push(&self, item: T) -> Result<(), Closed<T>> {
+        let called = {
+            let mut inner = self.inner.lock();
+            if inner.closed {
+                drop(inner);
+                return Err(Closed(item));
+            }
+            inner.items.push_back(item);
+            inner.idle.call_one()
+        };
+        wake(called);
+        Ok(())
+    }
+
+    /// Appends all items next to each other, and returns how many they were.
+    ///
+    /// The iterator runs to its end before the first item is visible. One sleeping worker is called; it calls
+    /// the next.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] with all the items when the queue is closed.
+    pub fn push_many(&self, items: impl IntoIterator<Item = T>) -> Result<usize, Closed<Vec<T>>> {
+        let items: Vec<T> = items.into_iter().collect();
+        let count = items.len();
+        let called = {
+            let mut inner = self.inner.lock();
+            if inner.closed {
+                drop(inner);
+                return Err(Closed(items));
+            }
+            inner.items.extend(items);
+            if count > 0 { inner.idle.call_one() } else { None }
+        };
+        wake(called);
+        Ok(count)
+    }
+
+    /// Gives back what was taken: it is the next to be popped.
+    ///
+    /// Allowed after [`close`](Self::close) too, where the workers may be gone already: who gives back then
+    /// pops or drains afterwards.
+    pub fn push_front(&self, item: T) {
+        let called = {
+            let mut inner = self.inner.lock();
+            inner.items.push_front(item);
+            inner.idle.call_one()
+        };
+        wake(called);
+    }
+
+    /// Takes the oldest item, without waiting.
+    pub fn pop(&self) -> Pop<T> {
+        let mut inner = self.inner.lock();
+        match inner.items.pop_front() {
+            Some(item) => Pop::Item(item),
+            None if inner.closed => Pop::Closed,
+            None => Pop::Empty,
+        }
+    }
+
+    /// Sleeps until there may be an item, the queue is closed, the deadline has passed, or a signal has
+    /// arrived. Returns at once when there is an item.
+    ///
+    /// On the calling thread's [parker](park::with_current).
+    ///
+    /// # Stopping
+    ///
+    /// The queue stops its workers by [`close`](Self::close). No item is held while waiting, so nothing can be
+    /// lost.
+    pub fn wait(&self, deadline: Option<Instant>) -> Waited {
+        park::with_current(|parker| self.wait_on(parker, deadline))
+    }
+
+    fn wait_on(&self, parker: &Parker, deadline: Option<Instant>) -> Waited {
+        let me = parker.unparker();
+        if let Err(answer) = self.inner.lock().fall_asleep(&me) {
+            return answer;
+        }
+        loop {
+            let reason = parker.park(deadline);
+            let (answer, called) = self.inner.lock().stir(&me, reason);
+            wake(called);
+            if let Some(answer) = answer {
+                return answer;
+            }
+        }
+    }
+
+    /// Refuses further pushes and wakes every sleeping worker. What is in the queue can still be popped.
+    pub fn close(&self) {
+        let called = {
+            let mut inner = self.inner.lock();
+            inner.closed = true;
+            inner.idle.call_all()
+        };
+        wake(called);
+    }
+
+    /// Takes all items at once, oldest first.
+    pub fn drain(&self) -> Vec<T> {
+        let items = std::mem::take(&mut self.inner.lock().items);
+        items.into()
+    }
+
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.inner.lock().items.len()
+    }
+
+    /// Whether there are no items.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many workers sleep here and have not been called yet.
+    pub fn sleeping(&self) -> usize {
+        self.inner.lock().idle.sleeping()
+    }
+
+    /// Whether the queue has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().closed
+    }
+}
+
+impl<T> Inner<T> {
+    /// The worker's steps 1 and 2. An error is an answer that needs no sleep.
+    fn fall_asleep(&mut self, me: &Unparker) -> Result<(), Waited> {
+        if !self.items.is_empty() {
+            Err(Waited::Ready)
+        } else if self.closed {
+            Err(Waited::Closed)
+        } else {
+            self.idle.enter(me.clone());
+            Ok(())
+        }
+    }
+
+    /// The worker's steps 4 to 9: the answer, or `None` to park again; and a worker to be unparked.
+    fn stir(&mut self, me: &Unparker, reason: Wake) -> (Option<Waited>, Option<Unparker>) {
+        if reason == Wake::Unparked && self.idle.holds(me) {
+            return (None, None);
+        }
+        let left = self.idle.leave(me);
+        let answer = match reason {
+            Wake::Interrupted => Waited::Interrupted,
+            _ if !self.items.is_empty() => Waited::Ready,
+            _ if self.closed => Waited::Closed,
+            Wake::TimedOut => Waited::TimedOut,
+            Wake::Unparked => {
+                debug_assert_eq!(left, Left::Called, "an open queue wakes whom it called");
+                self.idle.enter(me.clone());
+                return (None, None);
+            }
+        };
+        // Whoever answers `Ready` takes one item itself.
+        let mine = usize::from(answer == Waited::Ready);
+        let called = if self.items.len() > mine { self.idle.call_one() } else { None };
+        (Some(answer), called)
+    }
+}
+
+/// The producer's step 4: after the lock has been let go.
+#[inline]
+fn wake(called: impl IntoIterator<Item = Unparker>) {
+    called.into_iter().for_each(|worker| worker.unpark());
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Queue");
+        match self.inner.try_lock() {
+            Some(inner) => fields
+                .field("len", &inner.items.len())
+                .field("sleeping", &inner.idle.sleeping())
+                .field("closed", &inner.closed)
+                .finish(),
+            None => fields.finish_non_exhaustive(),
+        }
+    }
+}

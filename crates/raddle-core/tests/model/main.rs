@@ -1,0 +1,22 @@
+//! Every interleaving of small programs, one file per room.
+//!
+//! ```console
+//! $ RUSTFLAGS="--cfg loom" cargo test --release -p raddle-core --test model
+//! ```
+//!
+//! A thread that sleeps for ever is a deadlock, which the model checker reports: so a lost wake-up needs no assertion.
+
+#![cfg(loom)]
+
+mod life;
+mod park;
+mod sched;
+
+/// Runs `program` in every interleaving with at most `preemptions` forced switches between threads.
+///
+/// Nearly all faults show with two; three is the habit where it is cheap. A switch at a sleep is not forced.
+fn check(preemptions: usize, program: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(program);
+}

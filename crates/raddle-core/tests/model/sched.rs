@@ -1,0 +1,147 @@
+use crate::check;
+use raddle_core::park::{Parker, with_current};
+use raddle_core::prim::{Arc, thread};
+use raddle_core::sched::{Pop, Queue, Waited};
+use std::time::{Duration, Instant};
+
+/// Takes one item, however long it takes.
+fn take<T>(queue: &Queue<T>) -> T {
+    loop {
+        match queue.pop() {
+            Pop::Item(item) => return item,
+            Pop::Empty => _ = queue.wait(None),
+            Pop::Closed => panic!("the queue is closed"),
+        }
+    }
+}
+
+fn worker(queue: &Arc<Queue<u32>>) -> thread::JoinHandle<u32> {
+    let queue = Arc::clone(queue);
+    thread::spawn(move || take(&queue))
+}
+
+fn later() -> Option<Instant> {
+    Some(Instant::now() + Duration::from_secs(3600))
+}
+
+#[test]
+fn two_producers_and_one_worker_lose_no_wake_up() {
+    check(3, || {
+        let queue = Arc::new(Queue::new());
+        let producers = [1, 2].map(|item| {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.push(item).unwrap())
+        });
+        assert_eq!(take(&queue) + take(&queue), 3);
+        producers.into_iter().for_each(|producer| producer.join().unwrap());
+        assert_eq!((queue.len(), queue.sleeping()), (0, 0));
+    });
+}
+
+#[test]
+fn one_producer_wakes_two_workers_one_after_the_other() {
+    check(3, || {
+        let queue = Arc::new(Queue::new());
+        let workers = [worker(&queue), worker(&queue)];
+        queue.push(1).unwrap();
+        queue.push(2).unwrap();
+        let sum: u32 = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+        assert_eq!(sum, 3);
+    });
+}
+
+#[test]
+fn two_items_at_once_wake_two_workers() {
+    check(3, || {
+        let queue = Arc::new(Queue::new());
+        let workers = [worker(&queue), worker(&queue)];
+        queue.push_many([1, 2]).unwrap();
+        let sum: u32 = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+        assert_eq!(sum, 3);
+    });
+}
+
+#[test]
+fn closing_wakes_every_worker() {
+    check(3, || {
+        let queue = Arc::new(Queue::<u32>::new());
+        let workers = [(); 2].map(|()| {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.wait(None))
+        });
+        queue.close();
+        workers.into_iter().for_each(|worker| assert_eq!(worker.join().unwrap(), Waited::Closed));
+        assert_eq!(queue.sleeping(), 0);
+    });
+}
+
+#[test]
+fn a_push_and_a_close_are_both_noticed() {
+    check(3, || {
+        let queue = Arc::new(Queue::new());
+        let there = Arc::clone(&queue);
+        let worker = thread::spawn(move || {
+            let mut sum = 0;
+            loop {
+                match there.pop() {
+                    Pop::Item(item) => sum += item,
+                    Pop::Empty => _ = there.wait(None),
+                    Pop::Closed => return sum,
+                }
+            }
+        });
+        let there = Arc::clone(&queue);
+        let producer = thread::spawn(move || u32::from(there.push(1).is_ok()));
+        queue.close();
+        assert_eq!(worker.join().unwrap(), producer.join().unwrap(), "what was taken in comes out");
+    });
+}
+
+#[test]
+fn a_worker_whose_deadline_passes_while_it_is_called_says_that_there_is_an_item() {
+    check(3, || {
+        let queue = Arc::new(Queue::new());
+        let other = worker(&queue);
+        let there = Arc::clone(&queue);
+        let hasty = thread::spawn(move || match there.wait(later()) {
+            Waited::Ready => match there.pop() {
+                Pop::Item(item) => there.push_front(item),
+                Pop::Empty => {}
+                Pop::Closed => unreachable!("nobody closes it"),
+            },
+            Waited::TimedOut => {}
+            answer => unreachable!("{answer:?}"),
+        });
+        queue.push(1).unwrap();
+        assert_eq!(other.join().unwrap(), 1);
+        hasty.join().unwrap();
+        assert_eq!((queue.len(), queue.sleeping()), (0, 0));
+    });
+}
+
+#[test]
+fn a_worker_that_is_interrupted_while_it_is_called_hands_the_call_on() {
+    check(3, || {
+        let queue = Arc::new(Queue::new());
+        let other = worker(&queue);
+        let there = Arc::clone(&queue);
+        let interrupted = thread::spawn(move || {
+            let me = with_current(Parker::unparker);
+            let sender = thread::spawn(move || me.interrupt());
+            match there.wait(None) {
+                Waited::Ready => match there.pop() {
+                    Pop::Item(item) => there.push_front(item),
+                    Pop::Empty => {}
+                    Pop::Closed => unreachable!("nobody closes it"),
+                },
+                Waited::Interrupted => {} // it never comes back
+                answer => unreachable!("{answer:?}"),
+            }
+            sender.join().unwrap();
+        });
+        queue.push(1).unwrap();
+        assert_eq!(other.join().unwrap(), 1);
+        interrupted.join().unwrap();
+        assert_eq!((queue.len(), queue.sleeping()), (0, 0));
+    });
+}

@@ -1,0 +1,246 @@
+//! The worker's end of the lane.
+//!
+//! A worker makes one [`WorkerEnd`] from the descriptors it inherited and then repeats: [`look`](WorkerEnd::look) for a
+//! request; [`claim`](WorkerEnd::claim) it (its parent may have taken it back a moment ago);
+//! [`done_reading`](WorkerEnd::done_reading) when the bytes are not needed any more; do it;
+//! [`reply`](WorkerEnd::reply). If there is nothing to do it [`sleep`](WorkerEnd::sleep)s. All of it belongs to one thread.
+//!
+//! # Fork
+//!
+//! A process that user code forks off inherits the mappings, and must not use them: it would be a second writer. The
+//! language above ends such a process when it comes back from the user's function.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use raddle_core::prim::atomic::Ordering::{Acquire, SeqCst};
+use raddle_shm::futex::Wait;
+use raddle_shm::ring::{Consumer, Header, Producer};
+use raddle_shm::Arena;
+
+use crate::lane::link::{INLINE, Link, Page, SPILL_SOFT, give_back, flag, kind, spill_in, spill_out, spill_pointer};
+use crate::signal::die_with_parent;
+use crate::watch::ring;
+
+/// What a look at the request ring shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// A request, still to be claimed.
+    Request {
+        /// One of [`kind`](crate::lane::kind)'s requests.
+        kind: u8,
+        /// How to read the payload, see [`flag`](crate::lane::flag).
+        flags: u8,
+        /// The number of the function.
+        tag: u32,
+    },
+    /// Nothing to do.
+    Empty,
+    /// The parent's half of the memory makes no sense.
+    Corrupt,
+}
+
+/// The reply ring, or the region for large replies, has no room now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowded;
+
+/// A worker's end of its link.
+#[derive(Debug)]
+pub struct WorkerEnd {
+    requests: Consumer,
+    replies: Producer,
+    arena: Arena,
+    /// Offsets of large replies that the parent may not have taken yet, oldest first.
+    spilled: std::collections::VecDeque<usize>,
+    spills_freed: u64,
+    /// Ordinal of the request looked at last.
+    current: u64,
+    /// Requests done with.
+    count: u64,
+    keeper: OwnedFd,
+    page: Page,
+    link: Link,
+}
+
+impl WorkerEnd {
+    /// Opens the worker's end, and makes this process end when `parent` does.
+    ///
+    /// # Errors
+    ///
+    /// When a descriptor is not what it should be, or memory cannot be mapped.
+    pub fn open(link: OwnedFd, page: OwnedFd, keeper: OwnedFd, parent: u32) -> io::Result<Self> {
+        let parent = i32::try_from(parent).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        die_with_parent(parent)?;
+        let link = Link::open(link)?;
+        Ok(Self {
+            requests: link.request_consumer(),
+            replies: link.reply_producer(),
+            arena: Arena::new(SPILL_SOFT, link.reply_spill().len()),
+            spilled: std::collections::VecDeque::new(),
+            spills_freed: 0,
+            current: 0,
+            count: 0,
+            keeper,
+            page: Page::open(page)?,
+            link,
+        })
+    }
+
+    /// Looks at the next request.
+    pub fn look(&mut self) -> Look {
+        match self.requests.peek() {
+            Err(_) => Look::Corrupt,
+            Ok(None) => Look::Empty,
+            Ok(Some(record)) => {
+                let Header { kind, flags, tag, id, .. } = record.header;
+                self.current = id;
+                Look::Request { kind, flags: flags & !flag::SPILLED, tag }
+            }
+        }
+    }
+
+    /// The bytes of the request looked at last, which must have been claimed. None if they are not where it says.
+    pub fn payload(&mut self) -> Option<&[u8]> {
+        let Self { requests, link, .. } = self;
+        let record = requests.peek().ok()??;
+        if record.header.flags & flag::SPILLED == 0 {
+            return Some(record.payload);
+        }
+        // SAFETY: the parent frees the range when the call is answered or revoked; after our claim it cannot be revoked,
+        // and it is not answered yet.
+        unsafe { spill_in(link.request_spill(), record.payload) }
+    }
+
+    /// Makes the request looked at last ours. False if the parent has taken it back; it is passed over then.
+    pub fn claim(&mut self) -> bool {
+        let ours = self.requests.claim();
+        if !ours {
+            self.requests.advance();
+            self.finish();
+        }
+        ours
+    }
+
+    /// Frees the room of the request looked at last. A large payload's bytes stay until the answer.
+    pub fn done_reading(&mut self) {
+        self.requests.advance();
+    }
+
+    /// Counts the request looked at last as done, without an answer.
+    pub fn finish(&mut self) {
+        self.count = self.current + 1;
+        self.ring_alarms();
+    }
+
+    /// Answers the request looked at last, and counts it as done. Without room nothing has happened.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room now: [`sleep_for_room`](Self::sleep_for_room), then try again.
+    pub fn reply(&mut self, kind: u8, flags: u8, nanos: u64, parts: &[&[u8]]) -> Result<(), Crowded> {
+        self.send(kind, flags, nanos, parts)?;
+        self.finish();
+        Ok(())
+    }
+
+    /// Says something that is no answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`reply`](Self::reply).
+    pub fn say(&mut self, kind: u8, parts: &[&[u8]]) -> Result<(), Crowded> {
+        self.send(kind, 0, 0, parts)?;
+        // Rare, and always news for the keeper.
+        self.page.bell().ring();
+        ring(self.keeper.as_fd());
+        Ok(())
+    }
+
+    fn send(&mut self, kind: u8, flags: u8, nanos: u64, parts: &[&[u8]]) -> Result<(), Crowded> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let header = Header { kind, flags, tag: 0, id: self.current, extra: nanos };
+        if len <= INLINE {
+            self.replies.push(header, parts).map_err(|_| Crowded)?;
+            return Ok(());
+        }
+        self.free_taken();
+        let offset = self.arena.alloc(len).ok_or(Crowded)?;
+        spill_out(self.link.reply_spill(), offset, parts);
+        let header = Header { flags: flags | flag::SPILLED, ..header };
+        if self.replies.push(header, &[&spill_pointer(offset, len)]).is_err() {
+            self.arena.free(offset);
+            return Err(Crowded);
+        }
+        self.spilled.push_back(offset);
+        Ok(())
+    }
+
+    /// Makes room of large replies that the parent has copied out.
+    fn free_taken(&mut self) {
+        // Ordering: Acquire. Pairs with the Release in `Seat::receive`: the parent's copy is complete.
+        let taken = self.link.spills_taken().load(Acquire);
+        while self.spills_freed < taken {
+            let Some(offset) = self.spilled.pop_front() else { break };
+            self.arena.free(offset);
+            self.spills_freed += 1;
+        }
+        if self.arena.outstanding() == 0 && self.arena.high_water() > SPILL_SOFT {
+            give_back(self.link.reply_spill());
+            self.arena.reset_high_water();
+        }
+    }
+
+    /// Whether a payload of this size can ever be answered.
+    pub fn can_reply(&self, len: usize) -> bool {
+        len <= self.link.reply_spill().len()
+    }
+
+    /// Rule 5 of the lane: the reply was published above; now the alarms.
+    fn ring_alarms(&mut self) {
+        if self.link.leader_alarm().due(self.count) {
+            self.page.bell().ring();
+        }
+        if self.link.keeper_alarm().due(self.count) {
+            ring(self.keeper.as_fd());
+        }
+    }
+
+    /// Sleeps until there may be a request.
+    pub fn sleep(&mut self) -> Wait {
+        let ticket = self.link.worker_bell().prepare();
+        if !self.requests.is_empty() {
+            self.link.worker_bell().cancel(ticket);
+            return Wait::Changed;
+        }
+        // Ordering: SeqCst, see `want_idle` in dispatch. The swap makes one worker report, which is enough.
+        if self.page.idle_wanted().load(SeqCst) != 0 && self.page.idle_wanted().swap(0, SeqCst) != 0 {
+            ring(self.keeper.as_fd());
+        }
+        self.link.worker_bell().sleep(ticket, None)
+    }
+
+    /// Sleeps until there may be room for a reply.
+    pub fn sleep_for_room(&mut self, len: usize) -> Wait {
+        // The parent must look at the ring, whatever it waits for.
+        self.page.bell().ring();
+        ring(self.keeper.as_fd());
+        let ticket = self.link.worker_bell().prepare();
+        self.free_taken();
+        let small = len <= INLINE && self.replies.capacity() - self.replies.used() > 2 * INLINE;
+        let large = len > INLINE && self.arena.outstanding() == 0;
+        if small || large {
+            self.link.worker_bell().cancel(ticket);
+            return Wait::Changed;
+        }
+        self.link.worker_bell().sleep(ticket, None)
+    }
+
+    /// Tells the parent that this worker ends because it has done as many calls as it was to do.
+    ///
+    /// # Errors
+    ///
+    /// As [`reply`](Self::reply).
+    pub fn retire(&mut self) -> Result<(), Crowded> {
+        self.say(kind::RETIRED, &[])
+    }
+}

@@ -1,0 +1,546 @@
+//! The parent's half of the lane: which call is where, and who gets the next one.
+//!
+//! Everything here runs under the lane's one lock, and nothing here waits, so that the lock is held for microseconds.
+//! What must happen outside of it (telling, disposing) is collected in [`Effects`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raddle_core::sched::{Pace, balance};
+use raddle_shm::ring::Header;
+use rustix::process::Signal;
+
+use super::Payload;
+use super::link::Page;
+use super::seat::{Arrival, Corrupt, Seat, Stage};
+use super::ticket::{Loss, OnDeath, Outgoing, Reply, Spot, Ticket};
+use crate::Ending;
+
+/// What a wake-up between two processes costs, roughly, in nanoseconds. A call waits behind a running one rather than
+/// wake a sleeping worker while it has to wait less than that.
+const WAKE: u64 = 30_000;
+/// What a call costs the worker besides the user's function.
+const CALL: u64 = 1_500;
+/// So many workers in a row may die before they are ready; then the lane breaks instead of trying for ever.
+const STILLBORN: u32 = 3;
+
+/// Numbers since the lane was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Calls handed in.
+    pub submitted: u64,
+    /// Calls that returned a value.
+    pub finished: u64,
+    /// Calls that raised, or were lost with their worker.
+    pub failed: u64,
+    /// Calls taken back before they started.
+    pub cancelled: u64,
+    /// Workers that died without being asked to.
+    pub died: u64,
+    /// Calls that wait for a worker, or wait in a worker's ring.
+    pub pending: u64,
+    /// Calls that run.
+    pub running: u64,
+    /// Workers that exist.
+    pub workers: u64,
+    /// Nanoseconds that workers spent inside calls.
+    pub busy: u64,
+}
+
+/// What is left to do when the lock has been released.
+pub(crate) struct Effects<H> {
+    /// Somebody must be told about these.
+    pub(crate) announce: Vec<H>,
+    /// The reason why the lane broke just now.
+    pub(crate) broken: Option<Arc<str>>,
+    /// A worker could not be set up, for this reason.
+    pub(crate) unfit: Option<Payload>,
+    /// Calls were moved, or a worker died: the leader must look again.
+    pub(crate) moved: bool,
+}
+
+impl<H> Effects<H> {
+    pub(crate) fn none() -> Self {
+        Self { announce: Vec::new(), broken: None, unfit: None, moved: false }
+    }
+}
+
+/// A worker that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Departure {
+    /// Its seat, which is free again.
+    pub seat: usize,
+    /// Its process number.
+    pub pid: u32,
+    /// How it ended.
+    pub ending: Ending,
+    /// Whether it ended because it was told to, or had said that it would.
+    pub expected: bool,
+}
+
+struct Waiting<H> {
+    ticket: H,
+    kind: u8,
+    flags: u8,
+    tag: u32,
+    payload: Box<[u8]>,
+}
+
+pub(crate) struct Dispatch<H> {
+    seats: Vec<Option<Seat<H>>>,
+    /// Calls without a seat; `None` where one was taken back.
+    backlog: VecDeque<Option<Waiting<H>>>,
+    /// Number of the front of the backlog. Starts high, so that calls can also be put in front.
+    backlog_first: u64,
+    /// Calls in the backlog that were not taken back.
+    backlog_load: usize,
+    functions: Vec<Arc<[u8]>>,
+    pace: Pace,
+    counts: Counts,
+    stillborn: u32,
+    on_death: OnDeath,
+    pub(crate) closing: bool,
+    pub(crate) broken: Option<Arc<str>>,
+    /// Left to the keeper by a leader: calls that somebody must be told about.
+    pub(crate) announce: Vec<H>,
+    /// Left to the keeper by a leader: a worker's account of why it could not be set up.
+    pub(crate) unfit: Option<Payload>,
+    /// Answered calls whose tickets wait to be dropped by somebody who may.
+    pub(crate) graveyard: Vec<H>,
+}
+
+impl<H: Ticket> Dispatch<H> {
+    pub(crate) fn new(on_death: OnDeath) -> Self {
+        Self {
+            seats: Vec::new(),
+            backlog: VecDeque::new(),
+            backlog_first: 1 << 40,
+            backlog_load: 0,
+            functions: Vec::new(),
+            pace: Pace::new(),
+            counts: Counts::default(),
+            stillborn: 0,
+            on_death,
+            closing: false,
+            broken: None,
+            announce: Vec::new(),
+            unfit: None,
+            graveyard: Vec::new(),
+        }
+    }
+
+    pub(crate) fn define(&mut self, function: &[u8]) -> u32 {
+        self.functions.push(function.into());
+        (self.functions.len() - 1) as u32
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let running = self.seats().map(|seat| u64::from(seat.has_started(seat.next_call()))).sum();
+        let outstanding: usize = self.seats().map(Seat::load).sum();
+        Counts {
+            pending: (self.backlog_load + outstanding) as u64 - u64::min(running, outstanding as u64),
+            running,
+            workers: self.seats().count() as u64,
+            ..self.counts
+        }
+    }
+
+    pub(crate) fn processes(&self) -> Vec<(usize, u32)> {
+        let pid = |(number, seat): (usize, &Option<Seat<H>>)| Some((number, seat.as_ref()?.process.as_ref()?.pid()));
+        self.seats.iter().enumerate().filter_map(pid).collect()
+    }
+
+    fn seats(&self) -> impl Iterator<Item = &Seat<H>> {
+        self.seats.iter().flatten()
+    }
+
+    pub(crate) fn seat_mut(&mut self, number: usize) -> Option<&mut Seat<H>> {
+        self.seats.get_mut(number)?.as_mut()
+    }
+
+    pub(crate) fn seat(&self, number: usize) -> Option<&Seat<H>> {
+        self.seats.get(number)?.as_ref()
+    }
+
+    pub(crate) fn seat_numbers(&self) -> impl Iterator<Item = usize> {
+        self.seats.iter().enumerate().filter(|(_, seat)| seat.is_some()).map(|(number, _)| number)
+    }
+
+    pub(crate) fn seat_count(&self) -> usize {
+        self.seats().count()
+    }
+
+    /// Puts a fresh seat into the first free place.
+    pub(crate) fn add_seat(&mut self, seat: Seat<H>) -> usize {
+        match self.seats.iter().position(Option::is_none) {
+            Some(free) => {
+                self.seats[free] = Some(seat);
+                free
+            }
+            None => {
+                self.seats.push(Some(seat));
+                self.seats.len() - 1
+            }
+        }
+    }
+
+    /// Removes a seat whose worker was never started, and keeps what was sent to it.
+    pub(crate) fn vacate(&mut self, number: usize) {
+        if let Some(mut seat) = self.seats.get_mut(number).and_then(Option::take) {
+            let (lost, left) = seat.bury();
+            debug_assert!(lost.is_empty(), "a worker that does not exist starts nothing");
+            self.requeue(left);
+        }
+    }
+
+    pub(crate) fn outstanding(&self) -> usize {
+        self.backlog_load + self.seats().map(Seat::load).sum::<usize>()
+    }
+
+    /// Takes in a call. Returns whether one more worker would help.
+    pub(crate) fn submit(&mut self, ticket: H, out: &Outgoing<'_>, page: &Page) -> bool {
+        self.counts.submitted += 1;
+        let mut ticket = ticket;
+        let mut crowded = true;
+        if self.backlog_load == 0 {
+            if let Some((number, others_wait)) = self.choose() {
+                crowded = others_wait;
+                let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
+                match seat.send(number, &self.functions, ticket, out) {
+                    Ok(()) => {
+                        if others_wait {
+                            want_idle(page);
+                        }
+                        return crowded;
+                    }
+                    Err(back) => ticket = back,
+                }
+            }
+        }
+        let mut payload = Vec::with_capacity(out.len());
+        out.parts.iter().for_each(|part| payload.extend_from_slice(part));
+        self.push_back(Waiting {
+            ticket,
+            kind: out.kind,
+            flags: out.flags,
+            tag: out.tag,
+            payload: payload.into_boxed_slice(),
+        });
+        if self.backlog_load == 1 {
+            self.arm_for_backlog();
+        }
+        want_idle(page);
+        crowded
+    }
+
+    /// The seat for the next call, and whether the call has to wait there for longer than a wake-up.
+    fn choose(&self) -> Option<(usize, bool)> {
+        let cost = self.pace.mean_ns().map(|mean| mean.saturating_add(CALL));
+        let (mut idle, mut busy): (Option<usize>, Option<(usize, usize)>) = (None, None);
+        for (number, seat) in self.seats.iter().enumerate() {
+            let Some(seat) = seat.as_ref().filter(|seat| seat.stage != Stage::Leaving) else { continue };
+            match seat.load() {
+                0 if idle.is_none() => idle = Some(number),
+                0 => {}
+                load if busy.is_none_or(|(_, least)| load < least) => busy = Some((number, load)),
+                _ => {}
+            }
+        }
+        match (idle, busy, cost) {
+            (_, Some((number, load)), Some(cost)) if cost.saturating_mul(load as u64) < WAKE => Some((number, false)),
+            (Some(number), ..) => Some((number, false)),
+            (None, Some((number, _)), _) => Some((number, true)),
+            (None, None, _) => None,
+        }
+    }
+
+    fn push_back(&mut self, waiting: Waiting<H>) {
+        waiting.ticket.place().set(Spot::Backlog(self.backlog_first + self.backlog.len() as u64));
+        self.backlog.push_back(Some(waiting));
+        self.backlog_load += 1;
+    }
+
+    fn push_front(&mut self, waiting: Waiting<H>) {
+        self.backlog_first -= 1;
+        waiting.ticket.place().set(Spot::Backlog(self.backlog_first));
+        self.backlog.push_front(Some(waiting));
+        self.backlog_load += 1;
+    }
+
+    fn requeue(&mut self, left: Vec<(H, Header, Vec<u8>)>) {
+        for (ticket, header, payload) in left.into_iter().rev() {
+            let payload = payload.into_boxed_slice();
+            self.push_front(Waiting { ticket, kind: header.kind, flags: header.flags, tag: header.tag, payload });
+        }
+    }
+
+    /// Takes back a call that has not started.
+    pub(crate) fn take_back(&mut self, ticket: &H) -> Option<H> {
+        let taken = match ticket.place().get() {
+            Spot::Nowhere => None,
+            Spot::Backlog(number) => {
+                let index = number.checked_sub(self.backlog_first)? as usize;
+                let waiting = self.backlog.get_mut(index)?.take()?;
+                self.backlog_load -= 1;
+                Some(waiting.ticket)
+            }
+            Spot::Seat { seat, ordinal } => self.seat_mut(seat)?.revoke(ordinal),
+        }?;
+        taken.place().set(Spot::Nowhere);
+        self.counts.cancelled += 1;
+        Some(taken)
+    }
+
+    /// Takes back everything that has not started.
+    pub(crate) fn take_back_all(&mut self) -> Vec<H> {
+        let mut taken: Vec<H> = Vec::new();
+        for seat in self.seats.iter_mut().flatten() {
+            let mut revoked = seat.revoke_all();
+            revoked.reverse();
+            taken.append(&mut revoked);
+        }
+        taken.extend(self.backlog.drain(..).flatten().map(|waiting| waiting.ticket));
+        self.backlog_load = 0;
+        for ticket in &taken {
+            ticket.place().set(Spot::Nowhere);
+        }
+        self.counts.cancelled += taken.len() as u64;
+        taken
+    }
+
+    /// Whether a worker has begun this call.
+    pub(crate) fn has_started(&self, ticket: &H) -> bool {
+        match ticket.place().get() {
+            Spot::Seat { seat, ordinal } => self.seat(seat).is_some_and(|seat| seat.has_started(ordinal)),
+            _ => false,
+        }
+    }
+
+    /// Takes in every reply that has arrived.
+    pub(crate) fn drain(&mut self, effects: &mut Effects<H>) {
+        for number in 0..self.seats.len() {
+            loop {
+                let Some(seat) = self.seats[number].as_mut() else { break };
+                match seat.receive() {
+                    Ok(None) => break,
+                    Ok(Some(Arrival::Answer(ticket, reply))) => self.deliver(ticket, reply, effects),
+                    Ok(Some(Arrival::Ready)) => self.stillborn = 0,
+                    Ok(Some(Arrival::Retired)) => effects.moved = true,
+                    Ok(Some(Arrival::Unfit(reason))) => effects.unfit = Some(reason),
+                    Err(Corrupt) => {
+                        // Nothing it says can be believed: end it; its death does the rest.
+                        if let Some(process) = &seat.process {
+                            process.kill(Signal::KILL);
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, ticket: H, reply: Reply, effects: &mut Effects<H>) {
+        match &reply {
+            Reply::Answer { kind, nanos, .. } => {
+                self.pace.record(*nanos);
+                self.counts.busy += nanos;
+                match *kind {
+                    super::kind::VALUE => self.counts.finished += 1,
+                    _ => self.counts.failed += 1,
+                }
+            }
+            Reply::Lost(_) | Reply::Broken(_) => self.counts.failed += 1,
+        }
+        ticket.place().set(Spot::Nowhere);
+        if ticket.deliver(reply) { effects.announce.push(ticket) } else { self.graveyard.push(ticket) }
+    }
+
+    /// Moves calls from the backlog into rings, as far as there is room.
+    pub(crate) fn refill(&mut self, effects: &mut Effects<H>) {
+        while let Some(front) = self.backlog.front() {
+            let Some(waiting) = front else {
+                self.backlog.pop_front();
+                self.backlog_first += 1;
+                continue;
+            };
+            let out = Outgoing { kind: waiting.kind, flags: waiting.flags, tag: waiting.tag, parts: &[] };
+            let Some((number, _)) = self.choose() else { break };
+            let Some(Some(Waiting { ticket, payload, .. })) = self.backlog.pop_front() else { break };
+            self.backlog_first += 1;
+            self.backlog_load -= 1;
+            let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
+            let parts: &[&[u8]] = &[&payload];
+            match seat.send(number, &self.functions, ticket, &Outgoing { parts, ..out }) {
+                Ok(()) => effects.moved = true,
+                Err(ticket) => {
+                    self.push_front(Waiting { ticket, kind: out.kind, flags: out.flags, tag: out.tag, payload });
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Gives idle workers a share of what others have not begun.
+    pub(crate) fn steal(&mut self, page: &Page, effects: &mut Effects<H>) {
+        let cost = self.pace.mean_ns().map_or(u64::MAX, |mean| mean.saturating_add(CALL));
+        let available = |seat: &&Seat<H>| seat.stage == Stage::Live && seat.load() == 0;
+        while let Some(idle) = self.seats.iter().position(|seat| seat.as_ref().filter(available).is_some()) {
+            let loads: Vec<usize> = self.seats.iter().map(|seat| seat.as_ref().map_or(0, Seat::load)).collect();
+            let Some((victim, count)) = balance::steal_plan(&loads, idle) else { break };
+            if cost.saturating_mul(count as u64) < WAKE {
+                break; // the victim is through with them before the idle worker is awake
+            }
+            let mut stolen = Vec::with_capacity(count);
+            let source = self.seats[victim].as_mut().expect("the plan names a seat with calls");
+            stolen.extend(std::iter::from_fn(|| source.revoke_last()).take(count));
+            if stolen.is_empty() {
+                break; // it has just begun the last one
+            }
+            effects.moved = true;
+            let mut rest = Vec::new();
+            for (ticket, header, payload) in stolen.into_iter().rev() {
+                let out = Outgoing { kind: header.kind, flags: header.flags, tag: header.tag, parts: &[&payload] };
+                let thief = self.seats[idle].as_mut().expect("found above");
+                if let Err(ticket) = thief.send(idle, &self.functions, ticket, &out) {
+                    rest.push((ticket, header, payload));
+                }
+            }
+            self.requeue(rest);
+            if self.seats[idle].as_ref().is_none_or(|seat| seat.load() == 0) {
+                break; // it has no room, idle as it is: it is still busy with the records that were revoked
+            }
+        }
+        if self.backlog_load > 0 || self.seats().any(|seat| seat.load() > 1) {
+            want_idle(page);
+        }
+    }
+
+    /// Sets each seat's keeper alarm to the first moment at which the keeper has something to do.
+    pub(crate) fn arm_keeper(&mut self) {
+        let backlog = self.backlog_load > 0;
+        for seat in self.seats.iter_mut().flatten() {
+            let mut at = seat.next_watched().map_or(u64::MAX, |ordinal| ordinal + 1);
+            if backlog && seat.load() > 0 {
+                at = at.min(seat.middle() + 1);
+            }
+            seat.armed = at;
+            seat.link.keeper_alarm().set(at);
+        }
+    }
+
+    /// The backlog has just become non-empty: the keeper refills when a ring is half done.
+    fn arm_for_backlog(&mut self) {
+        for seat in self.seats.iter_mut().flatten() {
+            let at = seat.middle() + 1;
+            if at < seat.armed {
+                seat.armed = at;
+                seat.link.keeper_alarm().set(at);
+            }
+        }
+    }
+
+    /// Somebody wants to be told about this call. Returns true if the keeper must be woken to look at once.
+    pub(crate) fn watch(&mut self, ticket: &H) -> bool {
+        let Spot::Seat { seat, ordinal } = ticket.place().get() else { return false };
+        let Some(seat) = self.seat_mut(seat) else { return false };
+        if ordinal + 1 < seat.armed {
+            seat.armed = ordinal + 1;
+            seat.link.keeper_alarm().set(ordinal + 1);
+        }
+        seat.has_replies()
+    }
+
+    /// A worker has ended: takes in its last words, and deals with what it left.
+    pub(crate) fn bury(&mut self, number: usize, ending: Ending, effects: &mut Effects<H>) -> Option<Departure> {
+        self.drain(effects);
+        let mut seat = self.seats.get_mut(number)?.take()?;
+        let pid = seat.process.as_ref().map_or(0, crate::Process::pid);
+        let (lost, left) = seat.bury();
+        let expected = seat.stage == Stage::Leaving && lost.is_empty();
+        let stillborn = seat.stage == Stage::Starting && lost.is_empty();
+        drop(seat);
+        effects.moved = true;
+        self.requeue(left);
+        let loss = Arc::new(Loss { pid, ending });
+        for ticket in lost {
+            if self.on_death == OnDeath::Replace || self.broken.is_some() {
+                self.deliver(ticket, Reply::Lost(loss.clone()), effects);
+            } else {
+                let reason = format!("{loss} while it ran this call, and the pool is broken");
+                self.deliver(ticket, Reply::Broken(reason.into()), effects);
+            }
+        }
+        if !expected && self.broken.is_none() {
+            self.counts.died += 1;
+            self.stillborn += u32::from(stillborn);
+            if self.on_death == OnDeath::Break {
+                self.break_all(&format!("{loss}, and the pool is broken"), Signal::TERM, effects);
+            } else if self.stillborn >= STILLBORN {
+                let reason = format!("{STILLBORN} workers in a row ended before they were ready; the last one: {loss}");
+                self.break_all(&reason, Signal::KILL, effects);
+            }
+        }
+        Some(Departure { seat: number, pid, ending, expected })
+    }
+
+    /// Fails every call, ends every worker, and takes no more.
+    pub(crate) fn break_all(&mut self, reason: &str, signal: Signal, effects: &mut Effects<H>) {
+        if self.broken.is_some() {
+            return;
+        }
+        let reason: Arc<str> = reason.into();
+        self.broken = Some(reason.clone());
+        effects.broken = Some(reason.clone());
+        effects.moved = true;
+        let mut all: Vec<H> = Vec::new();
+        for seat in self.seats.iter_mut().flatten() {
+            all.append(&mut seat.take_all());
+            if let Some(process) = &seat.process {
+                process.kill(signal);
+            }
+        }
+        all.extend(self.backlog.drain(..).flatten().map(|waiting| waiting.ticket));
+        self.backlog_load = 0;
+        for ticket in all {
+            self.deliver(ticket, Reply::Broken(reason.clone()), effects);
+        }
+    }
+
+    /// Once a closing lane has nothing left to do, tells the workers to end.
+    pub(crate) fn stop_workers(&mut self) {
+        if self.closing && self.outstanding() == 0 {
+            for seat in self.seats.iter_mut().flatten().filter(|seat| seat.stage != Stage::Leaving) {
+                seat.send_stop();
+            }
+        }
+    }
+
+    /// Now and then a submitting thread takes in what has arrived, so that a long run of submits neither fills the reply
+    /// rings nor places calls by old numbers.
+    pub(crate) fn is_time_to_look(&self) -> bool {
+        self.counts.submitted.is_multiple_of(64)
+    }
+
+    /// Whether any reply has arrived that was not taken in.
+    pub(crate) fn has_replies(&self) -> bool {
+        self.seats().any(Seat::has_replies)
+    }
+
+    /// Whether the keeper may go: no calls, no workers, and no more of either to come.
+    pub(crate) fn is_over(&self) -> bool {
+        (self.closing || self.broken.is_some())
+            && self.seats().next().is_none()
+            && self.backlog_load == 0
+            && self.announce.is_empty()
+    }
+}
+
+/// Asks workers that run out of calls to say so.
+fn want_idle(page: &Page) {
+    use raddle_core::prim::atomic::Ordering::{Relaxed, SeqCst};
+    // Ordering: the SeqCst store pairs with the worker's SeqCst look at this word after it has announced its sleep at
+    // its bell; the call that makes somebody want it was published before.
+    if page.idle_wanted().load(Relaxed) == 0 {
+        page.idle_wanted().store(1, SeqCst);
+    }
+}

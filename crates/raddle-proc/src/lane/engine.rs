@@ -1,0 +1,484 @@
+//! The lane as its users see it: submit, wait, take back, close.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use raddle_core::park::{self, Unparker, Wake};
+use raddle_core::prim::Mutex;
+use raddle_shm::futex;
+use rustix::process::Signal;
+
+use super::dispatch::{Dispatch, Effects};
+use super::keeper::{self, Client};
+use super::lead::{Lead, Role};
+use super::link::Page;
+use super::seat::{Seat, Stage};
+use super::ticket::{OnDeath, Outgoing, Spot, Ticket};
+use crate::{Process, Watch, with_signals_blocked};
+
+pub use super::dispatch::{Counts, Departure};
+
+/// How a lane behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneConfig {
+    /// What the death of a worker means.
+    pub on_death: OnDeath,
+}
+
+/// What became of a [`Lane::submit`].
+#[derive(Debug)]
+pub struct Submit<H> {
+    /// One more worker would have something to do at once.
+    pub wants_worker: bool,
+    /// Tickets of answered calls that the lane is through with, to be dropped where that is allowed.
+    pub spent: Vec<H>,
+}
+
+/// Why a call was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The lane was closed.
+    Closed,
+    /// The lane is broken, for this reason.
+    Broken(Arc<str>),
+}
+
+/// How a [`Lane::wait`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// The call's life is over.
+    Done,
+    /// The deadline has passed.
+    TimedOut,
+    /// A signal arrived; the caller looks what it means and may wait again.
+    Interrupted,
+}
+
+/// A free seat, and what its worker's process must be given.
+#[derive(Debug)]
+pub struct Seating {
+    /// The number to name in [`Lane::occupy`] or [`Lane::vacate`].
+    pub seat: usize,
+    /// The link. A copy that the caller hands to the child and then drops.
+    pub link: std::os::fd::OwnedFd,
+}
+
+/// A process lane. See the [module](self).
+pub struct Lane<H> {
+    pub(super) page: Page,
+    pub(super) watch: Watch,
+    pub(super) dispatch: Mutex<Dispatch<H>>,
+    pub(super) lead: Lead,
+    keeper: Mutex<Keeper>,
+}
+
+impl<H> std::fmt::Debug for Lane<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}
+
+/// The keeper thread, and who waits for its end.
+#[derive(Default)]
+struct Keeper {
+    handle: Option<JoinHandle<()>>,
+    is_over: bool,
+    joiners: Vec<Unparker>,
+}
+
+impl<H: Ticket> Lane<H> {
+    /// Makes a lane without workers.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no memory or no file descriptors for it.
+    pub fn new(config: LaneConfig) -> io::Result<Self> {
+        Ok(Self {
+            page: Page::create()?,
+            watch: Watch::new()?,
+            dispatch: Mutex::new(Dispatch::new(config.on_death)),
+            lead: Lead::default(),
+            keeper: Mutex::new(Keeper::default()),
+        })
+    }
+
+    /// The descriptor of the lane's page, for a worker.
+    pub fn page_fd(&self) -> BorrowedFd<'_> {
+        self.page.fd()
+    }
+
+    /// The descriptor through which a worker wakes the keeper.
+    pub fn bell_fd(&self) -> BorrowedFd<'_> {
+        self.watch.bell()
+    }
+
+    /// Makes memory for one more worker. It can be sent calls from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no memory, address space or file descriptors for it.
+    pub fn seat(&self) -> io::Result<Seating> {
+        let seat = Seat::new()?;
+        let link = seat.link.fd().try_clone_to_owned()?;
+        Ok(Seating { seat: self.dispatch.lock().add_seat(seat), link })
+    }
+
+    /// Names the process that a seat's worker runs in, and watches over it.
+    ///
+    /// # Errors
+    ///
+    /// When the process cannot be watched. The seat is vacated then and the process is ended.
+    pub fn occupy(&self, number: usize, process: Process) -> io::Result<()> {
+        let mut dispatch = self.dispatch.lock();
+        let mut effects = Effects::none();
+        match self.watch.add(&process, number) {
+            Ok(true) => {
+                if dispatch.broken.is_some() {
+                    process.kill(Signal::KILL); // it was being started while the lane broke
+                }
+                if let Some(seat) = dispatch.seat_mut(number) {
+                    seat.process = Some(process);
+                }
+                dispatch.refill(&mut effects);
+                dispatch.stop_workers();
+            }
+            Ok(false) => {
+                dispatch.bury(number, crate::Ending::Unknown, &mut effects);
+            }
+            Err(error) => {
+                process.kill(Signal::KILL);
+                dispatch.vacate(number);
+                return Err(error);
+            }
+        }
+        drop(dispatch);
+        self.settle(effects);
+        self.watch.wake();
+        Ok(())
+    }
+
+    /// Gives up a seat whose process could not be started. Its calls go back to the backlog.
+    pub fn vacate(&self, number: usize) {
+        self.dispatch.lock().vacate(number);
+        self.watch.wake();
+    }
+
+    /// Registers a function, once, under the number that calls then name.
+    pub fn define(&self, function: &[u8]) -> u32 {
+        self.dispatch.lock().define(function)
+    }
+
+    /// Takes in a call.
+    ///
+    /// # Errors
+    ///
+    /// When the lane is closed or broken; the ticket comes back.
+    pub fn submit(&self, ticket: H, out: &Outgoing<'_>) -> Result<Submit<H>, (Refusal, H)> {
+        let mut dispatch = self.dispatch.lock();
+        if let Some(reason) = &dispatch.broken {
+            return Err((Refusal::Broken(reason.clone()), ticket));
+        }
+        if dispatch.closing {
+            return Err((Refusal::Closed, ticket));
+        }
+        let wants_worker = dispatch.submit(ticket, out, &self.page);
+        let mut effects = Effects::none();
+        if dispatch.is_time_to_look() {
+            dispatch.drain(&mut effects);
+        }
+        let spent = std::mem::take(&mut dispatch.graveyard);
+        drop(dispatch);
+        self.settle(effects);
+        Ok(Submit { wants_worker, spent })
+    }
+
+    /// Why the lane takes no more calls, if it takes no more.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let dispatch = self.dispatch.lock();
+        match &dispatch.broken {
+            Some(reason) => Some(Refusal::Broken(reason.clone())),
+            None => dispatch.closing.then_some(Refusal::Closed),
+        }
+    }
+
+    /// Takes back a call that has not started, and gives its ticket back.
+    pub fn take_back(&self, ticket: &H) -> Option<H> {
+        let mut dispatch = self.dispatch.lock();
+        let taken = dispatch.take_back(ticket);
+        if dispatch.closing {
+            dispatch.stop_workers();
+        }
+        taken
+    }
+
+    /// Whether a worker has begun this call and not answered it.
+    pub fn has_started(&self, ticket: &H) -> bool {
+        self.dispatch.lock().has_started(ticket)
+    }
+
+    /// From now on the keeper sees to it that somebody is told when this call ends. To be called after the step
+    /// `Event::Watch` of its life.
+    pub fn watch(&self, ticket: &H) {
+        let must_look = self.dispatch.lock().watch(ticket);
+        if must_look {
+            self.watch.wake();
+        }
+    }
+
+    /// Sleeps until the call's life is over. To be called after the step `Event::Wait` of its life, with `deliver` of
+    /// the ticket unparking this thread's [parker](park::with_current).
+    ///
+    /// # Stopping
+    ///
+    /// The call goes on when the wait ends early.
+    pub fn wait(&self, ticket: &H, deadline: Option<Instant>) -> Waited {
+        self.wait_for(Some(ticket), &|| ticket.life().load().outcome().is_some(), deadline)
+    }
+
+    /// Sleeps until `is_done` says so; it is asked whenever this thread was unparked or replies have come in. With a
+    /// ticket, the wait is for this call alone, and the workers do not ring earlier.
+    pub fn wait_for(&self, ticket: Option<&H>, is_done: &dyn Fn() -> bool, deadline: Option<Instant>) -> Waited {
+        park::with_current(|parker| {
+            let me = parker.unparker();
+            loop {
+                match self.lead.join(&me) {
+                    Role::Leader => {
+                        let waited = self.lead_until(ticket, is_done, deadline);
+                        self.lead.resign();
+                        return waited;
+                    }
+                    Role::Follower => {
+                        self.page.bell().ring(); // rule 6: the leader's alarms must serve this thread too
+                        let ended = if is_done() {
+                            Some(Waited::Done)
+                        } else {
+                            match parker.park(deadline) {
+                                Wake::Unparked => is_done().then_some(Waited::Done),
+                                Wake::TimedOut => Some(Waited::TimedOut),
+                                Wake::Interrupted => Some(Waited::Interrupted),
+                            }
+                        };
+                        if let Some(waited) = ended {
+                            self.lead.leave(&me);
+                            return waited;
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    fn lead_until(&self, ticket: Option<&H>, is_done: &dyn Fn() -> bool, deadline: Option<Instant>) -> Waited {
+        loop {
+            let mut effects = Effects::none();
+            let mut dispatch = self.dispatch.lock();
+            dispatch.drain(&mut effects);
+            dispatch.refill(&mut effects);
+            if is_done() {
+                drop(dispatch);
+                self.settle(effects);
+                return Waited::Done;
+            }
+            effects.moved = false; // the leader itself is looking
+            let sleep = self.page.bell().prepare();
+            self.set_alarms(&dispatch, ticket);
+            let found = dispatch.has_replies();
+            drop(dispatch);
+            self.settle(effects);
+            if found {
+                self.page.bell().cancel(sleep);
+                continue;
+            }
+            let timeout = match deadline {
+                None => None,
+                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                    Some(left) if left > Duration::ZERO => Some(left),
+                    _ => {
+                        self.page.bell().cancel(sleep);
+                        return Waited::TimedOut;
+                    }
+                },
+            };
+            if matches!(self.page.bell().sleep(sleep, timeout), futex::Wait::Interrupted) {
+                return if is_done() { Waited::Done } else { Waited::Interrupted };
+            }
+        }
+    }
+
+    /// Rule 5: says for which counts the leader wants to be woken.
+    fn set_alarms(&self, dispatch: &Dispatch<H>, ticket: Option<&H>) {
+        let mine = match ticket.map(|ticket| ticket.place().get()) {
+            Some(Spot::Seat { seat, ordinal }) if !self.lead.has_followers() => Some((seat, ordinal)),
+            _ => None,
+        };
+        for number in dispatch.seat_numbers() {
+            let Some(seat) = dispatch.seat(number) else { continue };
+            match mine {
+                Some((mine, ordinal)) if mine == number => seat.link.leader_alarm().set(ordinal + 1),
+                Some(_) => seat.link.leader_alarm().clear(),
+                None => seat.link.leader_alarm().set(seat.next_call() + 1),
+            }
+        }
+    }
+
+    /// Makes the leader look again: something it waits for has happened elsewhere than in a worker.
+    pub fn nudge(&self) {
+        self.page.bell().ring();
+    }
+
+    /// Does what a change owes, outside of the lock.
+    pub(super) fn settle(&self, effects: Effects<H>) {
+        if effects.moved {
+            self.page.bell().ring();
+        }
+        if !effects.announce.is_empty() || effects.broken.is_some() || effects.unfit.is_some() {
+            let mut dispatch = self.dispatch.lock();
+            dispatch.announce.extend(effects.announce);
+            dispatch.unfit = effects.unfit.or(dispatch.unfit.take());
+            drop(dispatch);
+            self.watch.wake();
+        }
+    }
+
+    /// Takes in what has arrived, without waiting.
+    pub fn look(&self) {
+        let mut effects = Effects::none();
+        let mut dispatch = self.dispatch.lock();
+        dispatch.drain(&mut effects);
+        dispatch.refill(&mut effects);
+        drop(dispatch);
+        self.settle(effects);
+    }
+
+    /// Tickets of answered calls that the lane is through with, to be dropped where that is allowed.
+    pub fn spent(&self) -> Vec<H> {
+        std::mem::take(&mut self.dispatch.lock().graveyard)
+    }
+
+    /// Takes no more calls. What is there is still done, unless it has not started and `take_back` is set: then
+    /// it is returned. Workers end when nothing is left.
+    pub fn close(&self, take_back: bool) -> Vec<H> {
+        let mut dispatch = self.dispatch.lock();
+        dispatch.closing = true;
+        let taken = if take_back { dispatch.take_back_all() } else { Vec::new() };
+        dispatch.stop_workers();
+        drop(dispatch);
+        self.watch.wake();
+        taken
+    }
+
+    /// Ends the lane at once: every call fails for this reason, every worker gets the signal.
+    pub fn destroy(&self, reason: &str, signal: Signal) {
+        let mut effects = Effects::none();
+        let mut dispatch = self.dispatch.lock();
+        dispatch.break_all(reason, signal, &mut effects);
+        for number in dispatch.seat_numbers().collect::<Vec<_>>() {
+            if let Some(process) = dispatch.seat(number).and_then(|seat| seat.process.as_ref()) {
+                process.kill(signal); // also where the lane was broken before
+            }
+        }
+        drop(dispatch);
+        self.settle(effects);
+        self.watch.wake();
+    }
+
+    /// Numbers since the lane was made.
+    pub fn counts(&self) -> Counts {
+        self.dispatch.lock().counts()
+    }
+
+    /// Seats and process numbers of the workers.
+    pub fn processes(&self) -> Vec<(usize, u32)> {
+        self.dispatch.lock().processes()
+    }
+
+    /// Workers that exist or are being started.
+    pub fn seats(&self) -> usize {
+        self.dispatch.lock().seat_count()
+    }
+
+    /// Calls that are not answered yet.
+    pub fn outstanding(&self) -> usize {
+        self.dispatch.lock().outstanding()
+    }
+
+    /// Whether every worker that takes calls has some.
+    pub fn is_crowded(&self) -> bool {
+        let dispatch = self.dispatch.lock();
+        dispatch
+            .seat_numbers()
+            .filter_map(|number| dispatch.seat(number))
+            .all(|seat| seat.load() > 0 || seat.stage == Stage::Leaving)
+    }
+
+    /// Starts the keeper, if it has not been started. It ends by itself when the lane is closed or broken and its last
+    /// worker has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no more threads.
+    pub fn start_keeper(self: &Arc<Self>, client: impl Client<H>) -> io::Result<()> {
+        let mut keeper = self.keeper.lock();
+        if keeper.handle.is_some() || keeper.is_over {
+            return Ok(());
+        }
+        let lane = self.clone();
+        let thread = std::thread::Builder::new().name("raddle-keeper".into());
+        keeper.handle = Some(with_signals_blocked(|| thread.spawn(move || lane.keep(&client)))?);
+        Ok(())
+    }
+
+    /// Whether a keeper was started and has not ended.
+    pub fn is_kept(&self) -> bool {
+        let keeper = self.keeper.lock();
+        keeper.handle.is_some() && !keeper.is_over
+    }
+
+    fn keep(&self, client: &impl Client<H>) {
+        /// Says that the keeper is over also when it panics: whoever joins must not wait for ever.
+        struct Over<'a>(&'a Mutex<Keeper>);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                let mut keeper = self.0.lock();
+                keeper.is_over = true;
+                keeper.joiners.drain(..).for_each(|joiner| joiner.unpark());
+            }
+        }
+        let _over = Over(&self.keeper);
+        keeper::run(self, client);
+    }
+
+    /// Sleeps until the keeper has ended: then every worker has, too. At once if it was never started.
+    ///
+    /// # Stopping
+    ///
+    /// The keeper goes on when the wait ends early.
+    pub fn join(&self, deadline: Option<Instant>) -> Waited {
+        park::with_current(|parker| {
+            let me = parker.unparker();
+            loop {
+                let mut keeper = self.keeper.lock();
+                keeper.joiners.retain(|other| !other.same_as(&me));
+                if keeper.is_over || keeper.handle.is_none() {
+                    let handle = keeper.handle.take();
+                    drop(keeper);
+                    if let Some(handle) = handle.filter(|handle| handle.thread().id() != std::thread::current().id()) {
+                        // It has done all it does; a panic in it was reported by the panic hook.
+                        let _ = handle.join();
+                    }
+                    return Waited::Done;
+                }
+                keeper.joiners.push(me.clone());
+                drop(keeper);
+                match parker.park(deadline) {
+                    Wake::Unparked => {}
+                    Wake::TimedOut => return Waited::TimedOut,
+                    Wake::Interrupted => return Waited::Interrupted,
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,297 @@
+//! The layout of the memory that a lane shares with its workers, and each side's view of it.
+//!
+//! ```text
+//! link (one per worker)                          page (one per lane)
+//! 0x0000  magic, version                         0x0000  magic, version
+//! 0x0080  lines of the request ring              0x0080  bell of the leader
+//! 0x0180  lines of the reply ring                0x0100  idle word
+//! 0x0280  the worker's bell
+//! 0x0300  alarm of the leader   (parent sets, worker swaps)
+//! 0x0340  alarm of the keeper   (parent sets, worker swaps)
+//! 0x0380  spills taken          (parent writes, worker reads)
+//! 0x1000  request bytes, reply bytes             RING each
+//! ...     request spill, reply spill             SPILL each, sparse
+//! ```
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use raddle_core::prim::atomic::{AtomicU32, AtomicU64};
+use raddle_shm::ring::{Consumer, Lines, Producer};
+use raddle_shm::{Alarm, Bell, Mapping, Segment};
+
+/// Bytes of each ring. Both rings of a worker fit into a core's second-level cache.
+const RING: usize = 256 << 10;
+/// Address space for large payloads, in each direction. Sparse: pages exist once they are written.
+const SPILL: usize = 16 << 30;
+/// Payloads up to this size travel in the ring itself.
+pub(crate) const INLINE: usize = 16 << 10;
+/// Large payloads in flight may take this much before the next one waits for room.
+pub(crate) const SPILL_SOFT: usize = 64 << 20;
+
+const HEAD: usize = 4096;
+const MAGIC: u32 = u32::from_le_bytes(*b"radl");
+const VERSION: u32 = 1;
+
+const REQUEST_LINES: usize = 0x080;
+const REPLY_LINES: usize = 0x180;
+const WORKER_BELL: usize = 0x280;
+const LEADER_ALARM: usize = 0x300;
+const KEEPER_ALARM: usize = 0x340;
+const SPILLS_TAKEN: usize = 0x380;
+const PAGE_BELL: usize = 0x080;
+const PAGE_IDLE: usize = 0x100;
+
+/// What a record is.
+pub mod kind {
+    /// Parent to worker: the payload is the function that later calls name by this tag.
+    pub const DEFINE: u8 = 1;
+    /// Parent to worker: call the function of the tag with the payload's arguments.
+    pub const CALL: u8 = 2;
+    /// Parent to worker: the payload is function and arguments together.
+    pub const APPLY: u8 = 3;
+    /// Parent to worker: end, there is nothing more to do.
+    pub const STOP: u8 = 4;
+    /// Worker to parent: set up and looking for calls.
+    pub const READY: u8 = 16;
+    /// Worker to parent: the call returned this value.
+    pub const VALUE: u8 = 17;
+    /// Worker to parent: the call raised this exception.
+    pub const ERROR: u8 = 18;
+    /// Worker to parent: the request could not be read; the payload is the exception.
+    pub const UNREADABLE: u8 = 19;
+    /// Worker to parent: it ends now, having done as many calls as it was asked to.
+    pub const RETIRED: u8 = 20;
+    /// Worker to parent: setting it up failed; the payload is the exception.
+    pub const UNFIT: u8 = 21;
+}
+
+/// How a record's payload is to be read.
+pub mod flag {
+    /// The payload is an offset and a length in the spill region.
+    pub const SPILLED: u8 = 1;
+    /// The payload is in the language's flat encoding rather than its general one.
+    pub const FLAT: u8 = 2;
+    /// A request that ends with keyword arguments.
+    pub const KEYWORDS: u8 = 4;
+    /// Free for the language above.
+    pub const USER: u8 = 8;
+}
+
+/// The page of a lane.
+#[derive(Debug)]
+pub(crate) struct Page {
+    segment: Segment,
+    mapping: Mapping,
+}
+
+impl Page {
+    pub(crate) fn create() -> io::Result<Self> {
+        let segment = Segment::create("raddle-page", HEAD)?;
+        let mapping = segment.map(0, HEAD)?;
+        write_magic(&mapping);
+        Ok(Self { segment, mapping })
+    }
+
+    pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
+        let segment = Segment::from_fd(fd)?;
+        if segment.len() < HEAD {
+            return Err(foreign());
+        }
+        let mapping = segment.map(0, HEAD)?;
+        check_magic(&mapping)?;
+        Ok(Self { segment, mapping })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.segment.as_fd()
+    }
+
+    /// Where the leader sleeps.
+    pub(crate) fn bell(&self) -> &Bell {
+        // SAFETY: the layout above: a Bell lies there, zeroed at first, and the mapping lives as long as `self`.
+        unsafe { &*self.mapping.as_ptr().add(PAGE_BELL).cast::<Bell>() }
+    }
+
+    /// Not zero: an idle worker should wake the keeper.
+    pub(crate) fn idle_wanted(&self) -> &AtomicU32 {
+        // SAFETY: as above.
+        unsafe { &*self.mapping.as_ptr().add(PAGE_IDLE).cast::<AtomicU32>() }
+    }
+}
+
+/// The memory of one worker's link, mapped.
+#[derive(Debug)]
+pub(crate) struct Link {
+    segment: Segment,
+    head: Mapping,
+    requests: Mapping,
+    replies: Mapping,
+    request_spill: Mapping,
+    reply_spill: Mapping,
+}
+
+impl Link {
+    /// Makes a fresh link. Takes address space for the spill regions, less of it where that is limited.
+    pub(crate) fn create() -> io::Result<Self> {
+        let mut spill = SPILL;
+        loop {
+            let attempt = Segment::create("raddle-link", HEAD + 2 * RING + 2 * spill).and_then(Self::map);
+            match attempt {
+                Ok(link) => {
+                    write_magic(&link.head);
+                    link.leader_alarm().clear();
+                    link.keeper_alarm().clear();
+                    return Ok(link);
+                }
+                Err(error) if spill <= SPILL_SOFT => return Err(error),
+                Err(_) => spill /= 2,
+            }
+        }
+    }
+
+    pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
+        let link = Self::map(Segment::from_fd(fd)?)?;
+        check_magic(&link.head)?;
+        Ok(link)
+    }
+
+    fn map(segment: Segment) -> io::Result<Self> {
+        let rings = HEAD + 2 * RING;
+        let spill = segment.len().checked_sub(rings).ok_or_else(foreign)? / 2;
+        if spill == 0 {
+            return Err(foreign());
+        }
+        Ok(Self {
+            head: segment.map(0, HEAD)?,
+            requests: segment.map_mirrored(HEAD, RING)?,
+            replies: segment.map_mirrored(HEAD + RING, RING)?,
+            request_spill: segment.map(rings, spill)?,
+            reply_spill: segment.map(rings + spill, spill)?,
+            segment,
+        })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.segment.as_fd()
+    }
+
+    /// The sending ends. Once per side and ring: the caller is the parent for requests, the worker for replies.
+    pub(crate) fn request_producer(&self) -> Producer {
+        // SAFETY: the layout above; `Seat` and `WorkerEnd` keep the link alive as long as the ring's ends, and each
+        // makes only its own end, once.
+        unsafe { Producer::new(self.lines(REQUEST_LINES), self.requests.as_ptr(), RING) }
+    }
+
+    pub(crate) fn reply_producer(&self) -> Producer {
+        // SAFETY: as above.
+        unsafe { Producer::new(self.lines(REPLY_LINES), self.replies.as_ptr(), RING) }
+    }
+
+    pub(crate) fn request_consumer(&self) -> Consumer {
+        // SAFETY: as above.
+        unsafe { Consumer::new(self.lines(REQUEST_LINES), self.requests.as_ptr(), RING) }
+    }
+
+    pub(crate) fn reply_consumer(&self) -> Consumer {
+        // SAFETY: as above.
+        unsafe { Consumer::new(self.lines(REPLY_LINES), self.replies.as_ptr(), RING) }
+    }
+
+    fn lines(&self, offset: usize) -> *const Lines {
+        self.at(offset).cast()
+    }
+
+    fn at(&self, offset: usize) -> *const u8 {
+        debug_assert!(offset < HEAD, "every named word lies in the head page");
+        // SAFETY: inside the head mapping, which is one page long.
+        unsafe { self.head.as_ptr().add(offset) }
+    }
+
+    /// Where the worker sleeps: for requests, or for room in the reply ring.
+    pub(crate) fn worker_bell(&self) -> &Bell {
+        // SAFETY: the layout above: a Bell lies there, zeroed at first, and the mapping lives as long as `self`.
+        unsafe { &*self.at(WORKER_BELL).cast() }
+    }
+
+    /// The count at which the worker rings the page's bell.
+    pub(crate) fn leader_alarm(&self) -> &Alarm {
+        // SAFETY: as above, an Alarm.
+        unsafe { &*self.at(LEADER_ALARM).cast() }
+    }
+
+    /// The count at which the worker wakes the keeper.
+    pub(crate) fn keeper_alarm(&self) -> &Alarm {
+        // SAFETY: as above, an Alarm.
+        unsafe { &*self.at(KEEPER_ALARM).cast() }
+    }
+
+    /// How many spilled replies the parent has copied out. Written by the parent only.
+    pub(crate) fn spills_taken(&self) -> &AtomicU64 {
+        // SAFETY: as above, an atomic word.
+        unsafe { &*self.at(SPILLS_TAKEN).cast() }
+    }
+
+    pub(crate) fn request_spill(&self) -> &Mapping {
+        &self.request_spill
+    }
+
+    pub(crate) fn reply_spill(&self) -> &Mapping {
+        &self.reply_spill
+    }
+}
+
+/// Gives the pages of an empty spill region back to the system, except for the part that is used all the time.
+pub(crate) fn give_back(region: &Mapping) {
+    // It can fail only where the system cannot punch holes; then the pages stay.
+    let _ = region.punch(SPILL_SOFT, region.len().saturating_sub(SPILL_SOFT));
+}
+
+/// Copies parts one after the other to `offset` of a spill region that the caller has to itself.
+pub(crate) fn spill_out(region: &Mapping, offset: usize, parts: &[&[u8]]) {
+    let mut at = offset;
+    for part in parts {
+        assert!(at + part.len() <= region.len(), "the arena hands out offsets inside the region");
+        // SAFETY: inside the mapping (checked), and the arena gave this range to the caller alone.
+        unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), region.as_ptr().add(at), part.len()) };
+        at += part.len();
+    }
+}
+
+/// The bytes that a spilled record points to; none if it points outside.
+///
+/// # Safety
+///
+/// The other side does not write to the range before it is told that the bytes were taken.
+pub(crate) unsafe fn spill_in<'a>(region: &'a Mapping, pointer: &[u8]) -> Option<&'a [u8]> {
+    let offset = usize::try_from(u64::from_ne_bytes(pointer.get(..8)?.try_into().ok()?)).ok()?;
+    let len = usize::try_from(u64::from_ne_bytes(pointer.get(8..16)?.try_into().ok()?)).ok()?;
+    if offset.checked_add(len)? > region.len() {
+        return None;
+    }
+    // SAFETY: inside the mapping (checked); the caller promises that nobody writes there.
+    Some(unsafe { std::slice::from_raw_parts(region.as_ptr().add(offset), len) })
+}
+
+/// The sixteen bytes that stand for a spilled payload.
+pub(crate) fn spill_pointer(offset: usize, len: usize) -> [u8; 16] {
+    let mut pointer = [0; 16];
+    pointer[..8].copy_from_slice(&(offset as u64).to_ne_bytes());
+    pointer[8..].copy_from_slice(&(len as u64).to_ne_bytes());
+    pointer
+}
+
+fn write_magic(head: &Mapping) {
+    // SAFETY: the first eight bytes of a page that no other process has been given yet.
+    unsafe { head.as_ptr().cast::<[u32; 2]>().write([MAGIC, VERSION]) };
+}
+
+fn check_magic(head: &Mapping) -> io::Result<()> {
+    // SAFETY: the first eight bytes of a page; the parent wrote them before it gave the descriptor away.
+    let found = unsafe { head.as_ptr().cast::<[u32; 2]>().read() };
+    if found == [MAGIC, VERSION] { Ok(()) } else { Err(foreign()) }
+}
+
+fn foreign() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the descriptor is not the shared memory of this version of raddle")
+}

@@ -1,0 +1,68 @@
+//! The bytes of one reply, on their way to the thread that wants them.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+const SMALL: usize = 22;
+
+/// Owned bytes; the short ones (most results are) take no allocation.
+#[derive(Clone)]
+pub struct Payload(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Small { len: u8, bytes: [u8; SMALL] },
+    Large(Arc<[u8]>),
+}
+
+impl Payload {
+    /// No bytes.
+    pub const EMPTY: Self = Self(Repr::Small { len: 0, bytes: [0; SMALL] });
+}
+
+impl From<&[u8]> for Payload {
+    fn from(from: &[u8]) -> Self {
+        if from.len() <= SMALL {
+            let mut bytes = [0; SMALL];
+            bytes[..from.len()].copy_from_slice(from);
+            Self(Repr::Small { len: from.len() as u8, bytes })
+        } else {
+            Self(Repr::Large(from.into()))
+        }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Small { len, bytes } => &bytes[..usize::from(*len)],
+            Repr::Large(bytes) => bytes,
+        }
+    }
+}
+
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Payload({} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_every_length_come_back() {
+        for len in 0..100_usize {
+            let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            assert_eq!(&*Payload::from(&bytes[..]), &bytes[..]);
+        }
+    }
+
+    #[test]
+    fn a_payload_is_no_larger_than_three_words() {
+        assert_eq!(size_of::<Payload>(), 24);
+    }
+}

@@ -1,0 +1,377 @@
+//! One worker, seen from the parent: its rings, and the records that it has not answered yet.
+//!
+//! Every record that goes into the request ring has an entry (a *flight*) in `flights`, in the same order, so that the
+//! ordinal of a record is its index plus `first`. A flight without a ticket is one that nobody waits for: a definition,
+//! the order to stop, or a call that was revoked.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use raddle_core::prim::atomic::Ordering::Release;
+use raddle_shm::Arena;
+use raddle_shm::ring::{Consumer, Header, Producer, Slot};
+
+use super::link::{INLINE, Link, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
+use super::ticket::{Outgoing, Reply, Spot, Ticket};
+use super::Payload;
+use crate::Process;
+
+/// How many unanswered records a seat may hold: enough that the worker never waits for the parent, few enough that a
+/// look through them is short.
+const DEPTH: usize = 4096;
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its memory exists, its process may.
+    Starting,
+    /// It has said that it is ready.
+    Live,
+    /// It has been told to end, or has said that it will. It gets no more calls.
+    Leaving,
+}
+
+pub(crate) struct Flight<H> {
+    pub(crate) ticket: Option<H>,
+    slot: Slot,
+    spilled: Option<usize>,
+}
+
+/// What came back from a worker.
+pub(crate) enum Arrival<H> {
+    /// This call was answered.
+    Answer(H, Reply),
+    Ready,
+    Retired,
+    /// The worker could not be set up.
+    Unfit(Payload),
+}
+
+/// The worker's half of the shared memory makes no sense any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Corrupt;
+
+pub(crate) struct Seat<H> {
+    pub(crate) stage: Stage,
+    pub(crate) process: Option<Process>,
+    /// The keeper alarm as it was last set; `u64::MAX` is never.
+    pub(crate) armed: u64,
+    requests: Producer,
+    replies: Consumer,
+    arena: Arena,
+    flights: VecDeque<Flight<H>>,
+    /// Ordinal of the front of `flights`.
+    first: u64,
+    /// Flights with a ticket.
+    load: usize,
+    /// Which functions the worker has been sent.
+    known: Vec<bool>,
+    spills_taken: u64,
+    /// Last, so that the ends of the rings go before the memory.
+    pub(crate) link: Link,
+}
+
+impl<H: Ticket> Seat<H> {
+    pub(crate) fn new() -> io::Result<Self> {
+        let link = Link::create()?;
+        Ok(Self {
+            stage: Stage::Starting,
+            process: None,
+            armed: u64::MAX,
+            requests: link.request_producer(),
+            replies: link.reply_consumer(),
+            arena: Arena::new(SPILL_SOFT, link.request_spill().len()),
+            flights: VecDeque::new(),
+            first: 0,
+            load: 0,
+            known: Vec::new(),
+            spills_taken: 0,
+            link,
+        })
+    }
+
+    /// Calls that are here and not answered.
+    pub(crate) fn load(&self) -> usize {
+        self.load
+    }
+
+    /// The ordinal of the first call that is not answered.
+    pub(crate) fn next_call(&self) -> u64 {
+        self.first + self.flights.iter().position(|flight| flight.ticket.is_some()).unwrap_or(0) as u64
+    }
+
+    /// The ordinal in the middle of what is outstanding.
+    pub(crate) fn middle(&self) -> u64 {
+        self.first + self.flights.len() as u64 / 2
+    }
+
+    /// The first outstanding call that somebody must be told about.
+    pub(crate) fn next_watched(&self) -> Option<u64> {
+        let watched = |f: &Flight<H>| f.ticket.as_ref().is_some_and(|t| t.life().load().watched);
+        self.flights.iter().position(watched).map(|index| self.first + index as u64)
+    }
+
+    /// Whether replies lie in the ring.
+    pub(crate) fn has_replies(&self) -> bool {
+        !self.replies.is_empty()
+    }
+
+    /// Sends a call. Gives the ticket back if there is no room for it now.
+    pub(crate) fn send(
+        &mut self,
+        number: usize,
+        functions: &[Arc<[u8]>],
+        ticket: H,
+        out: &Outgoing<'_>,
+    ) -> Result<(), H> {
+        if self.flights.len() >= DEPTH {
+            self.trim();
+        }
+        if self.stage == Stage::Leaving || self.flights.len() >= DEPTH {
+            return Err(ticket);
+        }
+        if out.kind == kind::CALL && !self.define(out.tag, functions) {
+            return Err(ticket);
+        }
+        ticket.place().set(Spot::Seat { seat: number, ordinal: self.first + self.flights.len() as u64 });
+        if let Err(Some(ticket)) = self.push(Some(ticket), out) {
+            return Err(ticket);
+        }
+        self.load += 1;
+        self.link.worker_bell().ring();
+        Ok(())
+    }
+
+    /// Tells the worker to end once it has done what it was sent.
+    pub(crate) fn send_stop(&mut self) -> bool {
+        let out = Outgoing { kind: kind::STOP, flags: 0, tag: 0, parts: &[] };
+        let sent = self.push(None, &out).is_ok();
+        if sent {
+            self.stage = Stage::Leaving;
+            self.link.worker_bell().ring();
+        }
+        sent
+    }
+
+    /// Makes sure that the worker has, or will have, been sent a function before the next record.
+    fn define(&mut self, tag: u32, functions: &[Arc<[u8]>]) -> bool {
+        let index = tag as usize;
+        if self.known.get(index).copied().unwrap_or(false) {
+            return true;
+        }
+        let out = Outgoing { kind: kind::DEFINE, flags: 0, tag, parts: &[&functions[index]] };
+        if self.push(None, &out).is_err() {
+            return false;
+        }
+        if self.known.len() <= index {
+            self.known.resize(index + 1, false);
+        }
+        self.known[index] = true;
+        true
+    }
+
+    /// Gives the ticket back if the ring or the spill region has no room now.
+    fn push(&mut self, ticket: Option<H>, out: &Outgoing<'_>) -> Result<(), Option<H>> {
+        let len = out.len();
+        let mut header = Header {
+            kind: out.kind,
+            flags: out.flags,
+            tag: out.tag,
+            id: self.first + self.flights.len() as u64,
+            extra: 0,
+        };
+        let (pushed, spilled) = if len <= INLINE {
+            (self.requests.push(header, out.parts), None)
+        } else {
+            let Some(offset) = self.arena.alloc(len) else { return Err(ticket) };
+            spill_out(self.link.request_spill(), offset, out.parts);
+            header.flags |= flag::SPILLED;
+            (self.requests.push(header, &[&spill_pointer(offset, len)]), Some(offset))
+        };
+        match pushed {
+            Ok(slot) => {
+                self.flights.push_back(Flight { ticket, slot, spilled });
+                Ok(())
+            }
+            Err(_) => {
+                if let Some(offset) = spilled {
+                    self.arena.free(offset);
+                }
+                Err(ticket)
+            }
+        }
+    }
+
+    /// Takes a call back that has not started.
+    pub(crate) fn revoke(&mut self, ordinal: u64) -> Option<H> {
+        let flight = self.flight(ordinal)?;
+        flight.ticket.as_ref()?;
+        let slot = flight.slot;
+        if !self.requests.revoke(slot) {
+            return None;
+        }
+        let flight = self.flight(ordinal)?;
+        let ticket = flight.ticket.take();
+        let spilled = flight.spilled.take();
+        self.release(spilled);
+        self.load -= 1;
+        ticket
+    }
+
+    /// Takes the last call back, with its bytes, so that another worker can do it. None if it has started, or if there
+    /// is none.
+    pub(crate) fn revoke_last(&mut self) -> Option<(H, Header, Vec<u8>)> {
+        let index = self.flights.iter().rposition(|flight| flight.ticket.is_some())?;
+        if !self.requests.revoke(self.flights[index].slot) {
+            return None;
+        }
+        let (header, payload) = self.bytes_of(index)?;
+        let flight = &mut self.flights[index];
+        let ticket = flight.ticket.take()?;
+        let spilled = flight.spilled.take();
+        self.release(spilled);
+        self.load -= 1;
+        Some((ticket, header, payload))
+    }
+
+    /// Whether the worker has begun a call.
+    pub(crate) fn has_started(&self, ordinal: u64) -> bool {
+        ordinal
+            .checked_sub(self.first)
+            .and_then(|index| self.flights.get(index as usize))
+            .is_some_and(|flight| self.requests.is_started(flight.slot))
+    }
+
+    fn flight(&mut self, ordinal: u64) -> Option<&mut Flight<H>> {
+        let index = ordinal.checked_sub(self.first)?;
+        self.flights.get_mut(usize::try_from(index).ok()?)
+    }
+
+    fn release(&mut self, spilled: Option<usize>) {
+        if let Some(offset) = spilled {
+            self.arena.free(offset);
+            if self.arena.outstanding() == 0 && self.arena.high_water() > SPILL_SOFT {
+                // A huge payload has been through: give its pages back to the system.
+                give_back(self.link.request_spill());
+                self.arena.reset_high_water();
+            }
+        }
+    }
+
+    /// The bytes of a record that the worker has not taken, without the flags of how they were sent.
+    fn bytes_of(&self, index: usize) -> Option<(Header, Vec<u8>)> {
+        let (mut header, payload) = self.requests.read_back(self.flights[index].slot)?;
+        if header.flags & flag::SPILLED == 0 {
+            return Some((header, payload));
+        }
+        header.flags &= !flag::SPILLED;
+        // SAFETY: the request spill is written by this side alone, under the lane's lock, which we are under.
+        let bytes = unsafe { spill_in(self.link.request_spill(), &payload) }?;
+        Some((header, bytes.to_vec()))
+    }
+
+    /// Takes in one reply.
+    pub(crate) fn receive(&mut self) -> Result<Option<Arrival<H>>, Corrupt> {
+        let crowded = self.replies.used() > self.replies.capacity() / 4;
+        let Some(record) = self.replies.peek().map_err(|_| Corrupt)? else { return Ok(None) };
+        let header = record.header;
+        let mut spilled = false;
+        let payload = if header.flags & flag::SPILLED == 0 {
+            Payload::from(record.payload)
+        } else {
+            spilled = true;
+            // SAFETY: the worker leaves the range alone until `spills_taken` has passed it, below.
+            Payload::from(unsafe { spill_in(self.link.reply_spill(), record.payload) }.ok_or(Corrupt)?)
+        };
+        self.replies.advance();
+        if spilled {
+            self.spills_taken += 1;
+            // Ordering: Release. Pairs with the Acquire in `WorkerEnd::room_for`: the copy above comes before the
+            // worker's next write to the range.
+            self.link.spills_taken().store(self.spills_taken, Release);
+        }
+        if spilled || crowded {
+            self.link.worker_bell().ring(); // it may sleep for room
+        }
+        match header.kind {
+            kind::READY => {
+                if self.stage == Stage::Starting {
+                    self.stage = Stage::Live;
+                }
+                Ok(Some(Arrival::Ready))
+            }
+            kind::RETIRED => {
+                self.stage = Stage::Leaving;
+                Ok(Some(Arrival::Retired))
+            }
+            kind::UNFIT => Ok(Some(Arrival::Unfit(payload))),
+            kind::VALUE | kind::ERROR | kind::UNREADABLE => {
+                let ticket = self.answered(header.id).ok_or(Corrupt)?;
+                let flags = header.flags & !flag::SPILLED;
+                let reply = Reply::Answer { kind: header.kind, flags, nanos: header.extra, payload };
+                Ok(Some(Arrival::Answer(ticket, reply)))
+            }
+            _ => Err(Corrupt),
+        }
+    }
+
+    /// Forgets the records at the front that need no answer and that the worker has passed.
+    fn trim(&mut self) {
+        while self.flights.front().is_some_and(|f| f.ticket.is_none() && self.requests.is_taken(f.slot)) {
+            if let Some(flight) = self.flights.pop_front() {
+                self.first += 1;
+                self.release(flight.spilled);
+            }
+        }
+    }
+
+    /// Removes the flight that was answered, and those before it that need no answer.
+    fn answered(&mut self, ordinal: u64) -> Option<H> {
+        loop {
+            let flight = self.flights.pop_front()?;
+            self.first += 1;
+            self.release(flight.spilled);
+            match flight.ticket {
+                None if self.first <= ordinal => {}
+                Some(ticket) if self.first == ordinal + 1 => {
+                    self.load -= 1;
+                    ticket.place().set(Spot::Nowhere);
+                    return Some(ticket);
+                }
+                // An answer out of order, or to something that was not asked.
+                _ => return None,
+            }
+        }
+    }
+
+    /// After the worker's death and a last drain: what it had begun, and what it had not, in order.
+    pub(crate) fn bury(&mut self) -> (Vec<H>, Vec<(H, Header, Vec<u8>)>) {
+        let (mut lost, mut left) = (Vec::new(), Vec::new());
+        for index in 0..self.flights.len() {
+            let started = self.requests.is_started(self.flights[index].slot);
+            let bytes = if started { None } else { self.bytes_of(index) };
+            if let Some(ticket) = self.flights[index].ticket.take() {
+                match bytes {
+                    Some((header, payload)) => left.push((ticket, header, payload)),
+                    None => lost.push(ticket),
+                }
+            }
+        }
+        self.flights.clear();
+        self.load = 0;
+        (lost, left)
+    }
+
+    /// Every ticket that is still here, for a lane that breaks.
+    pub(crate) fn take_all(&mut self) -> Vec<H> {
+        self.load = 0;
+        self.flights.iter_mut().filter_map(|flight| flight.ticket.take()).collect()
+    }
+
+    /// Revokes what has not started, for a lane that closes.
+    pub(crate) fn revoke_all(&mut self) -> Vec<H> {
+        let ordinals = self.first..self.first + self.flights.len() as u64;
+        ordinals.rev().filter_map(|ordinal| self.revoke(ordinal)).collect()
+    }
+}

@@ -1,0 +1,153 @@
+//! What the lane needs to know of a call: its life, where it is, and how to answer it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use raddle_core::life::AtomicState;
+use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::Payload;
+use crate::Ending;
+
+/// A call that somebody waits for, seen from the lane. The language above implements it for its future.
+pub trait Ticket: Send + Sync + 'static {
+    /// The life of the call.
+    fn life(&self) -> &AtomicState;
+
+    /// Where the call is; changed by the lane only.
+    fn place(&self) -> &Place;
+
+    /// Ends the call's life with this reply and wakes the threads that wait for it. Called at most once, under the
+    /// lane's lock: it stores, it does not run user code. Returns whether somebody must be told (`Next::announce`).
+    fn deliver(&self, reply: Reply) -> bool;
+}
+
+/// What came of a call. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The worker answered.
+    Answer {
+        /// One of [`kind`](super::kind)'s answers.
+        kind: u8,
+        /// How to read the payload, see [`flag`](super::flag).
+        flags: u8,
+        /// Nanoseconds that the call ran.
+        nanos: u64,
+        /// The answer itself.
+        payload: Payload,
+    },
+    /// The worker died while it ran this call.
+    Lost(Arc<Loss>),
+    /// The call never ran, and never will: the lane is broken.
+    Broken(Arc<str>),
+}
+
+/// A worker's death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The worker's process number.
+    pub pid: u32,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker process {} {}", self.pid, self.ending)
+    }
+}
+
+/// What a worker's death means for the lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDeath {
+    /// The call that it ran fails; everything else goes on with a new worker.
+    Replace,
+    /// Every call fails, and the lane takes no more (what `concurrent.futures` promises).
+    Break,
+}
+
+/// A request on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// [`CALL`](super::kind::CALL) or [`APPLY`](super::kind::APPLY).
+    pub kind: u8,
+    /// How the worker reads the payload.
+    pub flags: u8,
+    /// For `CALL`: the number that [`Lane::define`](super::Lane::define) gave.
+    pub tag: u32,
+    /// The payload, in pieces that are sent as one.
+    pub parts: &'a [&'a [u8]],
+}
+
+impl Outgoing<'_> {
+    /// Bytes of the payload.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+}
+
+/// Where a call is (rule 4 of the lane).
+///
+/// ```text
+/// 63 62 │ 61 ........ 48 │ 47 ............ 0
+///  tag  │      seat      │  ordinal            tag 0: nowhere   1: backlog (61..0: number)   2: a seat
+/// ```
+#[derive(Debug, Default)]
+pub struct Place(AtomicU64);
+
+/// A [`Place`], unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spot {
+    Nowhere,
+    Backlog(u64),
+    Seat { seat: usize, ordinal: u64 },
+}
+
+const TAG: u32 = 62;
+const SEAT: u32 = 48;
+
+impl Place {
+    // Ordering: Relaxed everywhere; the word is read and written under the lane's lock, which orders it.
+
+    pub(crate) fn get(&self) -> Spot {
+        let word = self.0.load(Relaxed);
+        match word >> TAG {
+            1 => Spot::Backlog(word & ((1 << TAG) - 1)),
+            2 => Spot::Seat {
+                seat: (word >> SEAT) as usize & ((1 << (TAG - SEAT)) - 1),
+                ordinal: word & ((1 << SEAT) - 1),
+            },
+            _ => Spot::Nowhere,
+        }
+    }
+
+    pub(crate) fn set(&self, spot: Spot) {
+        let word = match spot {
+            Spot::Nowhere => 0,
+            Spot::Backlog(number) => 1 << TAG | number,
+            Spot::Seat { seat, ordinal } => 2 << TAG | (seat as u64) << SEAT | ordinal,
+        };
+        self.0.store(word, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_keeps_what_was_put_into_it() {
+        let place = Place::default();
+        assert_eq!(place.get(), Spot::Nowhere);
+        for spot in [
+            Spot::Backlog(0),
+            Spot::Backlog(u64::from(u32::MAX) + 7),
+            Spot::Seat { seat: 0, ordinal: 0 },
+            Spot::Seat { seat: 16_383, ordinal: (1 << 48) - 1 },
+            Spot::Nowhere,
+        ] {
+            place.set(spot);
+            assert_eq!(place.get(), spot);
+        }
+    }
+}

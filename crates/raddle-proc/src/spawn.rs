@@ -1,0 +1,106 @@
+//! Starting a process that inherits some file descriptors.
+//!
+//! Plain fork+exec in the C library's hands (`posix_spawn` where it can): the child never runs our code between fork
+//! and exec, so it does not matter how many threads the parent has or what they hold.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+
+use crate::watch::Process;
+
+/// What to start.
+#[derive(Debug)]
+pub struct Spawn<'a> {
+    /// The program, and its arguments. `{0}`, `{1}` … in an argument stand for the number under which the child finds
+    /// the descriptor of that index in `fds`.
+    pub argv: Vec<OsString>,
+    /// Variables to set on top of the parent's environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Descriptors that the child inherits.
+    pub fds: Vec<BorrowedFd<'a>>,
+    /// Whether the child leads a process group of its own, so that a Ctrl-C in the terminal does not reach it.
+    pub own_group: bool,
+}
+
+/// Starts a process. Its standard input is `/dev/null`.
+///
+/// # Errors
+///
+/// When the program cannot be found or run, or a descriptor cannot be duplicated.
+pub fn spawn(what: &Spawn<'_>) -> io::Result<Process> {
+    // Duplicates without close-on-exec exist only between here and the end of this function. A process that another
+    // thread starts in between inherits them too; it then holds memory that it never looks at, and no pipe end whose
+    // closing anybody waits for.
+    let mut passed = Vec::with_capacity(what.fds.len());
+    for fd in &what.fds {
+        let copy = fcntl_dupfd_cloexec(fd, 3)?;
+        fcntl_setfd(&copy, FdFlags::empty())?;
+        passed.push(copy);
+    }
+    let (program, arguments) =
+        what.argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program given"))?;
+    let mut command = Command::new(program);
+    for argument in arguments {
+        command.arg(fill_in(argument, &passed.iter().map(|fd| fd.as_fd().as_raw_fd()).collect::<Vec<_>>()));
+    }
+    command.envs(what.env.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
+    if what.own_group {
+        command.process_group(0);
+    }
+    let child = command.spawn()?;
+    Process::open(child.id(), true)
+}
+
+/// Puts descriptor numbers in the place of `{0}`, `{1}` …
+fn fill_in(argument: &OsString, numbers: &[i32]) -> OsString {
+    let Some(text) = argument.to_str() else { return argument.clone() };
+    let mut text = text.to_owned();
+    for (index, number) in numbers.iter().enumerate() {
+        text = text.replace(&format!("{{{index}}}"), &number.to_string());
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Ending;
+
+    fn shell(script: &str) -> Spawn<'static> {
+        Spawn {
+            argv: vec!["/bin/sh".into(), "-c".into(), script.into()],
+            env: vec![],
+            fds: vec![],
+            own_group: true,
+        }
+    }
+
+    #[test]
+    fn the_exit_code_of_a_child_arrives() {
+        let mut process = spawn(&shell("exit 7")).unwrap();
+        assert_eq!(process.wait().unwrap(), Ending::Exited(7));
+    }
+
+    #[test]
+    fn a_missing_program_is_an_error_of_the_caller() {
+        let what = Spawn { argv: vec!["/no/such/program".into()], env: vec![], fds: vec![], own_group: false };
+        assert_eq!(spawn(&what).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_child_finds_its_descriptor_under_the_number_it_was_told() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut what = shell("echo hello >&{0}");
+        what.fds = vec![writer.as_fd()];
+        let mut process = spawn(&what).unwrap();
+        assert_eq!(process.wait().unwrap(), Ending::Exited(0));
+        let mut buffer = [0; 16];
+        let n = rustix::io::read(&reader, &mut buffer).unwrap();
+        assert_eq!(&buffer[..n], b"hello\n");
+    }
+}

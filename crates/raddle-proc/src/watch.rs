@@ -1,0 +1,184 @@
+//! Seeing processes end, without polling and without signals.
+//!
+//! A [`Process`] is a pid with its pidfd, which becomes readable when the process has ended. A [`Watch`] is an epoll
+//! set over such descriptors and one eventfd through which other threads and other processes wake the watching thread.
+//! This file holds one of the house's few sleeping places ([`Watch::wait`]).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+
+use crate::Ending;
+
+/// A process that somebody started.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    /// Absent if the process had ended and been collected before it could be opened.
+    pidfd: Option<OwnedFd>,
+    /// Whether it is ours to collect; otherwise the exit code is only looked at.
+    ours: bool,
+    ending: Option<Ending>,
+}
+
+impl Process {
+    /// Opens a process by number. With `ours`, it is a child that nobody else collects.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptor to give. A process that has ended already is no error: its ending is unknown.
+    pub fn open(pid: u32, ours: bool) -> io::Result<Self> {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let number = number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a process number"))?;
+        let pidfd = match pidfd_open(number, PidfdFlags::empty()) {
+            Ok(fd) => Some(fd),
+            Err(Errno::SRCH) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let ending = pidfd.is_none().then_some(Ending::Unknown);
+        Ok(Self { pid, pidfd, ours, ending })
+    }
+
+    /// The process number.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal. A process that has ended is no error: that is what was wanted.
+    pub fn kill(&self, signal: Signal) {
+        if let (Some(fd), None) = (&self.pidfd, self.ending) {
+            // The only other failure is EPERM, when the process has changed its user: it is not ours to end then.
+            let _ = pidfd_send_signal(fd, signal);
+        }
+    }
+
+    /// How it ended, if it has. Collects it if it is ours.
+    pub fn poll(&mut self) -> Option<Ending> {
+        if self.ending.is_none() {
+            self.ending = self.ask(WaitIdOptions::NOHANG);
+        }
+        self.ending
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// When the wait fails for another reason than that somebody else collected the process.
+    pub fn wait(&mut self) -> io::Result<Ending> {
+        loop {
+            if let Some(ending) = self.ending {
+                return Ok(ending);
+            }
+            self.ending = self.ask(WaitIdOptions::empty());
+        }
+    }
+
+    fn ask(&self, mut options: WaitIdOptions) -> Option<Ending> {
+        let Some(fd) = &self.pidfd else { return Some(Ending::Unknown) };
+        options |= WaitIdOptions::EXITED;
+        if !self.ours {
+            options |= WaitIdOptions::NOWAIT;
+        }
+        match waitid(WaitId::PidFd(fd.as_fd()), options) {
+            Ok(Some(status)) => Some(Ending::from_status(&status)),
+            Ok(None) | Err(Errno::INTR) => None,
+            // Not our child, or collected by somebody else: whether it has ended the pidfd still tells.
+            Err(_) => is_readable(fd).then_some(Ending::Unknown),
+        }
+    }
+}
+
+/// Whether a descriptor can be read now.
+fn is_readable(fd: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&now)), Ok(1))
+}
+
+/// What a [`Watch`] has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Somebody called [`Watch::wake`] or wrote to the [`bell`](Watch::bell).
+    Woken,
+    /// The process that was added under this token has ended.
+    Ended(usize),
+}
+
+/// The one epoll wait of a supervising thread.
+#[derive(Debug)]
+pub struct Watch {
+    epoll: OwnedFd,
+    bell: OwnedFd,
+}
+
+const BELL: u64 = u64::MAX;
+
+impl Watch {
+    /// Makes an empty watch.
+    ///
+    /// # Errors
+    ///
+    /// When the process is out of file descriptors.
+    pub fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, bell })
+    }
+
+    /// The eventfd, to be handed to other processes: eight bytes written there wake the watching thread.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Wakes the watching thread.
+    pub fn wake(&self) {
+        ring(self.bell());
+    }
+
+    /// Watches a process. Returns false if it has ended so long ago that there is nothing left to watch.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel's limit of watches is reached.
+    pub fn add(&self, process: &Process, token: usize) -> io::Result<bool> {
+        let Some(fd) = &process.pidfd else { return Ok(false) };
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token as u64), epoll::EventFlags::IN)?;
+        Ok(true)
+    }
+
+    /// Watches a process no longer.
+    pub fn remove(&self, process: &Process) {
+        if let Some(fd) = &process.pidfd {
+            // It may never have been added; then there is nothing to remove.
+            let _ = epoll::delete(&self.epoll, fd);
+        }
+    }
+
+    /// Sleeps until something is to be seen, and puts it into `seen`.
+    pub fn wait(&self, seen: &mut Vec<Watched>) {
+        let mut events = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; 16];
+        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, None) else { return };
+        for event in events {
+            match event.data.u64() {
+                BELL => {
+                    let mut count = [0; 8];
+                    // Nonblocking; it can only fail because another event took the count already.
+                    let _ = rustix::io::read(&self.bell, &mut count);
+                    seen.push(Watched::Woken);
+                }
+                token => seen.push(Watched::Ended(token as usize)),
+            }
+        }
+    }
+}
+
+/// Writes to an eventfd.
+pub(crate) fn ring(bell: BorrowedFd<'_>) {
+    // It cannot block: the counter would have to reach 2^64 - 2. If the descriptor is gone, so is the watcher.
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+}

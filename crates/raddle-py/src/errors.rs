@@ -1,0 +1,67 @@
+//! The funnel: every exception that Rust raises is made here, from the classes that Python already has.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+use raddle_proc::lane::{Loss, Refusal};
+
+macro_rules! imported {
+    ($(#[$doc:meta])* $function:ident, $module:literal, $name:literal) => {
+        $(#[$doc])*
+        pub(crate) fn $function(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+            static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+            CLASS.import(py, $module, $name)
+        }
+    };
+}
+
+imported!(cancelled_error, "concurrent.futures._base", "CancelledError");
+imported!(invalid_state_error, "concurrent.futures._base", "InvalidStateError");
+imported!(worker_died, "raddle.errors", "WorkerDied");
+imported!(deadlock_error, "raddle.errors", "DeadlockError");
+
+/// `CancelledError()`, as the standard library raises it.
+pub(crate) fn cancelled(py: Python<'_>) -> PyErr {
+    make(cancelled_error(py), |class| class.call0())
+}
+
+/// `InvalidStateError(message)`.
+pub(crate) fn invalid_state(py: Python<'_>, message: String) -> PyErr {
+    make(invalid_state_error(py), |class| class.call1((message,)))
+}
+
+/// `DeadlockError(message)`.
+pub(crate) fn deadlock(py: Python<'_>, message: String) -> PyErr {
+    make(deadlock_error(py), |class| class.call1((message,)))
+}
+
+/// `WorkerDied(message, call=…, pid=…, exitcode=…)`.
+pub(crate) fn lost(py: Python<'_>, call: &str, loss: &Loss) -> PyErr {
+    make(worker_died(py), |class| class.call1((call, loss.pid, loss.ending.code(), loss.ending.to_string())))
+}
+
+/// What a submit to a lane that takes no more calls raises. `broken` is the class for a broken lane.
+pub(crate) fn refused(refusal: &Refusal, broken: &Bound<'_, PyAny>) -> PyErr {
+    match refusal {
+        Refusal::Closed => pyo3::exceptions::PyRuntimeError::new_err(
+            "cannot schedule new futures after shutdown",
+        ),
+        Refusal::Broken(reason) => make(Ok(broken), |class| class.call1((&**reason,))),
+    }
+}
+
+/// The instance of a class that a call makes, or the error in making it.
+fn make<'a, 'py: 'a, C>(
+    class: PyResult<&'a Bound<'py, C>>,
+    call: impl FnOnce(&'a Bound<'py, C>) -> PyResult<Bound<'py, PyAny>>,
+) -> PyErr {
+    match class.and_then(call) {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+/// Adds a note to an exception (PEP 678). Notes are help; failing to add one must not hide the exception.
+pub(crate) fn note(py: Python<'_>, error: &PyErr, text: &str) {
+    let _ = error.value(py).call_method1("add_note", (text,));
+}

@@ -1,0 +1,755 @@
+//! The future: one call's life, its outcome, and who waits for it.
+//!
+//! It *is* a `concurrent.futures.Future` (the Python class `raddle.futures.Future` inherits from both), but it pays for a
+//! `Condition`, a list of waiters and a dictionary only when somebody asks for them.
+//!
+//! # Parts
+//!
+//! * `life`: the state word of `raddle-core`. Whoever makes the step into `Done` owns the outcome.
+//! * `inner`, under a lock: outcome, callbacks, sleeping threads, and the standard library's condition and waiters.
+//! * `home`: the lane that the call was given to, if any.
+//!
+//! # Rules
+//!
+//! 1. The outcome is stored under the lock, before the step into `Done`, which is made under the same lock.
+//! 2. No Python code runs under the lock: objects are made before, and dropped after it.
+//! 3. A future without a condition and without callbacks is never *watched*: whoever finishes it owes nobody but the
+//!    sleeping threads anything, and needs no interpreter for that.
+//! 4. A watched future is done for Python (`done()`, `_state`) when it has been *told*: under its condition, if it has one,
+//!    so that the standard library's `wait` and `as_completed`, which hold it, see each end exactly once. The step `Told`
+//!    is made under `inner` together with taking the callbacks, so that none is added in between.
+//! 5. Results of a process lane are kept as bytes until somebody asks; decoding may run any code, so it happens
+//!    outside of the lock, and the first to store a decoded outcome wins.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyList, PyString};
+use raddle_core::life::{AtomicState, Event, Next, Outcome, Phase, State};
+use raddle_core::park::{self, Unparker, Wake};
+use raddle_core::prim::Mutex;
+use raddle_proc::lane::{Place, Reply, Ticket, Waited, kind};
+
+use crate::deadlock;
+use crate::errors;
+use crate::gate::{self, Timeout};
+use crate::process_lane::Shared;
+use crate::thread_lane::Work;
+use crate::watch_set::Ready;
+
+/// The lane that a future's call was given to.
+pub(crate) enum Home {
+    Thread(Arc<Work>),
+    Process(Arc<Shared>),
+}
+
+/// A thread that wants to know of the end.
+pub(crate) enum Sleeper {
+    /// It sleeps for this future alone.
+    Thread(Unparker),
+    /// It sleeps for one of several; this one has the number.
+    Set(Arc<Ready>, usize),
+}
+
+impl Sleeper {
+    fn wake(self) {
+        match self {
+            Self::Thread(unparker) => unparker.unpark(),
+            Self::Set(ready, number) => ready.add(number),
+        }
+    }
+}
+
+#[derive(Default)]
+enum Value {
+    #[default]
+    None,
+    Returned(Py<PyAny>),
+    Raised(Py<PyAny>),
+    /// Not decoded yet (rule 5).
+    Reply(Reply),
+}
+
+#[derive(Default)]
+struct Inner {
+    value: Value,
+    callbacks: Vec<Py<PyAny>>,
+    condition: Option<Py<PyAny>>,
+    waiters: Option<Py<PyList>>,
+    sleepers: Vec<Sleeper>,
+    /// Cancelled, and those who wait have heard of it (`CANCELLED_AND_NOTIFIED`).
+    notified: bool,
+    /// What was called, for messages: a function, or a name.
+    label: Option<Py<PyAny>>,
+}
+
+/// The native part of `raddle.futures.Future`.
+#[pyclass(subclass, frozen, weakref, module = "raddle._raddle")]
+#[derive(Default)]
+pub(crate) struct FutureCore {
+    life: AtomicState,
+    place: Place,
+    home: OnceLock<Home>,
+    inner: Mutex<Inner>,
+}
+
+/// What the end of a future owes to others, to be done outside of its lock.
+#[must_use]
+struct Owed {
+    announce: bool,
+    sleepers: Vec<Sleeper>,
+}
+
+impl Owed {
+    fn wake(self) -> bool {
+        self.sleepers.into_iter().for_each(Sleeper::wake);
+        self.announce
+    }
+}
+
+impl FutureCore {
+    pub(crate) fn life(&self) -> State {
+        self.life.load()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.life.load().outcome().is_some()
+    }
+
+    pub(crate) fn settle_at(&self, home: Home, label: Option<Py<PyAny>>) {
+        let fresh = self.home.set(home).is_ok();
+        debug_assert!(fresh, "a future is given to one lane");
+        self.inner.lock().label = label;
+    }
+
+    pub(crate) fn home(&self) -> Option<&Home> {
+        self.home.get()
+    }
+
+    /// Takes the step from new to running. False if it was cancelled before.
+    pub(crate) fn start(&self) -> bool {
+        self.life.step(Event::Start).is_ok()
+    }
+
+    /// Ends the life with an outcome (rule 1). None, and the value back, if it is over already.
+    fn end(&self, value: Value, outcome: Outcome) -> Result<Owed, Value> {
+        let mut inner = self.inner.lock();
+        if self.is_over() {
+            drop(inner);
+            return Err(value);
+        }
+        let old = std::mem::replace(&mut inner.value, value);
+        let stepped = self.life.step(Event::Finish(outcome));
+        let owed = self.owed(&mut inner, stepped.ok().map(|(_, next)| next));
+        drop(inner);
+        drop(old);
+        Ok(owed)
+    }
+
+    fn owed(&self, inner: &mut Inner, next: Option<Next>) -> Owed {
+        let next = next.expect("nobody else ends a life while we hold the lock and it is not over");
+        Owed { announce: next.announce, sleepers: std::mem::take(&mut inner.sleepers) }
+    }
+
+    /// Ends a call that ran here. Those who sleep for it are returned instead of woken, so that the caller can choose
+    /// the moment.
+    pub(crate) fn finish(slf: &Bound<'_, Self>, result: Result<Py<PyAny>, PyErr>) -> PyResult<Vec<Sleeper>> {
+        let (value, outcome) = match result {
+            Ok(value) => (Value::Returned(value), Outcome::Returned),
+            Err(error) => (Value::Raised(error.into_value(slf.py()).into_any()), Outcome::Raised),
+        };
+        match slf.get().end(value, outcome) {
+            Ok(owed) if owed.announce => {
+                owed.wake();
+                Self::announce(slf)?;
+                Ok(Vec::new())
+            }
+            Ok(owed) => Ok(owed.sleepers),
+            Err(_) => Ok(Vec::new()), // the user ended it with set_result from inside; hers stands
+        }
+    }
+
+    pub(crate) fn wake(sleepers: Vec<Sleeper>) {
+        sleepers.into_iter().for_each(Sleeper::wake);
+    }
+
+    /// Ends a future from Python and tells everybody.
+    fn end_here(slf: &Bound<'_, Self>, value: Value, outcome: Outcome) -> PyResult<()> {
+        match slf.get().end(value, outcome) {
+            Ok(owed) => {
+                let announce = owed.wake();
+                slf.get().nudge();
+                if announce { Self::announce(slf) } else { Ok(()) }
+            }
+            Err(_) => {
+                let state = slf.get().state_name(slf.py());
+                Err(errors::invalid_state(slf.py(), format!("{state}: {}", slf.repr()?)))
+            }
+        }
+    }
+
+    /// A leader that sleeps at its lane's bell does not hear an unpark.
+    fn nudge(&self) {
+        if let Some(Home::Process(shared)) = self.home() {
+            shared.lane.nudge();
+        }
+    }
+
+    /// Tells everybody who wants to know (rule 4). Whoever comes second finds nothing to do.
+    pub(crate) fn announce(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let condition = this.inner.lock().condition.as_ref().map(|condition| condition.clone_ref(py));
+        let callbacks = match condition {
+            None => match this.tell() {
+                Some(callbacks) => callbacks,
+                None => return Ok(()),
+            },
+            Some(condition) => {
+                let condition = condition.bind(py);
+                condition.call_method0("acquire")?;
+                let told = this.tell();
+                let notified = if told.is_some() { this.notify(slf, condition) } else { Ok(()) };
+                condition.call_method0("release")?;
+                notified?;
+                match told {
+                    Some(callbacks) => callbacks,
+                    None => return Ok(()),
+                }
+            }
+        };
+        for callback in callbacks {
+            call_back(slf, callback.bind(py))?;
+        }
+        Ok(())
+    }
+
+    /// The step `Told`, together with taking the callbacks.
+    fn tell(&self) -> Option<Vec<Py<PyAny>>> {
+        let mut inner = self.inner.lock();
+        let (_, next) = self.life.step(Event::Told).ok()?;
+        let callbacks = std::mem::take(&mut inner.callbacks);
+        drop(inner);
+        let _ = next.wake; // who sleeps here was woken by the end itself, see `Owed`
+        Some(callbacks)
+    }
+
+    /// Under the condition: tells the standard library's waiters.
+    fn notify(&self, slf: &Bound<'_, Self>, condition: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let (waiters, notified) = {
+            let inner = self.inner.lock();
+            (inner.waiters.as_ref().map(|list| list.clone_ref(py)), inner.notified)
+        };
+        let method = match self.life().outcome() {
+            Some(Outcome::Stopped) if notified => Some("add_cancelled"),
+            Some(Outcome::Stopped) | None => None,
+            Some(Outcome::Returned) => Some("add_result"),
+            Some(Outcome::Raised | Outcome::Killed) => Some("add_exception"),
+        };
+        if let (Some(waiters), Some(method)) = (waiters, method) {
+            for waiter in waiters.bind(py).iter() {
+                waiter.call_method1(method, (slf,))?;
+            }
+        }
+        condition.call_method0("notify_all")?;
+        Ok(())
+    }
+
+    /// From now on somebody must be told of the end. False if it has come and been told already.
+    fn watch(&self, change: impl FnOnce(&mut Inner)) -> bool {
+        let mut inner = self.inner.lock();
+        let told = self.life().told;
+        if !told {
+            let _ = self.life.step(Event::Watch); // never refused
+        }
+        change(&mut inner);
+        !told
+    }
+
+    fn keep_watch(slf: &Bound<'_, Self>) {
+        if let Some(Home::Process(shared)) = slf.get().home() {
+            shared.lane.watch(&Handle(slf.clone().unbind()));
+        }
+    }
+
+    /// Adds a sleeper, unless it would never be woken. A future that was cancelled ends for the set it is in when
+    /// an executor has noticed, as in the standard library.
+    pub(crate) fn add_sleeper(&self, sleeper: impl FnOnce() -> Sleeper) -> bool {
+        let mut inner = self.inner.lock();
+        let unnoticed = self.life().outcome() == Some(Outcome::Stopped) && !inner.notified;
+        let sleeper = sleeper();
+        if self.is_over() && !(unnoticed && matches!(sleeper, Sleeper::Set(..))) {
+            return false;
+        }
+        let _ = self.life.step(Event::Wait); // never refused
+        inner.sleepers.push(sleeper);
+        true
+    }
+
+    /// Whether the life is over and somebody has still to be told.
+    pub(crate) fn owes_telling(&self) -> bool {
+        let state = self.life();
+        state.outcome().is_some() && !state.told
+    }
+
+    pub(crate) fn remove_sleepers(&self, is_mine: impl Fn(&Sleeper) -> bool) {
+        self.inner.lock().sleepers.retain(|sleeper| !is_mine(sleeper));
+    }
+
+    /// Makes sure that a call in a process lane is looked after although this thread sleeps elsewhere.
+    pub(crate) fn have_kept(slf: &Bound<'_, Self>) {
+        slf.get().watch(|_| ());
+        Self::keep_watch(slf);
+    }
+
+    /// Waits for the end. False if the deadline came first.
+    fn wait(slf: &Bound<'_, Self>, timeout: Timeout) -> PyResult<bool> {
+        let (py, this) = (slf.py(), slf.get());
+        if !this.is_over() {
+            let deadline = timeout.deadline();
+            let me = park::with_current(park::Parker::unparker);
+            if this.add_sleeper(|| Sleeper::Thread(me.clone())) {
+                let _blocked = deadlock::enter(slf, deadline)?;
+                let waited = this.sleep(py, slf, deadline);
+                if !matches!(waited, Ok(true)) {
+                    this.remove_sleepers(|sleeper| matches!(sleeper, Sleeper::Thread(other) if other.same_as(&me)));
+                }
+                if let Some(Home::Process(shared)) = this.home() {
+                    drop(shared.lane.spent());
+                }
+                if !waited? && !this.is_over() {
+                    return Ok(false);
+                }
+            }
+        }
+        if this.owes_telling() {
+            Self::announce(slf)?;
+        }
+        Ok(true)
+    }
+
+    fn sleep(&self, py: Python<'_>, slf: &Bound<'_, Self>, deadline: Option<Instant>) -> PyResult<bool> {
+        match self.home() {
+            Some(Home::Process(shared)) => {
+                let ticket = Handle(slf.clone().unbind());
+                gate::wait(py, || shared.lane.wait(&ticket, deadline))
+            }
+            _ => gate::wait(py, || sleep_until(&|| self.is_over(), deadline)),
+        }
+    }
+
+    /// The outcome, decoded: a value, or an exception.
+    fn outcome(slf: &Bound<'_, Self>) -> PyResult<Result<Py<PyAny>, Py<PyAny>>> {
+        let (py, this) = (slf.py(), slf.get());
+        let (reply, label) = {
+            let inner = this.inner.lock();
+            match &inner.value {
+                Value::Returned(value) => return Ok(Ok(value.clone_ref(py))),
+                Value::Raised(error) => return Ok(Err(error.clone_ref(py))),
+                Value::None => return Ok(Ok(py.None())),
+                Value::Reply(reply) => (reply.clone(), inner.label.as_ref().map(|label| label.clone_ref(py))),
+            }
+        };
+        let Some(Home::Process(shared)) = this.home() else {
+            return Err(PyRuntimeError::new_err("a reply without a process lane"));
+        };
+        let decoded = match shared.decode(py, &reply, label.as_ref().map(|label| label.bind(py))) {
+            Ok(value) => Value::Returned(value),
+            Err(error) => Value::Raised(error.into_value(py).into_any()),
+        };
+        let mut inner = this.inner.lock();
+        let spent = match &inner.value {
+            Value::Reply(_) => (std::mem::replace(&mut inner.value, decoded), inner.label.take()),
+            _ => (decoded, None), // another thread was faster
+        };
+        drop(inner);
+        drop(spent);
+        Self::outcome(slf)
+    }
+
+    fn state_name(&self, _py: Python<'_>) -> &'static str {
+        let state = self.life();
+        match state.phase {
+            Phase::Done(Outcome::Stopped) if state.told => {
+                if self.inner.lock().notified { "CANCELLED_AND_NOTIFIED" } else { "CANCELLED" }
+            }
+            Phase::Done(_) if state.told => "FINISHED",
+            Phase::Done(Outcome::Stopped) | Phase::New | Phase::Ready => "PENDING",
+            Phase::Done(_) | Phase::Running | Phase::Parked => "RUNNING",
+        }
+    }
+
+    /// Looks whether a worker process has begun the call, and takes the step if so.
+    fn look(slf: &Bound<'_, Self>) {
+        if let (Phase::New, Some(Home::Process(shared))) = (slf.get().life().phase, slf.get().home())
+            && shared.lane.has_started(&Handle(slf.clone().unbind()))
+        {
+            let _ = slf.get().life.step(Event::Start); // refused if it has ended meanwhile, which is as good
+        }
+    }
+
+    /// Ends a call that was taken back before it started.
+    pub(crate) fn cancelled_here(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let this = slf.get();
+        let mut inner = this.inner.lock();
+        let Ok((_, next)) = this.life.step(Event::Cancel) else { return Ok(false) };
+        // Nobody will come to start it and to notice; so those who wait hear of it now.
+        inner.notified = this.home().is_some();
+        let mut owed = this.owed(&mut inner, Some(next));
+        if !inner.notified {
+            // An executor that was given this future from outside has not noticed yet.
+            let (sets, threads) = owed.sleepers.into_iter().partition(|sleeper| matches!(sleeper, Sleeper::Set(..)));
+            inner.sleepers = sets;
+            owed.sleepers = threads;
+        }
+        let label = inner.label.take();
+        drop(inner);
+        drop(label);
+        let announce = owed.wake();
+        this.nudge();
+        if announce {
+            Self::announce(slf)?;
+        }
+        Ok(true)
+    }
+}
+
+#[pymethods]
+impl FutureCore {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn __init__(&self) {}
+
+    /// Cancel the future if it has not started.
+    ///
+    /// Returns whether it is cancelled now. A call that runs or has ended is not.
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let this = slf.get();
+        match this.life().phase {
+            Phase::Done(outcome) => return Ok(outcome == Outcome::Stopped),
+            Phase::Running | Phase::Parked => return Ok(false),
+            Phase::New | Phase::Ready => {}
+        }
+        if let Some(Home::Process(shared)) = this.home() {
+            let taken = shared.lane.take_back(&Handle(slf.clone().unbind()));
+            if taken.is_none() {
+                return Ok(this.life().outcome() == Some(Outcome::Stopped));
+            }
+        }
+        Ok(Self::cancelled_here(slf)? || this.life().outcome() == Some(Outcome::Stopped))
+    }
+
+    /// Return True if the future was cancelled.
+    fn cancelled(&self) -> bool {
+        let state = self.life();
+        state.is_done() && state.outcome() == Some(Outcome::Stopped)
+    }
+
+    /// Return True if the call runs now.
+    fn running(slf: &Bound<'_, Self>) -> bool {
+        Self::look(slf);
+        slf.get().state_name(slf.py()) == "RUNNING"
+    }
+
+    /// Return True if the call was cancelled or has ended.
+    fn done(&self) -> bool {
+        self.life().is_done()
+    }
+
+    /// Call `fn` with the future as its only argument when the future is done, or now if it is.
+    ///
+    /// Exceptions of `fn` are logged and otherwise ignored.
+    #[pyo3(signature = (r#fn, /))]
+    fn add_done_callback(slf: &Bound<'_, Self>, r#fn: Bound<'_, PyAny>) -> PyResult<()> {
+        let callback = r#fn.clone().unbind();
+        let mut queued = false;
+        {
+            let this = slf.get();
+            let mut inner = this.inner.lock();
+            if !this.life().told {
+                let _ = this.life.step(Event::Watch); // never refused
+                inner.callbacks.push(callback);
+                queued = true;
+            }
+        }
+        if queued {
+            Self::keep_watch(slf);
+            return Ok(());
+        }
+        call_back(slf, &r#fn)
+    }
+
+    /// Return what the call returned, or raise what it raised. Waits for it, `timeout` seconds at most.
+    #[pyo3(signature = (timeout = Timeout::FOREVER))]
+    fn result(slf: &Bound<'_, Self>, timeout: Timeout) -> PyResult<Py<PyAny>> {
+        if !Self::wait(slf, timeout)? {
+            return Err(PyTimeoutError::new_err(()));
+        }
+        if slf.get().life().outcome() == Some(Outcome::Stopped) {
+            return Err(errors::cancelled(slf.py()));
+        }
+        Self::outcome(slf)?.map_err(|error| PyErr::from_value(error.into_bound(slf.py())))
+    }
+
+    /// Return what the call raised, or None. Waits for it, `timeout` seconds at most.
+    #[pyo3(signature = (timeout = Timeout::FOREVER))]
+    fn exception(slf: &Bound<'_, Self>, timeout: Timeout) -> PyResult<Option<Py<PyAny>>> {
+        if !Self::wait(slf, timeout)? {
+            return Err(PyTimeoutError::new_err(()));
+        }
+        if slf.get().life().outcome() == Some(Outcome::Stopped) {
+            return Err(errors::cancelled(slf.py()));
+        }
+        Ok(Self::outcome(slf)?.err())
+    }
+
+    /// Mark the future as running, or tell those who wait that it was cancelled. For executors.
+    fn set_running_or_notify_cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let (py, this) = (slf.py(), slf.get());
+        if this.life.step(Event::Start).is_ok() {
+            return Ok(true);
+        }
+        let state = this.life();
+        if state.outcome() == Some(Outcome::Stopped) {
+            let (condition, sleepers) = {
+                let mut inner = this.inner.lock();
+                let first = !std::mem::replace(&mut inner.notified, true);
+                let condition = inner.condition.as_ref().filter(|_| first).map(|condition| condition.clone_ref(py));
+                (condition, std::mem::take(&mut inner.sleepers))
+            };
+            Self::wake(sleepers);
+            if let Some(condition) = condition {
+                let condition = condition.bind(py);
+                condition.call_method0("acquire")?;
+                let notified = this.notify(slf, condition);
+                condition.call_method0("release")?;
+                notified?;
+            }
+            return Ok(false);
+        }
+        let name = this.state_name(py);
+        logger(py)?.call_method1(
+            "critical",
+            ("Future %s in unexpected state: %s", format!("{:#x}", slf.as_ptr() as usize), name),
+        )?;
+        Err(PyRuntimeError::new_err("Future in unexpected state"))
+    }
+
+    /// Set the value that the call returned. For executors and tests.
+    fn set_result(slf: &Bound<'_, Self>, result: Py<PyAny>) -> PyResult<()> {
+        Self::end_here(slf, Value::Returned(result), Outcome::Returned)
+    }
+
+    /// Set what the call raised. For executors and tests.
+    fn set_exception(slf: &Bound<'_, Self>, exception: Py<PyAny>) -> PyResult<()> {
+        Self::end_here(slf, Value::Raised(exception), Outcome::Raised)
+    }
+
+    #[getter(_condition)]
+    fn condition(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        static CONDITION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let (py, this) = (slf.py(), slf.get());
+        if let Some(condition) = &this.inner.lock().condition {
+            return Ok(condition.clone_ref(py));
+        }
+        let class = CONDITION.get_or_try_init(py, || {
+            py.import("threading")?.getattr("Condition").map(Bound::unbind)
+        })?;
+        let fresh = class.call0(py)?;
+        let (mut kept, mut spare) = (None, Some(fresh));
+        this.watch(|inner| {
+            if inner.condition.is_none() {
+                inner.condition = spare.take();
+            }
+            kept = inner.condition.as_ref().map(|condition| condition.clone_ref(py));
+        });
+        Self::keep_watch(slf);
+        kept.ok_or_else(|| PyRuntimeError::new_err("the future lost its condition"))
+    }
+
+    #[getter(_waiters)]
+    fn waiters(slf: &Bound<'_, Self>) -> Py<PyList> {
+        let py = slf.py();
+        let fresh = PyList::empty(py).unbind();
+        let mut inner = slf.get().inner.lock();
+        inner.waiters.get_or_insert(fresh).clone_ref(py)
+    }
+
+    #[getter(_done_callbacks)]
+    fn done_callbacks(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
+        let callbacks: Vec<_> = self.inner.lock().callbacks.iter().map(|callback| callback.clone_ref(py)).collect();
+        Ok(PyList::new(py, callbacks)?.unbind())
+    }
+
+    #[getter(_state)]
+    fn state<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyString> {
+        Self::look(slf);
+        PyString::intern(slf.py(), slf.get().state_name(slf.py()))
+    }
+
+    #[setter(_state)]
+    fn set_state(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        if name == self.state_name(py) {
+            return Ok(());
+        }
+        let event = match name {
+            "RUNNING" => Event::Start,
+            "CANCELLED" | "CANCELLED_AND_NOTIFIED" => Event::Cancel,
+            "FINISHED" => Event::Finish(Outcome::Returned),
+            _ => return Err(PyValueError::new_err(format!("a future cannot be put into the state {name:?}"))),
+        };
+        let old = self.state_name(py);
+        if self.life.step(event).is_err() && name != "CANCELLED_AND_NOTIFIED" {
+            return Err(errors::invalid_state(py, format!("a future cannot go from {old} to {name}")));
+        }
+        let _ = self.life.step(Event::Told); // refused if it was told at once
+        self.inner.lock().notified = name == "CANCELLED_AND_NOTIFIED";
+        Ok(())
+    }
+
+    #[getter(_result)]
+    fn value(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Ok(Self::outcome(slf)?.unwrap_or_else(|_| slf.py().None()))
+    }
+
+    #[setter(_result)]
+    fn set_value(&self, py: Python<'_>, value: Py<PyAny>) {
+        let mut inner = self.inner.lock();
+        if matches!(inner.value, Value::Raised(_)) && value.is_none(py) {
+            return;
+        }
+        let old = std::mem::replace(&mut inner.value, Value::Returned(value));
+        drop(inner);
+        drop(old);
+    }
+
+    #[getter(_exception)]
+    fn error(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(Self::outcome(slf)?.err())
+    }
+
+    #[setter(_exception)]
+    fn set_error(&self, py: Python<'_>, error: Py<PyAny>) {
+        let mut inner = self.inner.lock();
+        let new = match (&inner.value, error.is_none(py)) {
+            (Value::Raised(_), true) => Value::None,
+            (_, true) => return,
+            (_, false) => Value::Raised(error),
+        };
+        let old = std::mem::replace(&mut inner.value, new);
+        drop(inner);
+        drop(old);
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let (py, address) = (slf.py(), slf.as_ptr() as usize);
+        let class = slf.get_type().name()?;
+        Self::look(slf);
+        let state = match slf.get().state_name(py) {
+            "PENDING" => "pending",
+            "RUNNING" => "running",
+            "FINISHED" => {
+                let (verb, object) = match Self::outcome(slf)? {
+                    Ok(value) => ("returned", value),
+                    Err(error) => ("raised", error),
+                };
+                let name = object.bind(py).get_type().name()?.to_string();
+                return Ok(format!("<{class} at {address:#x} state=finished {verb} {name}>"));
+            }
+            _ => "cancelled",
+        };
+        Ok(format!("<{class} at {address:#x} state={state}>"))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Rule 2: whoever holds the lock does not need the interpreter to let go of it, so this waits a moment at most.
+        let inner = self.inner.lock();
+        if let Value::Returned(object) | Value::Raised(object) = &inner.value {
+            visit.call(object)?;
+        }
+        inner.callbacks.iter().try_for_each(|callback| visit.call(callback))?;
+        visit.call(&inner.condition)?;
+        visit.call(&inner.waiters)?;
+        visit.call(&inner.label)
+    }
+
+    fn __clear__(&self) {
+        let mut inner = self.inner.lock();
+        let dropped = (
+            std::mem::take(&mut inner.value),
+            std::mem::take(&mut inner.callbacks),
+            inner.condition.take(),
+            inner.waiters.take(),
+            inner.label.take(),
+        );
+        drop(inner);
+        drop(dropped);
+    }
+}
+
+/// Calls a done-callback; what it raises is logged, as in the standard library.
+fn call_back(slf: &Bound<'_, FutureCore>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = slf.py();
+    match callback.call1((slf,)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_instance_of::<pyo3::exceptions::PyException>(py) => {
+            let keywords = pyo3::types::PyDict::new(py);
+            keywords.set_item("exc_info", error.value(py))?;
+            logger(py)?.call_method("error", ("exception calling callback for %r", slf), Some(&keywords))?;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("concurrent.futures._base")?.getattr("LOGGER")
+}
+
+/// Parks this thread until `is_done`, for futures that no process lane looks after.
+pub(crate) fn sleep_until(is_done: &dyn Fn() -> bool, deadline: Option<Instant>) -> Waited {
+    park::with_current(|parker| {
+        loop {
+            if is_done() {
+                return Waited::Done;
+            }
+            match parker.park(deadline) {
+                Wake::Unparked => {}
+                Wake::TimedOut => return if is_done() { Waited::Done } else { Waited::TimedOut },
+                Wake::Interrupted => return if is_done() { Waited::Done } else { Waited::Interrupted },
+            }
+        }
+    })
+}
+
+/// A future in the hands of the process lane.
+pub(crate) struct Handle(pub(crate) Py<FutureCore>);
+
+impl Ticket for Handle {
+    fn life(&self) -> &AtomicState {
+        &self.0.get().life
+    }
+
+    fn place(&self) -> &Place {
+        &self.0.get().place
+    }
+
+    fn deliver(&self, reply: Reply) -> bool {
+        let outcome = match &reply {
+            Reply::Answer { kind: kind::VALUE, .. } => Outcome::Returned,
+            Reply::Answer { .. } => Outcome::Raised,
+            Reply::Lost(_) | Reply::Broken(_) => Outcome::Killed,
+        };
+        match self.0.get().end(Value::Reply(reply), outcome) {
+            Ok(owed) => owed.wake(),
+            Err(_) => false, // ended from Python meanwhile; that stands
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The way out of Python and back: every call that may wait goes through here.
+//!
+//! The caller holds no lock of the core. While we wait we are detached, so that other threads and the collector can run; a
+//! signal ends the wait, its Python handler runs, and the wait goes on unless the handler raised.
+
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use raddle_proc::lane::Waited;
+
+/// Waits until the deadline for something that a signal may interrupt. Returns whether it happened.
+pub(crate) fn wait(py: Python<'_>, sleep: impl Fn() -> Waited + Send + Sync) -> PyResult<bool> {
+    loop {
+        match py.detach(&sleep) {
+            Waited::Done => return Ok(true),
+            Waited::TimedOut => return Ok(false),
+            Waited::Interrupted => py.check_signals()?,
+        }
+    }
+}
+
+/// A timeout in seconds, as Python gives it: `None` waits for ever, what is not positive does not wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeout(Option<Duration>);
+
+impl Timeout {
+    pub(crate) const FOREVER: Self = Self(None);
+
+    pub(crate) fn deadline(self) -> Option<Instant> {
+        // What overflows the clock is as good as for ever.
+        self.0.and_then(|timeout| Instant::now().checked_add(timeout))
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Timeout {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_none() {
+            return Ok(Self(None));
+        }
+        let seconds: f64 = object
+            .extract()
+            .map_err(|_| PyTypeError::new_err(format!("timeout must be a number of seconds or None, not {}", name_of(&object))))?;
+        if seconds.is_nan() {
+            return Err(PyValueError::new_err("timeout must be a number of seconds or None, not nan"));
+        }
+        // A century is for ever; Duration cannot hold every float.
+        Ok(Self((seconds < 3.2e9).then(|| Duration::from_secs_f64(seconds.max(0.0)))))
+    }
+}
+
+fn name_of(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "that".into(), |name| format!("{name:?}"))
+}

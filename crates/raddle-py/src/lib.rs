@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+
+mod codec;
+mod deadlock;
+mod errors;
+mod future;
+mod gate;
+mod process_lane;
+mod runtime;
+mod thread_lane;
+mod watch_set;
+mod worker;
+
+use pyo3::prelude::*;
+
+/// The compiled half of Raddle.
+#[pymodule]
+mod _raddle {
+    #[pymodule_export]
+    use super::future::FutureCore;
+    #[pymodule_export]
+    use super::process_lane::ProcessLane;
+    #[pymodule_export]
+    use super::runtime::{forked, set_future_type};
+    #[pymodule_export]
+    use super::thread_lane::ThreadLane;
+    #[pymodule_export]
+    use super::watch_set::WatchSet;
+    #[pymodule_export]
+    use super::worker::work;
+}

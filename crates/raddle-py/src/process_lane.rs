@@ -1,0 +1,626 @@
+//! The process lane, seen from Python: calls become bytes, replies become objects.
+//!
+//! # Functions
+//!
+//! A function is pickled when it is first used and sent once to each worker; later calls name it by number. That is right
+//! only while the bytes cannot change behind our back, so there are three ways:
+//!
+//! * a function, class or built-in that pickles *by reference* (a module and a name) is remembered by identity;
+//! * anything that pickles *by value* (a lambda, a closure, what `__main__` defines, a bound method, a partial) is pickled at
+//!   each `submit`, because what it captures may have changed; bytes that come a second time get a number;
+//! * `bind` pickles once for a whole `map`.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
+use raddle_core::prim::Mutex;
+use raddle_proc::lane::{
+    Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Payload, Refusal, Reply, flag, kind,
+};
+use raddle_proc::{Process, Spawn, spawn};
+use rustix::process::Signal;
+
+use crate::codec;
+use crate::errors;
+use crate::future::{FutureCore, Handle, Home};
+use crate::gate::{self, Timeout};
+use crate::runtime;
+
+/// Functions that a lane remembers by number, at most; further ones travel with each call.
+const FUNCTIONS: usize = 1024;
+/// By-value functions larger than this are not remembered.
+const LARGE_FUNCTION: usize = 1 << 20;
+
+/// What the futures of a lane need of it.
+pub(crate) struct Shared {
+    pub(crate) lane: Arc<Lane<Handle>>,
+    config: Config,
+    forks: u32,
+}
+
+/// How values are turned into bytes and back, and what errors are called.
+struct Config {
+    /// `dumps(object) -> bytes-like`, used first; for what the flat encoding does not know.
+    dumps: Py<PyAny>,
+    /// The same, for what the first one cannot pickle or pickles as a reference into `__main__`. None: there is no second try.
+    dumps_by_value: Option<Py<PyAny>>,
+    loads: Py<PyAny>,
+    /// The class of a lane that is broken.
+    broken: Py<PyAny>,
+    /// `RemoteTraceback(text)`: becomes the cause of a remote exception.
+    remote_traceback: Py<PyAny>,
+    /// Whether whatever cannot be unpickled breaks the lane, as in the standard library.
+    strict: bool,
+}
+
+impl Shared {
+    /// Pickles `object`, by value if that is how it has to be.
+    fn dumps<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = object.py();
+        let plain = self.config.dumps.bind(py).call1((object,));
+        let Some(by_value) = &self.config.dumps_by_value else { return plain };
+        match plain {
+            Ok(bytes) if !names_main(&bytes)? => Ok(bytes),
+            Err(error) if !error.is_instance_of::<pyo3::exceptions::PyException>(py) => Err(error),
+            _ => by_value.bind(py).call1((object,)),
+        }
+    }
+
+    /// The value of a reply, or the exception.
+    pub(crate) fn decode(&self, py: Python<'_>, reply: &Reply, label: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        match reply {
+            Reply::Lost(loss) => Err(errors::lost(py, &describe(label), loss)),
+            Reply::Broken(reason) => Err(errors::refused(&Refusal::Broken(reason.clone()), self.config.broken.bind(py))),
+            Reply::Answer { kind: kind::VALUE, flags, payload, .. } => {
+                self.load(py, *flags, payload, "the result of", label).map(Bound::unbind)
+            }
+            Reply::Answer { kind, payload, .. } => {
+                let pair = self.load(py, 0, payload, "the exception of", label)?;
+                let (error, text): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+                let cause = self.config.remote_traceback.bind(py).call1((text,))?;
+                error.setattr("__cause__", cause)?;
+                let error = PyErr::from_value(error);
+                if *kind == kind::UNREADABLE {
+                    errors::note(py, &error, &format!("raddle: the worker could not unpickle the arguments of {}", describe(label)));
+                    return Err(self.strictly(py, error));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn load<'py>(
+        &self,
+        py: Python<'py>,
+        flags: u8,
+        payload: &[u8],
+        what: &str,
+        label: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if flags & flag::FLAT != 0 {
+            return codec::unflatten(py, payload);
+        }
+        let bytes = PyBytes::new(py, payload);
+        self.config.loads.bind(py).call1((bytes,)).map_err(|error| {
+            errors::note(py, &error, &format!("raddle: {what} {} could not be unpickled here", describe(label)));
+            self.strictly(py, error)
+        })
+    }
+
+    /// In the standard library's semantics, a message that cannot be read breaks the pool.
+    fn strictly(&self, py: Python<'_>, error: PyErr) -> PyErr {
+        if !self.config.strict {
+            return error;
+        }
+        let reason = "a result could not be unpickled, or a call could not be read by a worker, and the pool is broken";
+        py.detach(|| self.lane.destroy(reason, Signal::TERM));
+        let broken = errors::refused(&Refusal::Broken(reason.into()), self.config.broken.bind(py));
+        broken.set_cause(py, Some(error));
+        broken
+    }
+}
+
+/// What was called, for messages.
+fn describe(label: Option<&Bound<'_, PyAny>>) -> String {
+    let Some(label) = label else { return "the call".into() };
+    if let Ok(name) = label.extract::<String>() {
+        return format!("{name}()");
+    }
+    match label.getattr("__qualname__").and_then(|name| name.extract::<String>()) {
+        Ok(name) => format!("{name}()"),
+        Err(_) => "the call".into(),
+    }
+}
+
+/// What a future keeps of its function, for messages: never something that keeps other objects alive.
+fn label_of(function: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
+    if is_plain(function) {
+        return Some(function.clone().unbind());
+    }
+    match function.getattr("__qualname__") {
+        Ok(name) => Some(name.unbind()),
+        Err(_) => function.get_type().name().ok().map(|name| name.into_any().unbind()),
+    }
+}
+
+/// A function, a class, or a built-in function of a module: if it pickles by reference, it will for ever.
+fn is_plain(function: &Bound<'_, PyAny>) -> bool {
+    if function.is_exact_instance_of::<PyFunction>() || function.is_exact_instance_of::<PyType>() {
+        return true;
+    }
+    let Ok(builtin) = function.cast_exact::<PyCFunction>() else { return false };
+    match builtin.getattr("__self__") {
+        Ok(owner) => owner.is_none() || owner.is_instance_of::<PyModule>(),
+        Err(_) => true,
+    }
+}
+
+/// Whether a pickle mentions `__main__`: a worker that did not run the script cannot follow such a reference.
+fn names_main(pickle: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let bytes = pickle.cast::<PyBytes>()?.as_bytes();
+    let needle = b"__main__";
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|&byte| byte == b'_') {
+        rest = &rest[at..];
+        if rest.starts_with(needle) {
+            return Ok(true);
+        }
+        rest = &rest[1..];
+    }
+    Ok(false)
+}
+
+/// The functions that the lane knows by number.
+#[derive(Default)]
+struct Functions {
+    /// By identity: a dict from function to number.
+    plain: Option<Py<PyDict>>,
+    by_value: HashMap<Vec<u8>, u32>,
+    /// Hashes of by-value functions that came once.
+    seen: HashSet<u64>,
+    count: usize,
+}
+
+/// A function as a call names it.
+enum Named {
+    Tag(u32),
+    /// Its bytes go with the call.
+    Bytes(Vec<u8>),
+}
+
+/// A function, pickled once for many calls.
+#[pyclass(frozen, module = "raddle._raddle")]
+pub(crate) struct Binding {
+    named: Named,
+    label: Option<Py<PyAny>>,
+}
+
+/// The native part of a process pool.
+#[pyclass(frozen, module = "raddle._raddle")]
+pub(crate) struct ProcessLane {
+    shared: Arc<Shared>,
+    functions: Mutex<Functions>,
+    /// Called without arguments when one more worker would help.
+    grow: Py<PyAny>,
+    most: usize,
+}
+
+#[pymethods]
+impl ProcessLane {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "one keyword per seam; Python names them all")]
+    #[pyo3(signature = (*, max_workers, replace, strict, dumps, dumps_by_value, loads, broken, remote_traceback, grow))]
+    fn new(
+        py: Python<'_>,
+        max_workers: usize,
+        replace: bool,
+        strict: bool,
+        dumps: Py<PyAny>,
+        dumps_by_value: Option<Py<PyAny>>,
+        loads: Py<PyAny>,
+        broken: Py<PyAny>,
+        remote_traceback: Py<PyAny>,
+        grow: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let on_death = if replace { OnDeath::Replace } else { OnDeath::Break };
+        let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, strict };
+        let shared = Shared { lane: Arc::new(Lane::new(LaneConfig { on_death })?), config, forks: runtime::forks() };
+        let functions = Functions { plain: Some(PyDict::new(py).unbind()), ..Functions::default() };
+        Ok(Self { shared: Arc::new(shared), functions: Mutex::new(functions), grow, most: max_workers })
+    }
+
+    /// Hands in a call. What cannot be pickled is the outcome of its future.
+    fn submit(
+        &self,
+        py: Python<'_>,
+        r#fn: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        kwargs: Option<Bound<'_, PyDict>>,
+    ) -> PyResult<Py<FutureCore>> {
+        self.check_open(py)?;
+        let future = self.future(py, label_of(&r#fn))?;
+        match self.name(&r#fn) {
+            Ok(named) => self.send(py, future, &named, &args, kwargs.as_ref().filter(|kwargs| !kwargs.is_empty())),
+            Err(error) => Self::unpicklable(py, future, error, "function"),
+        }
+    }
+
+    /// Pickles a function once, for many `submit_bound`.
+    fn bind(&self, r#fn: Bound<'_, PyAny>) -> PyResult<Binding> {
+        let named = match self.name(&r#fn)? {
+            Named::Bytes(bytes) => self.remember(bytes, true),
+            tag => tag,
+        };
+        Ok(Binding { named, label: label_of(&r#fn) })
+    }
+
+    /// Hands in one call of a bound function.
+    fn submit_bound(&self, py: Python<'_>, binding: &Binding, args: Bound<'_, PyTuple>) -> PyResult<Py<FutureCore>> {
+        self.check_open(py)?;
+        let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
+        self.send(py, future, &binding.named, &args, None)
+    }
+
+    /// Hands in one call of a bound function for each tuple of arguments.
+    fn submit_many(
+        &self,
+        py: Python<'_>,
+        binding: &Binding,
+        calls: Bound<'_, PyAny>,
+    ) -> PyResult<Vec<Py<FutureCore>>> {
+        calls.try_iter()?.map(|args| self.submit_bound(py, binding, args?.cast_into()?)).collect()
+    }
+
+    /// Makes memory for one more worker: its seat, and the descriptor of its link, which the caller closes.
+    fn seat(&self) -> PyResult<(usize, i32)> {
+        let seating = self.shared.lane.seat()?;
+        Ok((seating.seat, seating.link.into_raw_fd()))
+    }
+
+    /// Names the process of a seat. `ours`: nobody else collects its exit code.
+    fn occupy(&self, py: Python<'_>, seat: usize, pid: u32, ours: bool) -> PyResult<()> {
+        py.detach(|| self.shared.lane.occupy(seat, Process::open(pid, ours)?))?;
+        Ok(())
+    }
+
+    /// Gives up a seat whose process could not be started.
+    fn vacate(&self, seat: usize) {
+        self.shared.lane.vacate(seat);
+    }
+
+    /// Starts a process for one more worker, and returns its number. In `argv`, `{0}`, `{1}`, `{2}` and `{3}` stand for the
+    /// descriptors of link, page, bell and `boot`.
+    fn spawn(&self, py: Python<'_>, argv: Vec<std::ffi::OsString>, boot: i32) -> PyResult<u32> {
+        use std::os::fd::{AsFd, BorrowedFd};
+        let lane = &self.shared.lane;
+        let pid = py.detach(|| {
+            let seating = lane.seat()?;
+            // SAFETY: the caller keeps `boot` open during the call.
+            let boot = unsafe { BorrowedFd::borrow_raw(boot) };
+            let fds = vec![seating.link.as_fd(), lane.page_fd(), lane.bell_fd(), boot];
+            match spawn(&Spawn { argv, env: Vec::new(), fds, own_group: true }) {
+                Ok(process) => {
+                    let pid = process.pid();
+                    lane.occupy(seating.seat, process).map(|()| pid)
+                }
+                Err(error) => {
+                    lane.vacate(seating.seat);
+                    Err(error)
+                }
+            }
+        })?;
+        Ok(pid)
+    }
+
+    /// The descriptors of the lane's page and of the keeper's bell; they stay the lane's.
+    fn fds(&self) -> (i32, i32) {
+        (self.shared.lane.page_fd().as_raw_fd(), self.shared.lane.bell_fd().as_raw_fd())
+    }
+
+    /// Starts the keeper. `departed(seat, pid, exitcode, expected, has_work)` and `broken(reason)` are called by it.
+    fn start_keeper(&self, departed: Py<PyAny>, broken: Py<PyAny>) -> PyResult<()> {
+        let client = Keeping { shared: self.shared.clone(), departed, broken };
+        Ok(self.shared.lane.start_keeper(client)?)
+    }
+
+    /// Takes no more calls; with `take_back`, cancels what has not started.
+    fn close(&self, py: Python<'_>, take_back: bool) -> PyResult<()> {
+        if self.is_foreign() {
+            return Ok(());
+        }
+        for handle in py.detach(|| self.shared.lane.close(take_back)) {
+            FutureCore::cancelled_here(handle.0.bind(py))?;
+        }
+        Ok(())
+    }
+
+    /// Fails every call for this reason and ends every worker, now.
+    fn destroy(&self, py: Python<'_>, reason: &str, signal: i32) -> PyResult<()> {
+        let signal = Signal::from_named_raw(signal).ok_or_else(|| PyValueError::new_err("not a signal"))?;
+        if !self.is_foreign() {
+            py.detach(|| self.shared.lane.destroy(reason, signal));
+        }
+        Ok(())
+    }
+
+    /// Waits until the keeper and with it every worker has ended.
+    #[pyo3(signature = (timeout = Timeout::FOREVER))]
+    fn join(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+        if self.is_foreign() {
+            return Ok(true);
+        }
+        let deadline = timeout.deadline();
+        let joined = gate::wait(py, || self.shared.lane.join(deadline));
+        drop(self.shared.lane.spent());
+        joined
+    }
+
+    /// Whether a keeper runs.
+    fn is_kept(&self) -> bool {
+        !self.is_foreign() && self.shared.lane.is_kept()
+    }
+
+    /// Calls that have not ended.
+    fn outstanding(&self) -> usize {
+        self.shared.lane.outstanding()
+    }
+
+    /// Workers that exist or are being started.
+    fn workers(&self) -> usize {
+        self.shared.lane.seats()
+    }
+
+    /// Process numbers of the workers.
+    fn pids(&self) -> Vec<u32> {
+        self.shared.lane.processes().into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    /// Why no more calls are taken: None, or a text that is empty for a lane that was closed.
+    fn refusal(&self) -> Option<String> {
+        self.shared.lane.refusal().map(|refusal| match refusal {
+            Refusal::Closed => String::new(),
+            Refusal::Broken(reason) => reason.to_string(),
+        })
+    }
+
+    /// Whether the lane was made by another process, of which this one is a fork.
+    fn is_foreign(&self) -> bool {
+        self.shared.forks != runtime::forks()
+    }
+
+    /// Numbers since the lane was made: submitted, finished, failed, cancelled, died, pending, running, workers,
+    /// busy seconds.
+    #[expect(clippy::type_complexity, reason = "Python makes a dataclass of it")]
+    fn counts(&self) -> (u64, u64, u64, u64, u64, u64, u64, u64, f64) {
+        self.shared.lane.look();
+        let counts = self.shared.lane.counts();
+        (
+            counts.submitted,
+            counts.finished,
+            counts.failed,
+            counts.cancelled,
+            counts.died,
+            counts.pending,
+            counts.running,
+            counts.workers,
+            counts.busy as f64 / 1e9,
+        )
+    }
+}
+
+impl ProcessLane {
+    fn check_open(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_foreign() {
+            return Err(runtime::foreign());
+        }
+        match self.shared.lane.refusal() {
+            None => Ok(()),
+            Some(refusal) => Err(errors::refused(&refusal, self.shared.config.broken.bind(py))),
+        }
+    }
+
+    fn future(&self, py: Python<'_>, label: Option<Py<PyAny>>) -> PyResult<Py<FutureCore>> {
+        let future = runtime::new_future(py)?;
+        future.get().settle_at(Home::Process(self.shared.clone()), label);
+        Ok(future)
+    }
+
+    /// The number of a function, or its bytes.
+    fn name(&self, function: &Bound<'_, PyAny>) -> PyResult<Named> {
+        let py = function.py();
+        let plain = is_plain(function);
+        let known = self.functions.lock().plain.as_ref().map(|known| known.clone_ref(py));
+        if let (true, Some(known)) = (plain, &known)
+            && let Some(tag) = known.bind(py).get_item(function)?
+        {
+            return Ok(Named::Tag(tag.extract()?));
+        }
+        let pickle = self.shared.config.dumps.bind(py).call1((function,));
+        if let Ok(pickle) = &pickle {
+            let by_reference = plain && (self.shared.config.dumps_by_value.is_none() || !names_main(pickle)?);
+            if by_reference {
+                let named = self.remember(bytes_of(pickle)?, true);
+                if let (Named::Tag(tag), Some(known)) = (&named, &known) {
+                    known.bind(py).set_item(function, *tag)?;
+                }
+                return Ok(named);
+            }
+        }
+        let pickle = self.shared.dumps(function)?;
+        Ok(self.remember(bytes_of(&pickle)?, false))
+    }
+
+    /// Gives bytes a number if they have one, come a second time, or are wanted `now`.
+    fn remember(&self, bytes: Vec<u8>, now: bool) -> Named {
+        use std::hash::{BuildHasher, RandomState};
+        use std::sync::LazyLock;
+        static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+        let mut functions = self.functions.lock();
+        if let Some(&tag) = functions.by_value.get(&bytes) {
+            return Named::Tag(tag);
+        }
+        if functions.seen.len() >= 64 * FUNCTIONS {
+            functions.seen.clear();
+        }
+        let again = !functions.seen.insert(HASHER.hash_one(&bytes));
+        if !(now || again) || functions.count >= FUNCTIONS || bytes.len() > LARGE_FUNCTION {
+            return Named::Bytes(bytes);
+        }
+        let tag = self.shared.lane.define(&bytes);
+        functions.count += 1;
+        functions.by_value.insert(bytes, tag);
+        Named::Tag(tag)
+    }
+
+    /// Pickles the arguments and hands the call to the lane.
+    fn send(
+        &self,
+        py: Python<'_>,
+        future: Py<FutureCore>,
+        named: &Named,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<FutureCore>> {
+        let mut flat = Vec::with_capacity(64);
+        let pickled;
+        let (mut flags, bytes): (u8, &[u8]) = match kwargs {
+            None if codec::flatten(args.as_any(), &mut flat) => (flag::FLAT, &flat),
+            _ => {
+                let (object, flags) = match kwargs {
+                    None => (args.clone().into_any(), 0),
+                    Some(kwargs) => ((args, kwargs).into_pyobject(py)?.into_any(), flag::KEYWORDS),
+                };
+                pickled = match self.shared.dumps(&object).and_then(|pickle| buffer_of(&pickle)) {
+                    Ok(pickled) => pickled,
+                    Err(error) => return Self::unpicklable(py, future, error, "an argument"),
+                };
+                (flags, pickled.as_bytes(py))
+            }
+        };
+        let length;
+        let parts: [&[u8]; 3];
+        let out = match named {
+            Named::Tag(tag) => {
+                parts = [bytes, &[], &[]];
+                Outgoing { kind: kind::CALL, flags, tag: *tag, parts: &parts[..1] }
+            }
+            Named::Bytes(function) => {
+                flags |= flag::USER;
+                length = (function.len() as u64).to_le_bytes();
+                parts = [&length, function, bytes];
+                Outgoing { kind: kind::APPLY, flags, tag: 0, parts: &parts }
+            }
+        };
+        match self.shared.lane.submit(Handle(future.clone_ref(py)), &out) {
+            Ok(submit) => {
+                drop(submit.spent);
+                if submit.wants_worker && self.shared.lane.seats() < self.most {
+                    self.grow(py, &future)?;
+                }
+                Ok(future)
+            }
+            Err((refusal, _)) => Err(errors::refused(&refusal, self.shared.config.broken.bind(py))),
+        }
+    }
+
+    /// Has one more worker started. If that fails and nobody else does the call, the call is not taken.
+    fn grow(&self, py: Python<'_>, future: &Py<FutureCore>) -> PyResult<()> {
+        let Err(error) = self.grow.bind(py).call0() else { return Ok(()) };
+        if self.shared.lane.seats() > 0 || self.shared.lane.take_back(&Handle(future.clone_ref(py))).is_none() {
+            error.write_unraisable(py, Some(self.grow.bind(py)));
+            return Ok(());
+        }
+        FutureCore::cancelled_here(future.bind(py))?;
+        Err(error)
+    }
+
+    /// What cannot be pickled fails its own future.
+    fn unpicklable(py: Python<'_>, future: Py<FutureCore>, error: PyErr, what: &str) -> PyResult<Py<FutureCore>> {
+        if !error.is_instance_of::<pyo3::exceptions::PyException>(py) {
+            return Err(error);
+        }
+        errors::note(
+            py,
+            &error,
+            &format!(
+                "raddle: {what} of this call could not be pickled for the worker process\n  \
+                 hint: pass plain data, open files, locks and connections in the worker, or use Pool(\"thread\")"
+            ),
+        );
+        let bound = future.bind(py);
+        bound.call_method1("set_exception", (error.into_value(py),))?;
+        Ok(future)
+    }
+}
+
+/// The bytes that a pickler returned: `bytes`, or a memoryview (`ForkingPickler`).
+fn buffer_of(pickle: &Bound<'_, PyAny>) -> PyResult<Py<PyBytes>> {
+    if let Ok(bytes) = pickle.cast::<PyBytes>() {
+        return Ok(bytes.clone().unbind());
+    }
+    Ok(pickle.call_method0("tobytes")?.cast_into::<PyBytes>()?.unbind())
+}
+
+fn bytes_of(pickle: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let py = pickle.py();
+    Ok(buffer_of(pickle)?.as_bytes(py).to_vec())
+}
+
+/// What the keeper does in Python.
+struct Keeping {
+    shared: Arc<Shared>,
+    departed: Py<PyAny>,
+    broken: Py<PyAny>,
+}
+
+impl Client<Handle> for Keeping {
+    fn surround(&self, life: &mut (dyn FnMut() + Send)) {
+        // One attached stretch around the whole life keeps one thread state; inside, attaching is cheap.
+        Python::attach(|py| py.detach(life));
+    }
+
+    fn announce(&self, tickets: Vec<Handle>) {
+        Python::attach(|py| {
+            for Handle(future) in tickets {
+                let future = future.into_bound(py);
+                if let Err(error) = FutureCore::announce(&future) {
+                    error.write_unraisable(py, Some(&future));
+                }
+            }
+        });
+    }
+
+    fn dispose(&self, tickets: Vec<Handle>) {
+        Python::attach(|_| drop(tickets));
+    }
+
+    fn departed(&self, departure: Departure, has_work: bool) {
+        Python::attach(|py| {
+            let Departure { seat, pid, ending, expected } = departure;
+            let called = self.departed.bind(py).call1((seat, pid, ending.code(), expected, has_work));
+            if let Err(error) = called {
+                // Without a replacement the calls that are left would wait for ever.
+                let reason = format!("a worker could not be replaced: {error}");
+                error.write_unraisable(py, Some(self.departed.bind(py)));
+                py.detach(|| self.shared.lane.destroy(&reason, Signal::KILL));
+            }
+        });
+    }
+
+    fn unfit(&self, account: Payload) -> String {
+        String::from_utf8_lossy(&account).into_owned()
+    }
+
+    fn broken(&self, reason: &str) {
+        Python::attach(|py| {
+            if let Err(error) = self.broken.bind(py).call1((reason,)) {
+                error.write_unraisable(py, Some(self.broken.bind(py)));
+            }
+        });
+    }
+}

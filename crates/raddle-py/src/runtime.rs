@@ -1,0 +1,73 @@
+//! What the parts share: the type of futures, and the number of forks.
+//!
+//! # Shutdown
+//!
+//! 1. `raddle._exit`, which Python calls before it waits for threads, closes every lane that is alive. Nothing enters
+//!    after: a closed lane refuses.
+//! 2. It joins them: keepers and worker threads end when their lanes are empty.
+//! 3. The interpreter goes on to finalise. No native thread of ours is left that could attach to it.
+//!
+//! # Fork
+//!
+//! `os.register_at_fork` calls [`forked`] in the child. A lane remembers the number of forks at its making; a lane from
+//! before the last fork belongs to the parent process, and is refused by name instead of waited for.
+
+use pyo3::PyTypeInfo;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyTuple, PyType};
+use raddle_core::prim::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::future::FutureCore;
+
+static FUTURE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Tells which subclass of `FutureCore` the lanes make.
+#[pyfunction]
+pub(crate) fn set_future_type(py: Python<'_>, future: Bound<'_, PyType>) -> PyResult<()> {
+    if !future.is_subclass(&FutureCore::type_object(py))? {
+        return Err(pyo3::exceptions::PyTypeError::new_err("the future type must inherit from FutureCore"));
+    }
+    FUTURE.get_or_init(py, || future.unbind());
+    Ok(())
+}
+
+/// To be called in a forked child.
+#[pyfunction]
+pub(crate) fn forked() {
+    FORKS.fetch_add(1, Relaxed);
+}
+
+/// How often this process, or an ancestor since the extension was loaded, was forked off.
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Relaxed)
+}
+
+/// What the use of a pool from before the last fork raises.
+pub(crate) fn foreign() -> PyErr {
+    PyRuntimeError::new_err(
+        "this pool belongs to the process that made it; this process is a fork of that one\n  \
+         hint: make a pool of your own here, or return the work to the parent",
+    )
+}
+
+/// Makes a future of the Python type, without running its `__init__`.
+pub(crate) fn new_future(py: Python<'_>) -> PyResult<Py<FutureCore>> {
+    let future = FUTURE
+        .get(py)
+        .ok_or_else(|| PyRuntimeError::new_err("raddle.futures must be imported before lanes are used"))?
+        .bind(py);
+    let type_object = future.as_type_ptr();
+    let no_arguments = PyTuple::empty(py);
+    // SAFETY: a live type object; its `tp_new` slot, set by PyO3, is inherited by every subclass.
+    let new = unsafe { (*type_object).tp_new }
+        .ok_or_else(|| PyRuntimeError::new_err("the future type cannot be instantiated"))?;
+    // SAFETY: attached; `tp_new` is called as the interpreter calls it, with a tuple and no keywords.
+    let object = unsafe { new(type_object, no_arguments.as_ptr(), std::ptr::null_mut::<ffi::PyObject>()) };
+    // SAFETY: `tp_new` returns a new reference, or null with an exception set.
+    let object = unsafe { Bound::from_owned_ptr_or_err(py, object) }?;
+    Ok(object.cast_into::<FutureCore>()?.unbind())
+}

@@ -1,0 +1,228 @@
+//! The thread lane: Python threads that take calls from one native queue.
+//!
+//! The threads themselves are made in Python (so that they have names, are listed by `threading.enumerate()` and see
+//! `threading.local`); each of them spends its life in [`ThreadLane::run`].
+//!
+//! # Who is woken, and when
+//!
+//! A thread that has ended a call and finds more in the queue wakes the caller at once. A thread that finds nothing more
+//! first lets go of the interpreter and then wakes the caller: so the caller does not wake up only to wait for it.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use raddle_core::prim::Mutex;
+use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
+use raddle_core::sched::{Pop, Queue, Waited};
+
+use crate::deadlock;
+use crate::future::{FutureCore, Home, Sleeper};
+use crate::runtime;
+
+/// One call in the queue.
+struct Call {
+    future: Py<FutureCore>,
+    function: Py<PyAny>,
+    args: Py<PyTuple>,
+    kwargs: Option<Py<PyDict>>,
+}
+
+/// What the threads of a pool share.
+pub(crate) struct Work {
+    queue: Queue<Call>,
+    crew: Mutex<Crew>,
+    most: usize,
+    counts: Counters,
+    forks: u32,
+}
+
+/// How many threads there are, and how many wait for calls of their own pool.
+#[derive(Default)]
+struct Crew {
+    threads: usize,
+    blocked: usize,
+}
+
+#[derive(Default)]
+struct Counters {
+    submitted: AtomicU64,
+    finished: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+    running: AtomicU64,
+    busy: AtomicU64,
+}
+
+impl Work {
+    /// Counts this thread as waiting for its own pool; refuses, with the number of threads, if it is the last one.
+    pub(crate) fn block(&self) -> Result<(), usize> {
+        let mut crew = self.crew.lock();
+        if crew.blocked + 1 >= crew.threads && crew.threads >= self.most {
+            return Err(crew.threads);
+        }
+        crew.blocked += 1;
+        Ok(())
+    }
+
+    /// Whether the pool was made by another process, of which this one is a fork: its locks may be held by threads that
+    /// do not exist here.
+    fn is_foreign(&self) -> bool {
+        self.forks != runtime::forks()
+    }
+
+    pub(crate) fn unblock(&self) {
+        self.crew.lock().blocked -= 1;
+    }
+}
+
+/// The native part of a thread pool.
+#[pyclass(frozen, module = "raddle._raddle")]
+pub(crate) struct ThreadLane {
+    work: Arc<Work>,
+}
+
+#[pymethods]
+impl ThreadLane {
+    #[new]
+    fn new(max_workers: usize) -> Self {
+        let work = Work {
+            queue: Queue::new(),
+            crew: Mutex::default(),
+            most: max_workers,
+            counts: Counters::default(),
+            forks: runtime::forks(),
+        };
+        Self { work: Arc::new(work) }
+    }
+
+    /// Hands in a call. Returns its future, and whether one more thread would help.
+    #[pyo3(signature = (r#fn, args, kwargs))]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        r#fn: Py<PyAny>,
+        args: Py<PyTuple>,
+        kwargs: Option<Bound<'_, PyDict>>,
+    ) -> PyResult<(Py<FutureCore>, bool)> {
+        if self.work.is_foreign() {
+            return Err(runtime::foreign());
+        }
+        let future = runtime::new_future(py)?;
+        future.get().settle_at(Home::Thread(self.work.clone()), None);
+        let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
+        let call = Call { future: future.clone_ref(py), function: r#fn, args, kwargs };
+        self.work
+            .queue
+            .push(call)
+            .map_err(|_| PyRuntimeError::new_err("cannot schedule new futures after shutdown"))?;
+        self.work.counts.submitted.fetch_add(1, Relaxed);
+        let queue = &self.work.queue;
+        Ok((future, queue.len() > queue.sleeping() && self.work.crew.lock().threads < self.work.most))
+    }
+
+    /// Runs calls until the lane is closed and empty.
+    fn run(&self, py: Python<'_>) -> PyResult<()> {
+        let _employed = deadlock::employ(&self.work);
+        let mut owed: Vec<Sleeper> = Vec::new();
+        loop {
+            match self.work.queue.pop() {
+                Pop::Item(call) => {
+                    FutureCore::wake(std::mem::take(&mut owed));
+                    owed = self.work.call(py, call);
+                }
+                Pop::Closed => {
+                    FutureCore::wake(owed);
+                    return Ok(());
+                }
+                Pop::Empty => {
+                    let wake = std::mem::take(&mut owed);
+                    let waited = py.detach(|| {
+                        FutureCore::wake(wake);
+                        self.work.queue.wait(None)
+                    });
+                    if matches!(waited, Waited::Interrupted) {
+                        py.check_signals()?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts one more thread.
+    fn hire(&self) {
+        self.work.crew.lock().threads += 1;
+    }
+
+    /// Counts one thread less. Returns how many are left.
+    fn dismiss(&self) -> usize {
+        let mut crew = self.work.crew.lock();
+        crew.threads = crew.threads.saturating_sub(1);
+        crew.threads
+    }
+
+    /// Takes no more calls. Threads end when the queue is empty.
+    fn close(&self) {
+        if !self.work.is_foreign() {
+            self.work.queue.close();
+        }
+    }
+
+    /// Takes every call out of the queue and returns their futures, not cancelled yet.
+    fn take_back(&self) -> Vec<Py<FutureCore>> {
+        if self.work.is_foreign() {
+            return Vec::new();
+        }
+        self.work.queue.drain().into_iter().map(|call| call.future).collect()
+    }
+
+    /// Calls that wait in the queue.
+    fn pending(&self) -> usize {
+        self.work.queue.len()
+    }
+
+    /// Whether no more calls are taken.
+    fn is_closed(&self) -> bool {
+        self.work.queue.is_closed()
+    }
+
+    /// Numbers since the lane was made: submitted, finished, failed, cancelled, running, busy seconds.
+    fn counts(&self) -> (u64, u64, u64, u64, u64, f64) {
+        let counts = &self.work.counts;
+        let get = |counter: &AtomicU64| counter.load(Relaxed);
+        (
+            get(&counts.submitted),
+            get(&counts.finished),
+            get(&counts.failed),
+            get(&counts.cancelled),
+            get(&counts.running),
+            get(&counts.busy) as f64 / 1e9,
+        )
+    }
+}
+
+impl Work {
+    /// Runs one call. Returns whom to wake.
+    fn call(&self, py: Python<'_>, call: Call) -> Vec<Sleeper> {
+        let Call { future, function, args, kwargs } = call;
+        let counts = &self.counts;
+        if !future.get().start() {
+            counts.cancelled.fetch_add(1, Relaxed);
+            return Vec::new();
+        }
+        counts.running.fetch_add(1, Relaxed);
+        let begun = std::time::Instant::now();
+        let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
+        counts.busy.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        counts.running.fetch_sub(1, Relaxed);
+        drop((function, args, kwargs));
+        (if result.is_ok() { &counts.finished } else { &counts.failed }).fetch_add(1, Relaxed);
+        let future = future.into_bound(py);
+        FutureCore::finish(&future, result.map(Bound::unbind)).unwrap_or_else(|error| {
+            // A done-callback let a KeyboardInterrupt or SystemExit through: it is nobody's here.
+            error.write_unraisable(py, Some(&future));
+            Vec::new()
+        })
+    }
+}

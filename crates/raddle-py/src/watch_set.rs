@@ -1,0 +1,165 @@
+//! Waiting for the first of several futures, without a condition in any of them.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use raddle_core::park::{self, Unparker};
+use raddle_core::prim::Mutex;
+
+use crate::future::{FutureCore, Home, Sleeper, sleep_until};
+use crate::gate::{self, Timeout};
+use crate::process_lane::Shared;
+
+/// The numbers of the futures that have ended and were not asked for yet.
+#[derive(Default)]
+pub(crate) struct Ready {
+    inner: Mutex<(Vec<usize>, Option<Unparker>)>,
+}
+
+impl Ready {
+    pub(crate) fn add(&self, number: usize) {
+        let mut inner = self.inner.lock();
+        inner.0.push(number);
+        if let Some(unparker) = &inner.1 {
+            unparker.unpark();
+        }
+    }
+
+    fn has_some(&self) -> bool {
+        !self.inner.lock().0.is_empty()
+    }
+}
+
+/// Where the thread that waits for a set sleeps.
+#[derive(Clone, Default)]
+enum Bed {
+    /// Nothing to wait for yet.
+    #[default]
+    None,
+    /// Every future belongs to this process lane: the thread may lead it.
+    Lane(Arc<Shared>),
+    /// They belong to several lanes or to none. A thread can sleep in one place only, so it parks, and the keepers look
+    /// after the calls of process lanes.
+    Parked,
+}
+
+#[derive(Default)]
+struct Watched {
+    /// Those that were not returned yet, by number.
+    futures: Vec<Option<Py<FutureCore>>>,
+    free: Vec<usize>,
+    bed: Bed,
+}
+
+/// A set of futures, of which the ended ones can be waited for.
+#[pyclass(frozen, module = "raddle._raddle")]
+pub(crate) struct WatchSet {
+    ready: Arc<Ready>,
+    watched: Mutex<Watched>,
+}
+
+#[pymethods]
+impl WatchSet {
+    /// Watches `futures`.
+    #[new]
+    fn new(py: Python<'_>, futures: Vec<Py<FutureCore>>) -> Self {
+        let set = Self { ready: Arc::default(), watched: Mutex::default() };
+        set.add(py, futures);
+        set
+    }
+
+    /// Watches more futures; returns how many. Those that are over already count as ended now.
+    fn add(&self, py: Python<'_>, futures: Vec<Py<FutureCore>>) -> usize {
+        let count = futures.len();
+        for future in futures {
+            let number = {
+                let mut watched = self.watched.lock();
+                let number = watched.free.pop().unwrap_or(watched.futures.len());
+                if number == watched.futures.len() {
+                    watched.futures.push(None);
+                }
+                watched.futures[number] = Some(future.clone_ref(py));
+                number
+            };
+            if future.get().add_sleeper(|| Sleeper::Set(self.ready.clone(), number)) {
+                self.make_bed(future.bind(py));
+            } else {
+                self.ready.add(number);
+            }
+        }
+        count
+    }
+
+    /// The futures that have ended since the last call, which are not watched any more; waits for one, `timeout` seconds
+    /// at most.
+    #[pyo3(signature = (timeout = Timeout::FOREVER))]
+    fn next(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Vec<Py<FutureCore>>> {
+        if !self.ready.has_some() {
+            let deadline = timeout.deadline();
+            self.ready.inner.lock().1 = Some(park::with_current(park::Parker::unparker));
+            let is_done = || self.ready.has_some();
+            let bed = self.watched.lock().bed.clone();
+            match bed {
+                Bed::Lane(shared) => {
+                    gate::wait(py, || shared.lane.wait_for(None, &is_done, deadline))?;
+                    drop(shared.lane.spent());
+                }
+                Bed::None | Bed::Parked => {
+                    gate::wait(py, || sleep_until(&is_done, deadline))?;
+                }
+            }
+        }
+        let numbers = std::mem::take(&mut self.ready.inner.lock().0);
+        let ended: Vec<_> = {
+            let mut watched = self.watched.lock();
+            watched.free.extend(&numbers);
+            numbers.into_iter().filter_map(|number| watched.futures[number].take()).collect()
+        };
+        for future in &ended {
+            if future.get().owes_telling() {
+                FutureCore::announce(future.bind(py))?;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Watches no longer. Returns what had not ended.
+    fn close(&self) -> Vec<Py<FutureCore>> {
+        let watched = std::mem::take(&mut *self.watched.lock());
+        let left: Vec<_> = watched.futures.into_iter().flatten().collect();
+        for future in &left {
+            let is_ours = |sleeper: &Sleeper| matches!(sleeper, Sleeper::Set(ready, _) if Arc::ptr_eq(ready, &self.ready));
+            future.get().remove_sleepers(is_ours);
+        }
+        left
+    }
+}
+
+impl WatchSet {
+    fn make_bed(&self, future: &Bound<'_, FutureCore>) {
+        let home = match future.get().home() {
+            Some(Home::Process(shared)) => Some(shared),
+            _ => None,
+        };
+        let mut watched = self.watched.lock();
+        match (&watched.bed, home) {
+            (Bed::None, Some(shared)) => watched.bed = Bed::Lane(shared.clone()),
+            (Bed::Lane(lane), Some(shared)) if Arc::ptr_eq(lane, shared) => {}
+            (Bed::None, None) => watched.bed = Bed::Parked,
+            (Bed::Parked, None) => {}
+            (Bed::Parked, Some(_)) => {
+                drop(watched);
+                FutureCore::have_kept(future);
+            }
+            (Bed::Lane(_), _) => {
+                watched.bed = Bed::Parked;
+                let py = future.py();
+                let all: Vec<_> = watched.futures.iter().flatten().map(|other| other.clone_ref(py)).collect();
+                drop(watched);
+                for other in all {
+                    FutureCore::have_kept(other.bind(py));
+                }
+            }
+        }
+    }
+}

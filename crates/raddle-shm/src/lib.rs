@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The rooms
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`Segment`], [`Mapping`] | the memory: a sealed memfd, and a view of it |
+//! | [`ring`] | records from one process to another, in order, whole, once |
+//! | [`Bell`] | sleep until the other side has something; no system call when nobody sleeps |
+//! | [`Alarm`] | ring when the count reaches *n*, not before |
+//! | [`Arena`] | who has which piece of a region, for payloads too large for a ring |
+//! | [`futex`] | the one place in this crate where a thread sleeps |
+#![cfg_attr(not(target_os = "linux"), doc = "\nThis system has neither memfd nor futex: the library is empty here.")]
+
+#[cfg(target_os = "linux")]
+mod alarm;
+#[cfg(target_os = "linux")]
+mod arena;
+#[cfg(target_os = "linux")]
+mod bell;
+#[cfg(target_os = "linux")]
+pub mod futex;
+#[cfg(target_os = "linux")]
+pub mod ring;
+#[cfg(all(target_os = "linux", not(loom)))]
+mod segment;
+
+#[cfg(target_os = "linux")]
+pub use alarm::Alarm;
+#[cfg(target_os = "linux")]
+pub use arena::Arena;
+#[cfg(target_os = "linux")]
+pub use bell::{Bell, Ticket};
+#[cfg(all(target_os = "linux", not(loom)))]
+pub use segment::{Mapping, Segment, Shared};

@@ -1,0 +1,78 @@
+"""What must be over before the interpreter is, and what a forked child must not touch.
+
+At exit, before Python waits for threads: every live lane takes no more calls, does what it has, and is joined.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+from . import _raddle
+
+__all__ = ["check_not_exiting", "remember", "was_interrupted", "when_dropped"]
+
+
+class Ending(Protocol):
+    """Something that ends by itself once it is told to."""
+
+    def close(self) -> None:
+        """Takes no more work."""
+
+    def join(self) -> None:
+        """Waits until everything is done."""
+
+    def is_over(self) -> bool:
+        """Whether there is nothing to wait for."""
+
+
+_live: set[Ending] = set()
+_exiting = False
+
+
+def remember(ending: Ending) -> None:
+    """Has `ending` closed and joined when the interpreter ends. Forgets what is over."""
+    for other in [other for other in _live if other.is_over()]:
+        _live.discard(other)
+    _live.add(ending)
+
+
+def check_not_exiting() -> None:
+    """Raises RuntimeError when the interpreter is ending: what is started now would never be waited for."""
+    if _exiting:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+
+def was_interrupted() -> bool:
+    """Whether the interpreter ends because of a KeyboardInterrupt that nobody caught."""
+    return _exiting and issubclass(getattr(sys, "last_type", None) or object, KeyboardInterrupt)
+
+
+def _at_exit() -> None:
+    global _exiting
+    _exiting = True
+    endings = list(_live)
+    for ending in endings:
+        ending.close()
+    for ending in endings:
+        ending.join()
+    _live.clear()
+
+
+def _in_child() -> None:
+    _raddle.forked()
+    _live.clear()
+
+
+def when_dropped(owner: object, close: Callable[[], object]) -> None:
+    """Calls `close` when `owner` is collected, but not at exit."""
+    weakref.finalize(owner, close).atexit = False
+
+
+# The hook that the standard library's executors use: it runs before threads are joined, unlike `atexit`.
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,131 @@
+"""The two lanes as `Pool` sees them: the same verbs over threads and over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import _exit, _raddle
+from ._process_crew import ProcessCrew
+from ._thread_pool import Crew as ThreadCrew
+from .errors import BrokenPool
+
+__all__ = ["ProcessLaneOf", "ThreadLaneOf"]
+
+
+class ThreadLaneOf:
+    """Threads."""
+
+    def __init__(
+        self, workers: int, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    ) -> None:
+        self._lane = _raddle.ThreadLane(workers)
+        self._crew = ThreadCrew(self._lane, workers, name, initializer, initargs)
+
+    def close_when_dropped(self, owner: object) -> None:
+        """Closes the lane when its pool is dropped."""
+        _exit.when_dropped(owner, self._lane.close)
+
+    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Schedules one call."""
+        if self._crew.broken is not None:
+            raise BrokenPool(self._crew.broken)
+        future, wants_thread = self._lane.submit(fn, args, kwargs)
+        if wants_thread:
+            self._crew.grow()
+        return future
+
+    def binder(self, fn: Callable[..., Any]) -> Callable[[Iterable[tuple[Any, ...]]], list[Any]]:
+        """A function that schedules a call of `fn` for each tuple of arguments."""
+        return lambda calls: [self.submit(fn, args, {}) for args in calls]
+
+    def pace(self) -> tuple[int, float]:
+        """Calls that have ended, and seconds spent in them."""
+        _, finished, failed, _, _, busy = self._lane.counts()
+        return finished + failed, busy
+
+    def counts(self) -> dict[str, Any]:
+        """What `PoolStatistics` shows."""
+        submitted, finished, failed, cancelled, running, busy = self._lane.counts()
+        return {
+            "workers": sum(thread.is_alive() for thread in list(self._crew.threads)),
+            "submitted": submitted,
+            "finished": finished,
+            "failed": failed,
+            "cancelled": cancelled,
+            "died": 0,
+            "pending": self._lane.pending(),
+            "running": running,
+            "busy_seconds": busy,
+        }
+
+    def state(self) -> str:
+        """One word for `repr`."""
+        return "broken" if self._crew.broken is not None else "closed" if self._lane.is_closed() else "open"
+
+    def close(self, cancel_futures: bool) -> None:
+        """Takes no more calls."""
+        self._lane.close()
+        if cancel_futures:
+            for future in self._lane.take_back():
+                future.cancel()
+
+    def join(self) -> None:
+        """Waits until every thread has ended."""
+        self._crew.join()
+
+    def kill(self, reason: str) -> None:
+        """Threads cannot be killed: what has not started is cancelled."""
+        self.close(True)
+
+
+class ProcessLaneOf:
+    """Processes."""
+
+    def __init__(
+        self, workers: int, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    ) -> None:
+        self._crew = ProcessCrew(workers, initializer, initargs)
+        self._lane = self._crew.lane
+
+    def close_when_dropped(self, owner: object) -> None:
+        """Closes the lane when its pool is dropped."""
+        _exit.when_dropped(owner, self._crew.close)
+
+    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Schedules one call."""
+        return self._lane.submit(fn, args, kwargs)
+
+    def binder(self, fn: Callable[..., Any]) -> Callable[[Iterable[tuple[Any, ...]]], list[Any]]:
+        """A function that schedules a call of `fn` for each tuple of arguments."""
+        binding = self._lane.bind(fn)
+        return lambda calls: self._lane.submit_many(binding, calls)
+
+    def pace(self) -> tuple[int, float]:
+        """Calls that have ended, and seconds spent in them."""
+        _, finished, failed, _, _, _, _, _, busy = self._lane.counts()
+        return finished + failed, busy
+
+    def counts(self) -> dict[str, Any]:
+        """What `PoolStatistics` shows."""
+        names = (
+            "submitted", "finished", "failed", "cancelled", "died", "pending", "running", "workers", "busy_seconds",
+        )  # fmt: skip
+        return dict(zip(names, self._lane.counts(), strict=True))
+
+    def state(self) -> str:
+        """One word for `repr`."""
+        refusal = self._lane.refusal()
+        return "open" if refusal is None else "broken" if refusal else "closed"
+
+    def close(self, cancel_futures: bool) -> None:
+        """Takes no more calls."""
+        self._lane.close(cancel_futures)
+
+    def join(self) -> None:
+        """Waits until every worker has ended."""
+        self._crew.join()
+
+    def kill(self, reason: str) -> None:
+        """Ends every worker now."""
+        self._crew.kill(reason)

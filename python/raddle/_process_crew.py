@@ -1,0 +1,123 @@
+"""The workers of a `raddle.Pool("process")`: plain new interpreters, safe to start from any thread at any time."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO, Any
+
+from . import _exit, _raddle
+from .errors import BrokenPool, RemoteTraceback
+
+__all__ = ["ProcessCrew"]
+
+
+class ProcessCrew:
+    """Starts workers as they are needed, and again when they die. Knows the lane, not the pool."""
+
+    def __init__(self, most: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        self._most = most
+        self._initializer = None if initializer is None else dumps_by_reference_or_value(initializer)
+        self._initargs = dumps_by_reference_or_value(initargs)
+        self._boot: IO[bytes] | None = None
+        self._lock = threading.RLock()
+        self.lane = _raddle.ProcessLane(
+            max_workers=most,
+            replace=True,
+            strict=False,
+            dumps=_dumps,
+            dumps_by_value=_dumps_by_value,
+            loads=pickle.loads,
+            broken=BrokenPool,
+            remote_traceback=RemoteTraceback,
+            grow=self.grow,
+        )
+
+    def grow(self) -> None:
+        """Starts one more worker, if there may be one."""
+        _exit.check_not_exiting()
+        with self._lock:
+            if self.lane.workers() >= self._most:
+                return
+            if self._boot is None:
+                self._boot = self._write_boot()
+                _exit.remember(self)
+            self._start()
+            self.lane.start_keeper(self._departed, self._broken)
+
+    def _start(self) -> None:
+        assert self._boot is not None, "`grow` has written it"
+        code = (
+            f"import sys; sys.path.insert(0, {_BOOT_PATH!r}); import raddle_boot; "
+            f"raddle_boot.native({{0}}, {{1}}, {{2}}, {{3}}, {os.getpid()})"
+        )
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        self.lane.spawn([sys.executable, *flags, "-c", code], self._boot.fileno())
+
+    def _write_boot(self) -> IO[bytes]:
+        settings = {
+            "path": sys.path,
+            "argv": sys.argv,
+            "extension": _raddle.__file__,
+            "initializer": self._initializer,
+            "initargs": self._initargs,
+            "max_tasks": None,
+        }
+        boot = os.fdopen(os.memfd_create("raddle-boot"), "wb")
+        boot.write(pickle.dumps(settings))
+        boot.flush()
+        return boot
+
+    def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
+        with self._lock:
+            if has_work and self.lane.refusal() in (None, "") and self.lane.workers() < self._most:
+                self._start()
+
+    def _broken(self, reason: str) -> None:
+        """The lane has told every future and every worker; there is nothing left to do."""
+
+    def kill(self, reason: str) -> None:
+        """Ends every worker now; what has not ended fails for this reason."""
+        self.lane.destroy(reason, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Takes no more calls. If the program ends because of Ctrl-C, also ends those that run."""
+        self.lane.close(False)
+        if _exit.was_interrupted():
+            self.kill("the program was interrupted")
+
+    def join(self) -> None:
+        """Waits until every worker has ended."""
+        self.lane.join()
+
+    def is_over(self) -> bool:
+        """Whether no worker runs any more."""
+        return not self.lane.is_kept()
+
+
+_BOOT_PATH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def dumps_by_reference_or_value(value: object) -> bytes:
+    """Pickles for a worker that has not run the script: what `__main__` defines goes by value."""
+    try:
+        pickled = _dumps(value)
+    except Exception:
+        return _dumps_by_value(value)
+    return _dumps_by_value(value) if b"__main__" in pickled else pickled
+
+
+def _dumps(value: object) -> bytes:
+    return pickle.dumps(value, 5)
+
+
+def _dumps_by_value(value: object) -> bytes:
+    import cloudpickle
+
+    pickled: bytes = cloudpickle.dumps(value, 5)
+    return pickled

@@ -1,0 +1,290 @@
+"""`ProcessPoolExecutor`: the standard library's, on the process lane."""
+
+from __future__ import annotations
+
+import concurrent.futures.process as stdlib
+import multiprocessing as mp
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, ParamSpec, TypeVar
+
+import raddle_boot
+
+from . import _exit, _raddle
+from ._future import Future
+from ._thread_pool import lazy_or_eager_map, usable_cpus
+
+__all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BrokenProcessPool = stdlib.BrokenProcessPool
+
+
+def _remote_traceback(text: str) -> BaseException:
+    traceback: BaseException = stdlib._RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[attr-defined]
+    return traceback
+
+
+class Crew:
+    """The workers of a pool. Knows the lane, not the pool, so that a pool can be dropped while its workers work."""
+
+    def __init__(
+        self,
+        most: int,
+        context: BaseContext,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        max_tasks: int | None,
+    ) -> None:
+        self.processes: dict[int, BaseProcess] = {}
+        self._most = most
+        self._context = context
+        self._method = context.get_start_method(allow_none=False)
+        self._initializer = initializer
+        self._initargs = initargs
+        self._max_tasks = max_tasks
+        self._lock = threading.RLock()
+        self.lane = _raddle.ProcessLane(
+            max_workers=most,
+            replace=False,
+            strict=True,
+            dumps=ForkingPickler.dumps,
+            dumps_by_value=None,
+            loads=pickle.loads,
+            broken=BrokenProcessPool,
+            remote_traceback=_remote_traceback,
+            grow=self.grow,
+        )
+
+    def grow(self) -> None:
+        """Starts one more worker; with the fork method all of them, before this process has threads of ours."""
+        _exit.check_not_exiting()
+        with self._lock:
+            first = not self.processes
+            missing = self._most - len(self.processes)
+            for _ in range(missing if first and self._method == "fork" else min(missing, 1 if self._may_grow() else 0)):
+                self._start()
+            if first:
+                _exit.remember(self)
+                self.lane.start_keeper(self._departed, self._broken)
+
+    def _may_grow(self) -> bool:
+        # A fork would copy our own threads' locks: the pool stays as it was made, as in the standard library.
+        return self._method != "fork" or not self.processes
+
+    def _start(self) -> None:
+        seat, link = self.lane.seat()
+        page, bell = self.lane.fds()
+        descriptors = (raddle_boot.Descriptor(link), raddle_boot.Descriptor(page), raddle_boot.Descriptor(bell))
+        parent = None if self._method == "forkserver" else os.getpid()
+        process = self._context.Process(  # type: ignore[attr-defined]
+            target=raddle_boot.drop_in,
+            args=(_raddle.__file__, descriptors, parent, self._initializer, self._initargs, self._max_tasks),
+        )
+        try:
+            process.start()
+        except BaseException:
+            self.lane.vacate(seat)
+            raise
+        finally:
+            os.close(link)
+        self.processes[process.pid] = process
+        self.lane.occupy(seat, process.pid, False)
+
+    def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
+        with self._lock:
+            process = self.processes.pop(pid, None)
+        if process is not None:
+            process.join()
+            process.close()
+        if expected and has_work and self.lane.refusal() in (None, ""):
+            with self._lock:
+                self._start()
+
+    def _broken(self, reason: str) -> None:
+        """The lane has told every future and every worker; there is nothing left to do."""
+
+    def close(self) -> None:
+        """Takes no more calls."""
+        self.lane.close(False)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Waits until every worker has ended."""
+        self.lane.join(timeout)
+
+    def is_over(self) -> bool:
+        """Whether no worker runs any more."""
+        return not self.lane.is_kept()
+
+
+class _Keeper:
+    """What the standard library calls the executor manager thread, as far as others use it."""
+
+    def __init__(self, lane: _raddle.ProcessLane) -> None:
+        self._lane = lane
+
+    def join(self, timeout: float | None = None) -> None:
+        self._lane.join(timeout)
+
+    def is_alive(self) -> bool:
+        return self._lane.is_kept()
+
+
+class _NoQueue:
+    """The standard library's call queue, which there is none of."""
+
+    def join_thread(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
+    """Runs calls in processes. Drop-in for `concurrent.futures.ProcessPoolExecutor`.
+
+    Args:
+        max_workers: Worker processes at most. By default the CPUs that this process may use.
+        mp_context: A `multiprocessing` context; says how workers are started.
+        initializer: Called in each worker before its first call. If it raises, the pool is broken.
+        initargs: Arguments of `initializer`.
+        max_tasks_per_child: Calls after which a worker is replaced; not with the fork start method.
+
+    A worker that dies breaks the pool, as in the standard library: every call that has not ended raises
+    `BrokenProcessPool`. `raddle.Pool` lives on.
+
+    Example:
+        >>> from raddle.futures import ProcessPoolExecutor
+        >>> with ProcessPoolExecutor(2) as executor:
+        ...     list(executor.map(pow, [2, 3], [10, 10]))
+        [1024, 59049]
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        stdlib._check_system_limits()  # type: ignore[attr-defined]
+        if max_workers is None:
+            max_workers = usable_cpus()
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if mp_context is None:
+            mp_context = mp.get_context("spawn") if max_tasks_per_child is not None else mp.get_context()
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+            if mp_context.get_start_method(allow_none=False) == "fork":
+                raise ValueError("max_tasks_per_child is incompatible with the 'fork' multiprocessing start method")
+        self._max_workers = max_workers
+        self._mp_context = mp_context
+        self._initializer = initializer
+        self._initargs = initargs
+        self._max_tasks_per_child = max_tasks_per_child
+        self._crew = Crew(max_workers, mp_context, initializer, initargs, max_tasks_per_child)
+        self._lane = self._crew.lane
+        _exit.when_dropped(self, self._crew.close)
+
+    @property
+    def _processes(self) -> dict[int, BaseProcess]:  # type: ignore[override]
+        return self._crew.processes
+
+    @property
+    def _broken(self) -> str | bool:  # type: ignore[override]
+        return self._lane.refusal() or False
+
+    @property
+    def _executor_manager_thread(self) -> _Keeper | None:  # type: ignore[override]
+        return _Keeper(self._lane) if self._lane.is_kept() else None
+
+    @property
+    def _call_queue(self) -> _NoQueue:  # type: ignore[override]
+        return _NoQueue()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Schedules ``fn(*args, **kwargs)`` and returns its future.
+
+        What cannot be pickled is raised by that future alone.
+
+        Raises:
+            RuntimeError: After `shutdown`, or when the interpreter is ending.
+            BrokenProcessPool: If a worker died or the initializer raised.
+        """
+        return self._lane.submit(fn, args, kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Returns an iterator of ``fn(*args)`` for each ``args`` of ``zip(*iterables)``, in order.
+
+        All calls are scheduled at once, unless `buffersize` limits how many are ahead of the iterator.
+
+        Args:
+            fn: The function.
+            *iterables: Its arguments.
+            timeout: Seconds from now until the last result; `TimeoutError` is raised when they are over.
+            chunksize: Accepted and not needed: every item is a call of its own and costs little.
+            buffersize: Calls scheduled and not yielded, at most.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        deadline = None if timeout is None else timeout + time.monotonic()
+        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, self._submit_all)
+
+    def _submit_all(self, fn: Callable[..., T], calls: Iterator[tuple[Any, ...]]) -> list[Future[T]]:
+        try:
+            binding = self._lane.bind(fn)
+        except Exception:  # it cannot be pickled: each call says so
+            return [self.submit(fn, *args) for args in calls]
+        return self._lane.submit_many(binding, calls)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls.
+
+        Args:
+            wait: Wait until every worker has ended.
+            cancel_futures: Cancel what has not started.
+        """
+        self._lane.close(cancel_futures)
+        if wait:
+            self._crew.join()
+
+    def terminate_workers(self) -> None:
+        """Ends every worker with SIGTERM, and with them the calls that run. Shuts the pool down."""
+        self._end_workers("terminate_workers()", signal.SIGTERM)
+
+    def kill_workers(self) -> None:
+        """Ends every worker with SIGKILL, and with them the calls that run. Shuts the pool down."""
+        self._end_workers("kill_workers()", signal.SIGKILL)
+
+    def _end_workers(self, what: str, how: signal.Signals) -> None:
+        self._lane.destroy(f"the workers were ended by {what}", how)
+        self._lane.close(True)
+
+
+ProcessPoolExecutor.__module__ = "raddle.futures"
+

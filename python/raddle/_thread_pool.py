@@ -1,0 +1,262 @@
+"""`ThreadPoolExecutor`: the standard library's, on a native queue."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread as stdlib
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures._base import LOGGER
+from typing import Any, ParamSpec, TypeVar
+
+from . import _exit, _raddle
+from ._future import Future, map_results
+
+__all__ = ["BrokenThreadPool", "Crew", "ThreadPoolExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BrokenThreadPool = stdlib.BrokenThreadPool
+
+
+class Crew:
+    """The threads of a pool. Knows the lane, not the pool, so that a pool can be dropped while its threads work."""
+
+    def __init__(
+        self,
+        lane: _raddle.ThreadLane,
+        most: int,
+        prefix: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+    ) -> None:
+        self.lane = lane
+        self.threads: set[threading.Thread] = set()
+        self.broken: str | None = None
+        self._most = most
+        self._prefix = prefix
+        self._initializer = initializer
+        self._initargs = initargs
+        self._lock = threading.Lock()
+
+    def grow(self) -> None:
+        """Starts one more thread, if there may be one."""
+        _exit.check_not_exiting()
+        with self._lock:
+            if len(self.threads) >= self._most:
+                return
+            thread = threading.Thread(name=f"{self._prefix}_{len(self.threads)}", target=self._work)
+            self.lane.hire()
+            try:
+                thread.start()
+            except BaseException:
+                self.lane.dismiss()
+                raise
+            if not self.threads:
+                _exit.remember(self)
+            self.threads.add(thread)
+
+    def _work(self) -> None:
+        try:
+            if self._initializer is not None:
+                try:
+                    self._initializer(*self._initargs)
+                except BaseException:
+                    LOGGER.critical("Exception in initializer:", exc_info=True)
+                    self._break()
+                    return
+            self.lane.run()
+        except BaseException:
+            LOGGER.critical("Exception in worker", exc_info=True)
+        finally:
+            self.lane.dismiss()
+
+    def _break(self) -> None:
+        self.broken = "A thread initializer failed, the thread pool is not usable anymore"
+        self.lane.close()
+        for future in self.lane.take_back():
+            if future.set_running_or_notify_cancel():
+                future.set_exception(BrokenThreadPool(self.broken))
+
+    def close(self) -> None:
+        """Takes no more calls."""
+        self.lane.close()
+
+    def join(self) -> None:
+        """Waits until every thread has ended."""
+        for thread in list(self.threads):
+            thread.join()
+
+    def is_over(self) -> bool:
+        """Whether no thread runs any more."""
+        return not any(thread.is_alive() for thread in list(self.threads))
+
+
+class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
+    """Runs calls on threads. Drop-in for `concurrent.futures.ThreadPoolExecutor`.
+
+    Args:
+        max_workers: Threads at most; they are started as they are needed. By default CPUs + 4, 32 at most.
+        thread_name_prefix: What the threads' names begin with.
+        initializer: Called in each thread before its first call. If it raises, the pool is broken.
+        initargs: Arguments of `initializer`.
+
+    A thread of the pool that waits for another call of the same pool, when nobody is left to run it, gets a
+    `raddle.errors.DeadlockError` where the standard library would wait for ever.
+
+    Example:
+        >>> from raddle.futures import ThreadPoolExecutor
+        >>> with ThreadPoolExecutor(2) as executor:
+        ...     list(executor.map(pow, [2, 3], [10, 10]))
+        [1024, 59049]
+    """
+
+    _counter = itertools.count().__next__
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        if max_workers is None:
+            max_workers = min(32, (usable_cpus()) + 4)
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._max_workers = max_workers
+        self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{ThreadPoolExecutor._counter()}"
+        self._initializer = initializer
+        self._initargs = initargs
+        self._lane = _raddle.ThreadLane(max_workers)
+        self._crew = Crew(self._lane, max_workers, self._thread_name_prefix, initializer, initargs)
+        self._shutdown_lock = threading.Lock()
+        _exit.when_dropped(self, self._lane.close)
+
+    @property
+    def _threads(self) -> set[threading.Thread]:  # type: ignore[override]
+        return self._crew.threads
+
+    @property
+    def _broken(self) -> str | bool:  # type: ignore[override]
+        return self._crew.broken or False
+
+    @property
+    def _shutdown(self) -> bool:  # type: ignore[override]
+        return self._lane.is_closed()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Schedules ``fn(*args, **kwargs)`` and returns its future.
+
+        Raises:
+            RuntimeError: After `shutdown`, or when the interpreter is ending.
+            BrokenThreadPool: If the initializer raised.
+        """
+        if self._crew.broken is not None:
+            raise BrokenThreadPool(self._crew.broken)
+        future, wants_thread = self._lane.submit(fn, args, kwargs)
+        if wants_thread:
+            self._crew.grow()
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Returns an iterator of ``fn(*args)`` for each ``args`` of ``zip(*iterables)``, in order.
+
+        All calls are scheduled at once, unless `buffersize` limits how many are ahead of the iterator.
+
+        Args:
+            fn: The function.
+            *iterables: Its arguments.
+            timeout: Seconds from now until the last result; `TimeoutError` is raised when they are over.
+            chunksize: Accepted and ignored, as in the standard library.
+            buffersize: Calls scheduled and not yielded, at most.
+        """
+        deadline = None if timeout is None else timeout + time.monotonic()
+        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls.
+
+        Args:
+            wait: Wait until every thread has ended.
+            cancel_futures: Cancel what has not started.
+        """
+        self._lane.close()
+        if cancel_futures:
+            for future in self._lane.take_back():
+                future.cancel()
+        if wait:
+            self._crew.join()
+
+
+ThreadPoolExecutor.__module__ = "raddle.futures"
+
+
+def lazy_or_eager_map(
+    executor: Any,
+    fn: Callable[..., T],
+    iterables: tuple[Iterable[Any], ...],
+    deadline: float | None,
+    buffersize: int | None,
+    submit_all: Callable[[Callable[..., T], Iterator[tuple[Any, ...]]], list[Future[T]]] | None = None,
+) -> Iterator[T]:
+    """The body of `Executor.map`."""
+    if buffersize is not None and not isinstance(buffersize, int):
+        raise TypeError("buffersize must be an integer or None")
+    if buffersize is not None and buffersize < 1:
+        raise ValueError("buffersize must be None or > 0")
+    calls = zip(*iterables, strict=False)
+    if buffersize is not None:
+        first = deque(executor.submit(fn, *args) for args in itertools.islice(calls, buffersize))
+        return _buffered(weakref.ref(executor), fn, calls, first, deadline)
+    if submit_all is not None:
+        return map_results(submit_all(fn, calls), deadline)
+    return map_results([executor.submit(fn, *args) for args in calls], deadline)
+
+
+def _buffered(
+    executor: weakref.ref[Any],
+    fn: Callable[..., T],
+    calls: Iterator[tuple[Any, ...]],
+    futures: deque[Future[T]],
+    deadline: float | None,
+) -> Iterator[T]:
+    try:
+        while futures:
+            pool = executor()
+            args = None if pool is None else next(calls, None)
+            if pool is not None and args is not None:
+                futures.append(pool.submit(fn, *args))
+            del pool
+            future = futures.popleft()
+            try:
+                yield future.result(None if deadline is None else deadline - time.monotonic())
+            finally:
+                future.cancel()
+                del future
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    counter: Callable[[], int | None] = getattr(os, "process_cpu_count", lambda: len(os.sched_getaffinity(0)))
+    return counter() or 1
+
+

@@ -1,0 +1,90 @@
+"""The exceptions of Raddle, and how each differs from its neighbours.
+
+Where the standard library has the word already, its class is raised or inherited from, so that existing ``except``
+clauses keep working.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import BrokenExecutor
+
+__all__ = [
+    "BrokenError",
+    "BrokenPool",
+    "DeadlockError",
+    "RemoteError",
+    "RemoteTraceback",
+    "WorkerDied",
+]
+
+
+class BrokenError(BrokenExecutor):
+    """Something outside broke this: a peer died, a worker could not be set up."""
+
+
+class BrokenPool(BrokenError):
+    """The pool takes no more calls, because its workers cannot be set up or it was killed.
+
+    A single dead worker does not break a `raddle.Pool`; see `WorkerDied`.
+    """
+
+
+class WorkerDied(BrokenError):
+    """The worker process died while it ran this call. Other calls are not affected.
+
+    Attributes:
+        call: What it ran, such as ``"parse()"``.
+        pid: Its process number.
+        exitcode: Its exit code, negative for a signal, None if somebody else collected it.
+    """
+
+    def __init__(self, call: str, pid: int, exitcode: int | None, how: str) -> None:
+        super().__init__(call, pid, exitcode, how)
+        self.call = call
+        self.pid = pid
+        self.exitcode = exitcode
+        self._how = how
+
+    def __str__(self) -> str:
+        text = f"worker process {self.pid} {self._how} while it ran {self.call}"
+        if self.exitcode == -9:
+            text += "\n  hint: SIGKILL often comes from the kernel when memory runs out; see the kernel's log"
+        elif self.exitcode is not None and self.exitcode >= 0:
+            text += "\n  hint: the function, or a library that it calls, ended the process with os._exit()"
+        return text
+
+
+class DeadlockError(RuntimeError):
+    """This wait can never end. Raised instead of waiting."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception in a worker process, as text. It is that exception's ``__cause__`` here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+class RemoteError(Exception):
+    """Stands for an exception of a worker process that could not be sent, or could not be made again here.
+
+    Attributes:
+        type_name: The qualified name of the exception's class.
+        message: Its message.
+    """
+
+    def __init__(self, type_name: str, message: str, reason: str) -> None:
+        super().__init__(type_name, message, reason)
+        self.type_name = type_name
+        self.message = message
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.type_name}: {self.message}\n"
+            f"  this stands for the original exception, which cannot be sent between processes: {self.reason}"
+        )

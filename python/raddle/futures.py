@@ -1,0 +1,64 @@
+"""Drop-in for `concurrent.futures`: the same names, signatures and exceptions on Raddle's lanes.
+
+`Future` inherits from `concurrent.futures.Future`, and the executors from the standard library's executors, so
+``isinstance`` checks, `asyncio.wrap_future`, ``loop.run_in_executor`` and the standard library's own `wait` and
+`as_completed` accept them. What newer Pythons added (``map(buffersize=)``, ``terminate_workers``, ``kill_workers``) is
+there on all.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    InvalidStateError,
+    TimeoutError,
+)
+from typing import TYPE_CHECKING
+
+from ._future import Future as Future
+from ._future import as_completed as as_completed
+from ._future import wait as wait
+from ._thread_pool import BrokenThreadPool as BrokenThreadPool
+from ._thread_pool import ThreadPoolExecutor as ThreadPoolExecutor
+
+if TYPE_CHECKING:
+    from ._process_pool import BrokenProcessPool as BrokenProcessPool
+    from ._process_pool import ProcessPoolExecutor as ProcessPoolExecutor
+
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "BrokenExecutor",
+    "BrokenProcessPool",
+    "BrokenThreadPool",
+    "CancelledError",
+    "Executor",
+    "Future",
+    "InvalidStateError",
+    "ProcessPoolExecutor",
+    "ThreadPoolExecutor",
+    "TimeoutError",
+    "as_completed",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> object:
+    # As in the standard library: `multiprocessing` is imported by those who use processes.
+    if name in ("ProcessPoolExecutor", "BrokenProcessPool"):
+        from . import _process_pool
+
+        found: object = getattr(_process_pool, name)
+        globals()[name] = found
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,334 @@
+"""`Pool`: many calls over a few workers, the same verbs for every kind of worker."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future as AnyFuture
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+
+from . import _raddle
+from ._future import Future
+from ._future import as_completed as _as_completed
+from ._pool_lanes import ProcessLaneOf, ThreadLaneOf
+from ._progress import Bar
+from ._thread_pool import usable_cpus
+
+__all__ = ["Pool", "PoolStatistics"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: `map` keeps about so many seconds of work ahead of the workers.
+_AHEAD: Final = 0.05
+#: And never more calls than this.
+_WIDEST: Final = 4096
+
+
+@dataclass(frozen=True)
+class PoolStatistics:
+    """Numbers about a pool since it was made.
+
+    Attributes:
+        kind: ``"thread"`` or ``"process"``.
+        workers: Workers that exist now.
+        submitted: Calls handed in.
+        finished: Calls that returned a value.
+        failed: Calls that raised, or were lost with their worker.
+        cancelled: Calls cancelled before they started.
+        died: Worker processes that died without being asked to.
+        pending: Calls that wait.
+        running: Calls that run.
+        busy_seconds: Time that workers spent inside calls, summed over the workers. For threads it includes waiting for
+            the GIL.
+        wall_seconds: Time since the pool was made.
+    """
+
+    kind: str
+    workers: int
+    submitted: int
+    finished: int
+    failed: int
+    cancelled: int
+    died: int
+    pending: int
+    running: int
+    busy_seconds: float
+    wall_seconds: float
+
+
+class Pool:
+    """Runs calls on workers of one kind.
+
+    Args:
+        kind: ``"thread"`` or ``"process"``. Threads share everything and take turns where there is a GIL; processes run
+            Python code in parallel and exchange pickles.
+        workers: Workers at most; they are started as they are needed. By default the CPUs that this process may use.
+        name: What `repr` and the threads' names show.
+        initializer: Called in each worker before its first call. If it raises, the pool is broken.
+        initargs: Arguments of `initializer`.
+
+    Functions, arguments and results of a process pool may be anything that `pickle` or `cloudpickle` can pickle: lambdas,
+    closures and what ``__main__`` defines too, and the script needs no ``if __name__ == "__main__"``. Workers are new
+    interpreters; they have imported nothing of yours until a call does.
+
+    A worker process that dies costs the call it ran, which raises `raddle.errors.WorkerDied`; the others go on.
+
+    As a context manager it waits for all calls at the end of the block; after an exception it cancels what has not started;
+    after Ctrl-C it also ends worker processes at once.
+
+    Fork: a pool belongs to the process that made it; a forked child gets a RuntimeError.
+
+    Raises:
+        ValueError: For an unknown kind, or less than one worker.
+        TypeError: If `workers` is not a whole number or `initializer` not callable.
+        NotImplementedError: For kinds that are planned and not there yet.
+
+    Example:
+        >>> import raddle
+        >>> with raddle.Pool("thread", workers=2) as pool:
+        ...     list(pool.map(lambda x: x * x, range(5)))
+        [0, 1, 4, 9, 16]
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        workers: int | None = None,
+        *,
+        name: str | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        lane_of = _lane_of(kind)
+        self.kind: Final = kind
+        self.workers: Final = usable_cpus() if workers is None else _checked_workers(workers)
+        self.name: Final = name or f"{kind}-pool-{next(_numbers)}"
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable, not {initializer!r}")
+        self._lane = lane_of(self.workers, self.name, initializer, tuple(initargs))
+        self._made = time.monotonic()
+        self._lane.close_when_dropped(self)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Schedules ``fn(*args, **kwargs)`` and returns its future.
+
+        What cannot be pickled for a worker process, and a result that cannot be pickled back, is raised by that future
+        alone.
+
+        Raises:
+            RuntimeError: After `shutdown`, in a forked child, or when the interpreter is ending.
+            BrokenPool: If workers cannot be set up.
+        """
+        return self._lane.submit(fn, args, kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        window: int | None = None,
+        timeout: float | None = None,
+        progress: bool = False,
+    ) -> Iterator[T]:
+        """Returns an iterator of ``fn(*args)`` for each ``args`` of ``zip(*iterables)``.
+
+        The input is read as results are taken: it may be endless. There are no chunks to choose: every item is a
+        call of its own, and how many are in flight follows from how long they take.
+
+        Args:
+            fn: The function.
+            *iterables: Its arguments.
+            ordered: Yield results in the order of the input; otherwise as they come.
+            window: Calls in flight, at most. By default about 50 ms of work per worker, and 4096 at most.
+            timeout: Seconds from now until the last result; `TimeoutError` is raised when they are over.
+            progress: Show a bar on stderr.
+
+        The first call that raises ends the iteration; calls that have not started are then cancelled, as they are when the
+        iterator is closed.
+
+        Example:
+            >>> import raddle
+            >>> with raddle.Pool("process", workers=2) as pool:
+            ...     sorted(pool.map(lambda x: x * x, range(5), ordered=False))
+            [0, 1, 4, 9, 16]
+        """
+        if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 1):
+            raise ValueError(f"window must be a whole number of at least 1, or None, not {window!r}")
+        if not callable(fn):
+            raise TypeError(f"the function to map must be callable, not {fn!r}")
+        if not iterables:
+            raise TypeError("map needs at least one iterable of arguments")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        calls = zip(*iterables, strict=False)
+        submit_many = self._lane.binder(fn)
+        feed = _Feed(calls, submit_many, self._width if window is None else lambda: window)
+        results = _in_order(feed, deadline) if ordered else _as_they_come(feed, deadline)
+        next(results)  # the first calls are on their way when `map` returns
+        return _with_bar(results, iterables, self.name) if progress else results
+
+    def _width(self) -> int:
+        """How many calls make up the work that should be ahead."""
+        ended, busy = self._lane.pace()
+        narrowest = 2 * self.workers + 2
+        if ended == 0:
+            return narrowest
+        return max(narrowest, min(_WIDEST, int(self.workers * _AHEAD * ended / max(busy, 1e-9))))
+
+    def as_completed(self, fs: Iterable[AnyFuture[T]], timeout: float | None = None) -> Iterator[AnyFuture[T]]:
+        """Yields futures as they end, those that have ended first.
+
+        Raises:
+            TimeoutError: If not all ended within `timeout` seconds.
+        """
+        return _as_completed(fs, timeout)
+
+    def statistics(self) -> PoolStatistics:
+        """Numbers about the pool since it was made."""
+        return PoolStatistics(kind=self.kind, wall_seconds=time.monotonic() - self._made, **self._lane.counts())
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls.
+
+        Args:
+            wait: Wait until every worker has ended. Ctrl-C during the wait ends worker processes at once.
+            cancel_futures: Cancel what has not started.
+        """
+        self._lane.close(cancel_futures)
+        if wait:
+            try:
+                self._lane.join()
+            except BaseException:
+                self._lane.kill("the pool was interrupted while it shut down")
+                raise
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None and not issubclass(kind, Exception):
+            self._lane.kill(f"the block of the pool was left by {kind.__name__}")
+        self.shutdown(cancel_futures=kind is not None)
+
+    def __repr__(self) -> str:
+        numbers = self._lane.counts()
+        state = self._lane.state()
+        return (
+            f"<Pool {self.name!r} {state}, {numbers['workers']}/{self.workers} {self.kind} workers, "
+            f"{numbers['running']} running, {numbers['pending']} pending>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be sent to another process\n"
+            "  hint: a call in a pool cannot use the pool itself; return the work to the caller, or make a pool there"
+        )
+
+
+_numbers = itertools.count(1)
+
+
+def _lane_of(kind: str) -> type[ThreadLaneOf] | type[ProcessLaneOf]:
+    if kind == "thread":
+        return ThreadLaneOf
+    if kind == "process":
+        return ProcessLaneOf
+    if kind in ("interpreter", "auto"):
+        raise NotImplementedError(f"Pool({kind!r}) is planned and not there yet\n  hint: use 'thread' or 'process'")
+    raise ValueError(f"unknown kind of pool: {kind!r}\n  hint: use 'thread' or 'process'")
+
+
+def _checked_workers(workers: object) -> int:
+    try:
+        if isinstance(workers, bool):
+            raise TypeError
+        number = operator.index(workers)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"workers must be a whole number, not {workers!r}") from None
+    if number < 1:
+        raise ValueError(f"a pool needs at least 1 worker, not {number}")
+    return number
+
+
+class _Feed:
+    """The input of a `map`, turned into futures a window at a time."""
+
+    def __init__(
+        self,
+        calls: Iterator[tuple[Any, ...]],
+        submit_many: Callable[[Iterable[tuple[Any, ...]]], list[Any]],
+        width: Callable[[], int],
+    ) -> None:
+        self._calls = calls
+        self._submit_many = submit_many
+        self._width = width
+        self.low = 1
+
+    def more(self, in_flight: int) -> list[Any]:
+        """Futures that fill the window again."""
+        width = self._width()
+        self.low = max(1, width // 2)
+        return self._submit_many(itertools.islice(self._calls, max(0, width - in_flight)))
+
+
+def _in_order(feed: _Feed, deadline: float | None) -> Iterator[Any]:
+    futures: deque[Any] = deque()
+    try:
+        futures.extend(feed.more(0))
+        yield None
+        while futures:
+            if len(futures) <= feed.low:
+                futures.extend(feed.more(len(futures)))
+            if deadline is None:
+                yield futures.popleft().result()
+            else:
+                future = futures.popleft()
+                try:
+                    yield future.result(deadline - time.monotonic())
+                except BaseException:
+                    future.cancel()
+                    raise
+                finally:
+                    del future
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _as_they_come(feed: _Feed, deadline: float | None) -> Iterator[Any]:
+    watch = _raddle.WatchSet([])
+    in_flight = 0
+    ended: list[Any] = []
+    try:
+        in_flight = watch.add(feed.more(0))
+        yield None
+        while in_flight:
+            ended = watch.next(None if deadline is None else deadline - time.monotonic())
+            if not ended:
+                raise TimeoutError(f"{in_flight} calls of this map have not ended in time")
+            in_flight -= len(ended)
+            if in_flight <= feed.low:
+                in_flight += watch.add(feed.more(in_flight))
+            ended.reverse()
+            while ended:
+                yield ended.pop().result()
+    finally:
+        for future in watch.close():
+            future.cancel()
+
+
+def _with_bar(results: Iterator[T], iterables: tuple[Iterable[Any], ...], label: str) -> Iterator[T]:
+    sizes = [operator.length_hint(iterable, -1) for iterable in iterables]
+    known = [size for size in sizes if size >= 0]
+    with Bar(min(known) if known else None, label) as bar:
+        for result in results:
+            bar.advance()
+            yield result

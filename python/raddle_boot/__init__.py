@@ -1,0 +1,161 @@
+"""The first code that runs in a child process. Standard library only, until the child is set up.
+
+It is a package of its own because importing ``raddle`` here would load all of it, where a worker needs the extension
+alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+__all__ = ["Descriptor", "drop_in", "native"]
+
+
+class Descriptor:
+    """A file descriptor that travels with the arguments of a ``multiprocessing.Process``.
+
+    A forked child has it already; when it is pickled for a spawned one, ``multiprocessing`` passes a duplicate.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing.reduction import DupFd
+
+        return _received, (DupFd(self.fd),)
+
+
+def _received(duplicate: Any) -> Descriptor:
+    return Descriptor(duplicate.detach())
+
+
+def native(link: int, page: int, bell: int, boot: int, parent: int) -> None:
+    """Runs a worker of a ``raddle.Pool``. ``boot`` is a descriptor of the pickled start-up settings."""
+    import pickle
+    import signal
+
+    # The parent gets Ctrl-C and decides; a worker that is asked to end is asked by the parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings = pickle.loads(os.pread(boot, os.fstat(boot).st_size, 0))
+    os.close(boot)
+    sys.path[:] = settings["path"]
+    sys.argv[:] = settings["argv"]
+    extension = load_extension(settings["extension"])
+    initializer, initargs = settings["initializer"], settings["initargs"]
+    seams = {
+        "dumps": _dumps,
+        "dumps_by_value": _dumps_by_value,
+        "loads": pickle.loads,
+        "describe": describe,
+        "stand_in": _stand_in,
+        "initialize": None if initializer is None else _initializer(pickle.loads(initializer), pickle.loads(initargs)),
+        "unfit": _unfit,
+        "idle": flush,
+    }
+    extension.work(link, page, bell, parent, seams, settings["max_tasks"])
+
+
+def drop_in(
+    extension_path: str,
+    descriptors: tuple[Descriptor, Descriptor, Descriptor],
+    parent: int | None,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    max_tasks: int | None,
+) -> None:
+    """Runs a worker of a ``raddle.futures.ProcessPoolExecutor``: the target of a ``multiprocessing.Process``."""
+    import pickle
+    from multiprocessing.reduction import ForkingPickler
+
+    seams = {
+        "dumps": ForkingPickler.dumps,
+        "dumps_by_value": None,
+        "loads": pickle.loads,
+        "describe": describe,
+        "stand_in": None,
+        "initialize": None if initializer is None else _initializer(initializer, initargs),
+        "unfit": _logged_unfit,
+        "idle": flush,
+    }
+    link, page, bell = (descriptor.fd for descriptor in descriptors)
+    load_extension(extension_path).work(link, page, bell, parent or os.getppid(), seams, max_tasks)
+
+
+def load_extension(path: str) -> ModuleType:
+    """Loads ``raddle._raddle`` from its file, without importing ``raddle``."""
+    name = "raddle._raddle"
+    if name in sys.modules:
+        extension = sys.modules[name]
+    else:
+        from importlib.machinery import ExtensionFileLoader
+        from importlib.util import module_from_spec, spec_from_loader
+
+        loader = ExtensionFileLoader(name, path)
+        spec = spec_from_loader(name, loader, origin=path)
+        if spec is None:
+            raise ImportError(f"cannot load {path!r}")
+        extension = module_from_spec(spec)
+        loader.exec_module(extension)
+        sys.modules[name] = extension
+        os.register_at_fork(after_in_child=extension.forked)
+    return extension
+
+
+def describe(error: BaseException) -> str:
+    """The traceback of an exception as text."""
+    from traceback import format_exception
+
+    return "".join(format_exception(error))
+
+
+def flush() -> None:
+    """Before a worker sleeps, what the user printed goes out."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def _dumps(value: object) -> bytes:
+    import pickle
+
+    return pickle.dumps(value, 5)
+
+
+def _dumps_by_value(value: object) -> bytes:
+    import cloudpickle
+
+    pickled: bytes = cloudpickle.dumps(value, 5)
+    return pickled
+
+
+def _initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> Callable[[], object]:
+    return lambda: initializer(*initargs)
+
+
+def _unfit(error: BaseException) -> str:
+    return f"the initializer of the pool raised in a worker\n\n{describe(error)}"
+
+
+def _logged_unfit(error: BaseException) -> str:
+    from concurrent.futures._base import LOGGER
+
+    LOGGER.critical("Exception in initializer:", exc_info=error)
+    return "A process initializer failed, the pool is not usable anymore"
+
+
+def _stand_in(error: BaseException, text: str, trouble: BaseException) -> BaseException:
+    from raddle.errors import RemoteError
+
+    kind = type(error)
+    try:
+        message = str(error)
+    except Exception as unprintable:  # the user's own __str__
+        message = f"<its message raised {type(unprintable).__name__}>"
+    return RemoteError(f"{kind.__module__}.{kind.__qualname__}", message, f"{type(trouble).__name__}: {trouble}")

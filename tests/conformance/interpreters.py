@@ -1,0 +1,95 @@
+"""Which interpreters there are, and which of them ship the suite."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from house import SUITE, SetupError
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """An interpreter that can run the suite, or cannot because it does not ship it (`files` is empty then)."""
+
+    path: str
+    version: tuple[int, int, int]
+    suite: str
+    files: tuple[str, ...]
+
+    @property
+    def minor(self) -> str:
+        return f"{self.version[0]}.{self.version[1]}"
+
+    @property
+    def full(self) -> str:
+        return ".".join(map(str, self.version))
+
+    def module(self, file: str) -> str:
+        return f"test.{SUITE}" if file == SUITE else f"test.{SUITE}.{file}"
+
+
+ASK = """
+import json, os, sys, sysconfig
+print(json.dumps([sys.implementation.name, sys.executable, sys.version_info[:3], sysconfig.get_path("stdlib")]))
+"""
+
+
+def ask(command: str) -> Interpreter | None:
+    """What is behind a path or a command; `None` when it does not answer or is no CPython from 3.11 on."""
+    try:
+        done = subprocess.run([command, "-I", "-c", ASK], capture_output=True, text=True, timeout=60, check=True)
+        name, path, version, stdlib = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    if name != "cpython" or tuple(version) < (3, 11):
+        return None
+    suite = Path(stdlib, "test", SUITE)
+    if suite.is_dir():
+        files = tuple(sorted(file.stem for file in suite.glob("test_*.py")))
+    else:
+        files = (SUITE,) if suite.with_suffix(".py").is_file() else ()
+    return Interpreter(path, tuple(version), str(suite), files)
+
+
+def named_interpreters(names: list[str]) -> list[Interpreter]:
+    """The interpreters that `PYTHONS` names; each must be there and ship the suite."""
+    found = []
+    for name in names:
+        # A name on PATH may be a shim of pyenv for a version that is installed but not chosen.
+        places = [name] if "/" in name else [name, *glob.glob(os.path.expanduser(f"~/.pyenv/versions/*/bin/{name}"))]
+        interpreter = next(filter(None, map(ask, places)), None)
+        if interpreter is None:
+            raise SetupError(f"PYTHONS: {name!r} does not run, or is not CPython 3.11 or newer")
+        if not interpreter.files:
+            raise SetupError(f"PYTHONS: {name!r} ({interpreter.full}) does not ship test.{SUITE}")
+        found.append(interpreter)
+    return found
+
+
+def found_interpreters() -> list[Interpreter]:
+    """Every interpreter on PATH and of pyenv that ships the suite; one per full version."""
+    candidates = []
+    for minor in (11, 12, 13, 14):
+        for folder in os.environ.get("PATH", "").split(os.pathsep):
+            candidates += glob.glob(os.path.join(folder, f"python3.{minor}"))
+        candidates += glob.glob(os.path.expanduser(f"~/.pyenv/versions/*/bin/python3.{minor}"))
+    found: dict[str, Interpreter] = {}
+    without: dict[str, Interpreter] = {}
+    for candidate in dict.fromkeys(candidates):
+        interpreter = ask(candidate)
+        if interpreter is not None:
+            (found if interpreter.files else without).setdefault(interpreter.full, interpreter)
+    for full, interpreter in without.items():
+        if full not in found:
+            print(f"CPython {full} ({interpreter.path}) does not ship test.{SUITE}: left out")
+    if not found:
+        raise SetupError(
+            f"no interpreter here ships test.{SUITE}\n"
+            "  hint: on Debian `apt-get install libpython3.11-testsuite`; pyenv's source builds of 3.13 have it"
+        )
+    return sorted(found.values(), key=lambda interpreter: interpreter.version)

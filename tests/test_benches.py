@@ -1,0 +1,106 @@
+"""The benchmark's own arithmetic: a loss must be shown as a loss, a missed floor as missed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent.parent / "benches" / "python"
+sys.path.insert(0, str(HERE))
+try:
+    import contenders
+    import report
+    import rows
+finally:
+    sys.path.remove(str(HERE))
+
+LIMITS = {
+    "futex round trip between two processes": 1e-5,
+    "eventfd round trip between two processes": 1e-5,
+    "lock round trip between two Python threads": 1e-5,
+    "pickle.dumps + loads of the arguments, (1,)": 1e-6,
+    "pickle.dumps + loads of one int in a list of 1,000": 1e-7,
+    "call of an empty Python function": 1e-8,
+    "start and end of an interpreter that imports nothing": 0.01,
+    "a forked process starts and ends": 0.001,
+    "two idle processes end": 0.001,
+    "two idle threads end": 0.0001,
+    "bytes of an argument, its tuple, an empty object and a list slot": 100.0,
+}
+RUN = {
+    "machine": "a machine",
+    "kernel": "6",
+    "versions": {"CPython": "3"},
+    "workers": 2,
+    "date": "today",
+    "commit": "none",
+    "load_before": 0,
+}
+
+
+def data(row: str, **seconds: float) -> dict[str, object]:
+    results = {name: {"median": value, "low": value, "high": value, "rounds": 1} for name, value in seconds.items()}
+    return {"run": RUN, "limits": LIMITS, "rows": {row: results}, "absent": {}}
+
+
+def only_line(measured: dict[str, object]) -> report.Line:
+    (line,) = report.lines_of(measured)
+    return line
+
+
+def test_a_floor_is_met_from_its_ratio_on():
+    stdlib = {contenders.STDLIB: 300e-6}
+    assert only_line(data("latency-process", **stdlib, **{"raddle.Pool": 29e-6})).floor() == "≥ 10x met"
+    assert only_line(data("latency-process", **stdlib, **{"raddle.Pool": 31e-6})).floor() == "≥ 10x missed"
+
+
+def test_a_floor_in_milliseconds_is_held_against_milliseconds():
+    assert only_line(data("start-fresh-process", **{"raddle.Pool": 0.060})).floor() == "≤ 60 ms met"
+    assert only_line(data("start-fresh-process", **{"raddle.Pool": 0.061})).floor() == "≤ 60 ms missed"
+
+
+@pytest.mark.parametrize(("ours", "word"), [(20e-6, "faster"), (41e-6, "level"), (45e-6, "slower")])
+def test_the_best_of_all_others_decides_who_is_slower(ours: float, word: str):
+    line = only_line(
+        data("map-process", **{contenders.STDLIB: 300e-6, "loky": 40e-6, "mpire": 50e-6, "raddle.Pool": ours})
+    )
+    assert line.peer == ("loky", 40e-6)
+    assert line.beside_peers() == word
+
+
+def test_a_contender_that_failed_is_shown_with_its_error_and_wins_nothing():
+    measured = data("map-process", **{contenders.STDLIB: 300e-6, "raddle.Pool": 1e-6})
+    measured["rows"]["map-process"]["loky"] = {"error": "did not end within 90 s"}
+    assert only_line(measured).peer is None
+    assert ("loky", "–", "", "", "did not end within 90 s") in report.details(measured, rows.BY_KEY["map-process"])
+
+
+def test_the_document_has_every_row_and_every_note():
+    text = report.document(data("map-process", **{contenders.STDLIB: 300e-6, "raddle.Pool": 1e-6}))
+    for row in rows.ROWS:
+        assert f"### {row.title[0].upper()}{row.title[1:]} ({row.lane})" in text
+    for note in report.notes().values():
+        assert note in text
+
+
+def test_every_row_has_both_faces_of_raddle_and_somebody_to_be_held_against():
+    for row in rows.ROWS:
+        names = [contender.name for contender in contenders.of_row(row.key)]
+        assert len(names) == len(set(names)), row.key
+        assert contenders.STDLIB in names
+        assert len(names) >= 5
+        wanted = {"raddle.futures"} if row.key == contenders.FORK else set(contenders.OURS)
+        assert wanted <= set(names), row.key
+
+
+def test_every_row_measures_the_standard_library(tmp_path: Path):
+    for row in rows.ROWS:
+        if row.lane == "thread":
+            command = [sys.executable, str(HERE / "one.py"), str(tmp_path / "out"), row.key, contenders.STDLIB, "quick"]
+            subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, check=True, timeout=30)
+            assert json.loads((tmp_path / "out").read_text())["median"] > 0, row.key
