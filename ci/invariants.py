@@ -67,6 +67,7 @@ UNSAFE = {
     "crates/raddle-proc/src/child.rs": "descriptors that a child inherits by number",
     "crates/raddle-py/src/codec.rs": "CPython's C functions that PyO3 does not wrap",
     "crates/raddle-py/src/process_lane.rs": "descriptors that Python hands over by number",
+    "crates/raddle-py/src/worker.rs": "the shared segments of the process it runs in",
     "crates/raddle-py/src/runtime.rs": "making an object of a Python subclass through its type's slots",
 }
 

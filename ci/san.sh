@@ -22,7 +22,9 @@ echo "> $(rustc "+$nightly" --version), standard library $( ((${#build_std[@]}))
 [[ " $* " == *" -p "* ]] || set -- -p raddle-core -p raddle-shm -p raddle-proc "$@"
 for sanitizer in ${SANITIZERS:-address thread}; do
     echo "> $sanitizer sanitizer" >&2
-    flags="-Z sanitizer=$sanitizer" suppressions=""
+    # rustix through libc: the sanitizers intercept libc's mmap and munmap and learn that an address has a new life; raw
+    # system calls they do not see.
+    flags="-Z sanitizer=$sanitizer --cfg rustix_use_libc" suppressions=""
     if ! ((${#build_std[@]})); then
         # A standard library without instrumentation links with instrumented crates, and hides what synchronises inside it:
         # the slow path of its Mutex is one such place, so prim::Mutex avoids that path under cfg(raddle_tsan).

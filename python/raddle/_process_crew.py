@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -56,8 +55,7 @@ class ProcessCrew:
             f"import sys; sys.path.insert(0, {_BOOT_PATH!r}); import raddle_boot; "
             f"raddle_boot.native({{0}}, {{1}}, {{2}}, {{3}}, {os.getpid()})"
         )
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        self.lane.spawn([sys.executable, *flags, "-c", code], self._boot.fileno())
+        self.lane.spawn([sys.executable, *_interpreter_options(), "-c", code], self._boot.fileno())
 
     def _write_boot(self) -> IO[bytes]:
         settings = {
@@ -98,6 +96,29 @@ class ProcessCrew:
     def is_over(self) -> bool:
         """Whether no worker runs any more."""
         return not self.lane.is_kept()
+
+
+def _interpreter_options() -> list[str]:
+    """The options that make another interpreter behave as this one, as far as the environment does not."""
+    flags = sys.flags
+    letters = {
+        "d": flags.debug,
+        "O": flags.optimize,
+        "B": flags.dont_write_bytecode,
+        "s": flags.no_user_site,
+        "S": flags.no_site,
+        "E": flags.ignore_environment,
+        "v": flags.verbose,
+        "b": flags.bytes_warning,
+        "q": flags.quiet,
+        "P": flags.safe_path,
+    }
+    options = ["-I"] if flags.isolated else []
+    options += [f"-{letter * int(count)}" for letter, count in letters.items() if count]
+    options += [f"-W{option}" for option in sys.warnoptions]
+    for name, value in sys._xoptions.items():
+        options.append(f"-X{name}" if value is True else f"-X{name}={value}")
+    return options
 
 
 _BOOT_PATH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -8,9 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future as AnyFuture
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from . import _raddle
 from ._future import Future
@@ -30,8 +29,7 @@ _AHEAD: Final = 0.05
 _WIDEST: Final = 4096
 
 
-@dataclass(frozen=True)
-class PoolStatistics:
+class PoolStatistics(NamedTuple):
     """Numbers about a pool since it was made.
 
     Attributes:

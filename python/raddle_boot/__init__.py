@@ -72,8 +72,11 @@ def drop_in(
 ) -> None:
     """Runs a worker of a ``raddle.futures.ProcessPoolExecutor``: the target of a ``multiprocessing.Process``."""
     import pickle
+    import signal
     from multiprocessing.reduction import ForkingPickler
 
+    # A replacement is started by a native thread of the parent, which takes no signals; what it starts inherits that.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     seams = {
         "dumps": ForkingPickler.dumps,
         "dumps_by_value": None,

@@ -14,10 +14,14 @@ import sys
 import time
 import traceback
 import unittest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+SLOW = 10.0
+"""Seconds from which a test is named: it may have passed only because some wait of its own ran out."""
 
 
 def each_test(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
@@ -48,9 +52,21 @@ def split(suite: unittest.TestSuite, patterns: list[str]) -> tuple[unittest.Test
 
 
 class Result(unittest.TextTestResult):
-    """Counts what passed; `testsRun` counts skipped tests in some versions of CPython and not in others."""
+    """Counts what passed (`testsRun` counts skipped tests in some versions of CPython and not in others) and takes times."""
 
     passed = 0
+    slow: ClassVar[list[tuple[str, float]]] = []
+    _began = 0.0
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        self._began = time.monotonic()
+        super().startTest(test)
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        took = time.monotonic() - self._began
+        if took >= SLOW:
+            Result.slow.append((short_id(test), took))
+        super().stopTest(test)
 
     def addSuccess(self, test: unittest.TestCase) -> None:
         Result.passed += 1
@@ -86,6 +102,7 @@ def main() -> int:
     else:
         answer |= {
             "passed": Result.passed,
+            "slow": Result.slow,
             "failed": [[test.id(), text] for test, text in result.failures + result.errors]
             + [[test.id(), "unexpected success"] for test in result.unexpectedSuccesses],
             "skipped": [[test.id(), reason] for test, reason in result.skipped],

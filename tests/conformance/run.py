@@ -62,6 +62,8 @@ def run_interpreter(
         print(report.line(), flush=True)
         for name, text in report.failed:
             print(f"\n    {name}\n" + "\n".join(f"      {line}" for line in text.splitlines()) + "\n", flush=True)
+        for name, seconds in report.slow:
+            print(f"    slow: {name} took {seconds:.1f} s", flush=True)
         for trouble in report.troubles:
             print(f"    {trouble}", flush=True)
         reports.append(report)

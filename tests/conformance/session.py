@@ -35,6 +35,7 @@ class Report:
     failed: list[tuple[str, str]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    slow: list[tuple[str, float]] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     pools: int = 0
     processes: int = 0
@@ -85,15 +86,29 @@ def end(session: int) -> list[str]:
     return [f"process {pid} outlived the tests: {command}" for pid, command in left]
 
 
+def show_stacks(pid: int, session: int) -> None:
+    """Has a process write the stacks of its threads to the log and end; one without a fault handler only ends."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGABRT)
+        os.kill(pid, signal.SIGCONT)
+    until = time.monotonic() + 2
+    while time.monotonic() < until and any(pid == member for member, _ in session_members(session)):
+        time.sleep(0.02)
+
+
 def cut(child: subprocess.Popen[bytes]) -> str:
-    """Ends a session that hangs: its main process writes the stacks of all threads to the log first."""
-    living = "\n".join(f"    {pid} {command}" for pid, command in session_members(child.pid))
-    child.send_signal(signal.SIGABRT)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(5)
+    """Ends a session that hangs, with the stacks of its main process and of what was forked from it in the log."""
+    members = session_members(child.pid)
+    # The main process is held while the others end, so that its own stacks show the hang and not what came after;
+    # were it ended first, its workers might end with it, and show nothing.
+    child.send_signal(signal.SIGSTOP)
+    for pid, _ in members:
+        if pid != child.pid:
+            show_stacks(pid, child.pid)
+    show_stacks(child.pid, child.pid)
     kill(child.pid)
     child.wait()
-    return f"did not end; its processes were:\n{living}"
+    return "did not end; its processes were:\n" + "\n".join(f"    {pid} {command}" for pid, command in members)
 
 
 def read_proof(path: Path, report: Report) -> None:
@@ -161,7 +176,7 @@ def run_file(
         report.troubles.append("wrote no result")
     read_proof(proof, report)
     if report.troubles:
-        tail = output.read_text(errors="replace").splitlines()[-60:]
+        tail = output.read_text(errors="replace").splitlines()[-100:]
         report.troubles.append(f"the end of {output.relative_to(ROOT)}:\n" + "\n".join(f"    {line}" for line in tail))
     return report
 
@@ -174,6 +189,7 @@ def read_answer(answer: dict[str, object], report: Report) -> None:
     report.passed = answer["passed"]  # type: ignore[assignment]
     report.failed = answer["failed"]  # type: ignore[assignment]
     report.skipped = answer["skipped"]  # type: ignore[assignment]
+    report.slow = answer["slow"]  # type: ignore[assignment]
     report.left_out = answer["left_out"]  # type: ignore[assignment]
     if answer["altered"]:
         report.troubles.append("a test left threads or processes behind (see `Warning --` in the log)")

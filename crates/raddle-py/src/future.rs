@@ -329,6 +329,12 @@ impl FutureCore {
         if this.owes_telling() {
             Self::announce(slf)?;
         }
+        // Whoever ends a future by hand, `_state` first, does it under the condition.
+        let condition = this.inner.lock().condition.as_ref().map(|condition| condition.clone_ref(py));
+        if let Some(condition) = condition {
+            condition.call_method0(py, "acquire")?;
+            condition.call_method0(py, "release")?;
+        }
         Ok(true)
     }
 
@@ -610,7 +616,12 @@ impl FutureCore {
             return Err(errors::invalid_state(py, format!("a future cannot go from {old} to {name}")));
         }
         let _ = self.life.step(Event::Told); // refused if it was told at once
-        self.inner.lock().notified = name == "CANCELLED_AND_NOTIFIED";
+        let sleepers = {
+            let mut inner = self.inner.lock();
+            inner.notified = name == "CANCELLED_AND_NOTIFIED";
+            if self.is_over() { std::mem::take(&mut inner.sleepers) } else { Vec::new() }
+        };
+        Self::wake(sleepers);
         Ok(())
     }
 

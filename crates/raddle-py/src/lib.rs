@@ -19,7 +19,7 @@ mod _raddle {
     #[pymodule_export]
     use super::future::FutureCore;
     #[pymodule_export]
-    use super::process_lane::ProcessLane;
+    use super::process_lane::{Binding, ProcessLane};
     #[pymodule_export]
     use super::runtime::{forked, set_future_type};
     #[pymodule_export]

@@ -15,6 +15,7 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 use raddle_core::prim::Mutex;
@@ -204,8 +205,8 @@ pub(crate) struct Binding {
 pub(crate) struct ProcessLane {
     shared: Arc<Shared>,
     functions: Mutex<Functions>,
-    /// Called without arguments when one more worker would help.
-    grow: Py<PyAny>,
+    /// Called without arguments when one more worker would help. The collector clears it.
+    grow: Mutex<Option<Py<PyAny>>>,
     most: usize,
 }
 
@@ -230,7 +231,7 @@ impl ProcessLane {
         let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, strict };
         let shared = Shared { lane: Arc::new(Lane::new(LaneConfig { on_death })?), config, forks: runtime::forks() };
         let functions = Functions { plain: Some(PyDict::new(py).unbind()), ..Functions::default() };
-        Ok(Self { shared: Arc::new(shared), functions: Mutex::new(functions), grow, most: max_workers })
+        Ok(Self { shared: Arc::new(shared), functions: Mutex::new(functions), grow: Mutex::new(Some(grow)), most: max_workers })
     }
 
     /// Hands in a call. What cannot be pickled is the outcome of its future.
@@ -392,6 +393,18 @@ impl ProcessLane {
         self.shared.forks != runtime::forks()
     }
 
+    // The crew holds the lane, and the lane the crew's method.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&*self.grow.lock())?;
+        visit.call(&self.functions.lock().plain)
+    }
+
+    fn __clear__(&self) {
+        let grow = self.grow.lock().take();
+        let plain = self.functions.lock().plain.take();
+        drop((grow, plain));
+    }
+
     /// Numbers since the lane was made: submitted, finished, failed, cancelled, died, pending, running, workers,
     /// busy seconds.
     #[expect(clippy::type_complexity, reason = "Python makes a dataclass of it")]
@@ -530,9 +543,10 @@ impl ProcessLane {
 
     /// Has one more worker started. If that fails and nobody else does the call, the call is not taken.
     fn grow(&self, py: Python<'_>, future: &Py<FutureCore>) -> PyResult<()> {
-        let Err(error) = self.grow.bind(py).call0() else { return Ok(()) };
+        let grow = self.grow.lock().as_ref().map(|grow| grow.clone_ref(py));
+        let Some(Err(error)) = grow.map(|grow| grow.call0(py)) else { return Ok(()) };
         if self.shared.lane.seats() > 0 || self.shared.lane.take_back(&Handle(future.clone_ref(py))).is_none() {
-            error.write_unraisable(py, Some(self.grow.bind(py)));
+            error.write_unraisable(py, None);
             return Ok(());
         }
         FutureCore::cancelled_here(future.bind(py))?;

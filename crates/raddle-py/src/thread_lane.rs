@@ -51,6 +51,9 @@ struct Counters {
     finished: AtomicU64,
     failed: AtomicU64,
     cancelled: AtomicU64,
+    /// Calls that were handed in and have not ended. Lowered before whoever waits for the call is woken, so that
+    /// its next call finds the thread free.
+    outstanding: AtomicU64,
     running: AtomicU64,
     busy: AtomicU64,
 }
@@ -113,13 +116,14 @@ impl ThreadLane {
         future.get().settle_at(Home::Thread(self.work.clone()), None);
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
         let call = Call { future: future.clone_ref(py), function: r#fn, args, kwargs };
-        self.work
-            .queue
-            .push(call)
-            .map_err(|_| PyRuntimeError::new_err("cannot schedule new futures after shutdown"))?;
+        let outstanding = self.work.counts.outstanding.fetch_add(1, Relaxed) + 1;
+        if self.work.queue.push(call).is_err() {
+            self.work.counts.outstanding.fetch_sub(1, Relaxed);
+            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
+        }
         self.work.counts.submitted.fetch_add(1, Relaxed);
-        let queue = &self.work.queue;
-        Ok((future, queue.len() > queue.sleeping() && self.work.crew.lock().threads < self.work.most))
+        let threads = self.work.crew.lock().threads;
+        Ok((future, threads < self.work.most && outstanding > threads as u64))
     }
 
     /// Runs calls until the lane is closed and empty.
@@ -174,7 +178,9 @@ impl ThreadLane {
         if self.work.is_foreign() {
             return Vec::new();
         }
-        self.work.queue.drain().into_iter().map(|call| call.future).collect()
+        let calls = self.work.queue.drain();
+        self.work.counts.outstanding.fetch_sub(calls.len() as u64, Relaxed);
+        calls.into_iter().map(|call| call.future).collect()
     }
 
     /// Calls that wait in the queue.
@@ -209,6 +215,7 @@ impl Work {
         let counts = &self.counts;
         if !future.get().start() {
             counts.cancelled.fetch_add(1, Relaxed);
+            counts.outstanding.fetch_sub(1, Relaxed);
             return Vec::new();
         }
         counts.running.fetch_add(1, Relaxed);
@@ -216,6 +223,7 @@ impl Work {
         let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
         counts.busy.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
         counts.running.fetch_sub(1, Relaxed);
+        counts.outstanding.fetch_sub(1, Relaxed);
         drop((function, args, kwargs));
         (if result.is_ok() { &counts.finished } else { &counts.failed }).fetch_add(1, Relaxed);
         let future = future.into_bound(py);

@@ -1,16 +1,20 @@
-#![doc = include_str!("../README.md")]
-//!
-//! # The rooms
-//!
-//! | room | what lives there |
-//! |---|---|
-//! | [`Segment`], [`Mapping`] | the memory: a sealed memfd, and a view of it |
-//! | [`ring`] | records from one process to another, in order, whole, once |
-//! | [`Bell`] | sleep until the other side has something; no system call when nobody sleeps |
-//! | [`Alarm`] | ring when the count reaches *n*, not before |
-//! | [`Arena`] | who has which piece of a region, for payloads too large for a ring |
-//! | [`futex`] | the one place in this crate where a thread sleeps |
-#![cfg_attr(not(target_os = "linux"), doc = "\nThis system has neither memfd nor futex: the library is empty here.")]
+#![cfg_attr(target_os = "linux", doc = include_str!("../README.md"))]
+#![cfg_attr(not(target_os = "linux"), doc = "This system has neither memfd nor futex: the library is empty here.")]
+#![cfg_attr(
+    all(target_os = "linux", not(loom)),
+    doc = "
+# The rooms
+
+| room | what lives there |
+|---|---|
+| [`Segment`], [`Mapping`] | the memory: a sealed memfd, and a view of it |
+| [`ring`] | records from one process to another, in order, whole, once |
+| [`Bell`] | sleep until the other side has something; no system call when nobody sleeps |
+| [`Alarm`] | ring when the count reaches *n*, not before |
+| [`Arena`] | who has which piece of a region, for payloads too large for a ring |
+| [`futex`] | the one place in this crate where a thread sleeps |
+"
+)]
 
 #[cfg(target_os = "linux")]
 mod alarm;

@@ -7,7 +7,10 @@ use raddle_shm::Arena;
 #[test]
 fn blocks_lie_one_behind_the_other_at_multiples_of_64() {
     let mut arena = Arena::new(1024, 4096);
-    assert_eq!([arena.alloc(1), arena.alloc(64), arena.alloc(65), arena.alloc(0)], [Some(0), Some(64), Some(128), Some(256)]);
+    assert_eq!(
+        [arena.alloc(1), arena.alloc(64), arena.alloc(65), arena.alloc(0)],
+        [Some(0), Some(64), Some(128), Some(256)]
+    );
     assert_eq!((arena.outstanding(), arena.high_water()), (4, 320));
 }
 

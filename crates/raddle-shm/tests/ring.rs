@@ -78,12 +78,12 @@ fn records_fill_the_ring_to_the_last_byte() {
     let (mut producer, mut consumer, _ring) = ring(CAPACITY);
     for round in 0..3 {
         let first = round * 10;
-        for (n, len) in [(first, LONGEST), (first + 1, 1000 - 8), (first + 2, LONGEST - 1024 - HEADER)] {
+        for (n, len) in [(first, LONGEST), (first + 1, 1000 - 8), (first + 2, LONGEST - 1024)] {
             producer.push(header(n), &[&payload(n, len)]).unwrap();
         }
         assert_eq!((producer.used(), consumer.used()), (CAPACITY, CAPACITY));
         assert_eq!(producer.push(header(99), &[]), Err(Full));
-        for (n, len) in [(first, LONGEST), (first + 1, 1000 - 8), (first + 2, LONGEST - 1024 - HEADER)] {
+        for (n, len) in [(first, LONGEST), (first + 1, 1000 - 8), (first + 2, LONGEST - 1024)] {
             expect(&mut consumer, n, len);
         }
         assert!(producer.is_empty() && consumer.peek().unwrap().is_none());
@@ -454,7 +454,8 @@ fn threads_that_claim_and_revoke_do_every_record_once() {
             for n in 0..COUNT {
                 recent.push_back((n, push(page, &mut producer, n, 40).unwrap()));
                 // Some at once, some late: at the front, which the consumer is likely to hold now.
-                let (n, slot) = if n % 3 == 0 { recent.pop_back().unwrap() } else { recent.pop_front().unwrap_or((n, recent[0].1)) };
+                let chosen = if n % 3 == 0 { recent.pop_back() } else { recent.pop_front() };
+                let (n, slot) = chosen.expect("one was pushed just now");
                 if n % 2 == 0 && producer.revoke(slot) {
                     revoked.push(n);
                 }
@@ -516,7 +517,9 @@ fn a_producer_that_is_killed_leaves_whole_records_in_order() {
             expect(&mut consumer, n, len_of(n, ring.bytes.len() / 2 - HEADER));
             page.producer.ring();
             n += 1;
-            if n > last && let Some(peer) = peer.take() {
+            if n > last
+                && let Some(peer) = peer.take()
+            {
                 kill(peer, &segment);
             }
         }
@@ -547,11 +550,15 @@ fn a_consumer_that_is_killed_has_started_at_most_one_more_than_it_finished() {
         // SAFETY: the only producer, dropped before the ring.
         let mut producer = unsafe { ring.producer() };
         let page = ring.head.get::<Page>(0);
-        let mut peer = Some(Peer::start("a_consumer_that_is_killed_has_started_at_most_one_more_than_it_finished", &segment));
+        let mut peer =
+            Some(Peer::start("a_consumer_that_is_killed_has_started_at_most_one_more_than_it_finished", &segment));
         let (last, mut slots) = (numbers.below(3000), Vec::new());
         while let Some(slot) = push(page, &mut producer, slots.len() as u64, len_of(slots.len() as u64, 200)) {
             slots.push(slot);
-            if slots.len() as u64 > last && page.done.load(Acquire) > 0 && let Some(peer) = peer.take() {
+            if slots.len() as u64 > last
+                && page.done.load(Acquire) > 0
+                && let Some(peer) = peer.take()
+            {
                 kill(peer, &segment);
             }
         }

@@ -275,3 +275,106 @@ impl<T> fmt::Debug for Queue<T> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Everything that can be the case when a worker comes back from its park.
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        reason: Wake,
+        /// This worker has been called.
+        called: bool,
+        /// Another worker has been called and is on its way.
+        other_searching: bool,
+        /// Another worker sleeps.
+        other_asleep: bool,
+        items: usize,
+        closed: bool,
+    }
+
+    fn every_case() -> impl Iterator<Item = Case> {
+        let reasons = [Wake::Unparked, Wake::TimedOut, Wake::Interrupted];
+        (0..3 * 3 * 16).map(move |n| Case {
+            reason: reasons[n % 3],
+            items: n / 3 % 3,
+            called: (n / 9) & 1 != 0,
+            other_searching: (n / 9) & 2 != 0,
+            other_asleep: (n / 9) & 4 != 0,
+            closed: (n / 9) & 8 != 0,
+        })
+    }
+
+    impl Case {
+        fn inner(self, me: &Unparker, other: &Unparker) -> Inner<()> {
+            let mut idle = Idle::default();
+            if self.other_searching {
+                idle.enter(Parker::new().unparker());
+            }
+            if self.called {
+                idle.enter(me.clone());
+            }
+            let _called = idle.call_all();
+            if !self.called {
+                idle.enter(me.clone());
+            }
+            if self.other_asleep {
+                idle.enter(other.clone());
+            }
+            Inner { items: [()].repeat(self.items).into(), idle, closed: self.closed }
+        }
+
+        /// Sleeping on without having been called, or being called to a queue where nothing is to be found.
+        fn sleeps_on(self) -> bool {
+            self.reason == Wake::Unparked && (!self.called || (self.items == 0 && !self.closed))
+        }
+
+        fn answer(self) -> Waited {
+            match self.reason {
+                Wake::Interrupted => Waited::Interrupted,
+                _ if self.items > 0 => Waited::Ready,
+                _ if self.closed => Waited::Closed,
+                _ => Waited::TimedOut,
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_that_stirs_answers_truly_or_sleeps_on() {
+        let (me, other) = (Parker::new().unparker(), Parker::new().unparker());
+        for case in every_case() {
+            let mut inner = case.inner(&me, &other);
+            let (answer, _) = inner.stir(&me, case.reason);
+            assert_eq!(answer, (!case.sleeps_on()).then(|| case.answer()), "{case:?}");
+            assert_eq!(inner.idle.holds(&me), answer.is_none(), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn no_item_is_left_beside_a_sleeping_worker() {
+        let (me, other) = (Parker::new().unparker(), Parker::new().unparker());
+        for case in every_case() {
+            let searching = case.called || case.other_searching;
+            if case.items > 0 && !searching {
+                continue; // then it was left lying before: see the claim in sleep.md
+            }
+            let mut inner = case.inner(&me, &other);
+            let (answer, called) = inner.stir(&me, case.reason);
+            let committed = usize::from(answer == Some(Waited::Ready));
+            let searching = called.is_some() || case.other_searching;
+            assert!(inner.idle.sleeping() == 0 || searching || inner.items.len() <= committed, "{case:?}");
+            assert!(!(called.is_some() && case.other_searching), "one at a time: {case:?}");
+            assert!(called.is_none_or(|called| called.same_as(&other)), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_called_for_an_item_that_its_finder_takes() {
+        let (me, other) = (Parker::new().unparker(), Parker::new().unparker());
+        for case in every_case().filter(|case| case.items == 1 && case.answer() == Waited::Ready) {
+            let (_, called) = case.inner(&me, &other).stir(&me, case.reason);
+            assert!(called.is_none(), "{case:?}");
+        }
+    }
+}

@@ -5,6 +5,11 @@
 //! ```
 //!
 //! A thread that sleeps for ever is a deadlock, which the model checker reports: so a lost wake-up needs no assertion.
+//!
+//! A weakness of the checker to know when writing a model: it remembers only the last access to a word. When one thread
+//! loads a word, and another first loads and then writes it, the second thread's own load hides the first one's, and
+//! the order *write before load* is not tried. So where a plain load matters, the writer is the thread that runs first
+//! (the one that starts the others), and the reader is started by it.
 
 #![cfg(loom)]
 

@@ -237,10 +237,15 @@ impl<H: Ticket> Dispatch<H> {
     fn choose(&self) -> Option<(usize, bool)> {
         let cost = self.pace.mean_ns().map(|mean| mean.saturating_add(CALL));
         let (mut idle, mut busy): (Option<usize>, Option<(usize, usize)>) = (None, None);
+        let mut idle_live = false;
         for (number, seat) in self.seats.iter().enumerate() {
             let Some(seat) = seat.as_ref().filter(|seat| seat.stage != Stage::Leaving) else { continue };
             match seat.load() {
-                0 if idle.is_none() => idle = Some(number),
+                // A worker that is ready, rather than one that is still being started.
+                0 if idle.is_none() || (seat.stage == Stage::Live && !idle_live) => {
+                    idle = Some(number);
+                    idle_live = seat.stage == Stage::Live;
+                }
                 0 => {}
                 load if busy.is_none_or(|(_, least)| load < least) => busy = Some((number, load)),
                 _ => {}

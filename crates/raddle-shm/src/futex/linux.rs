@@ -30,7 +30,10 @@ use super::Wait;
 /// ```
 pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Wait {
     let timeout = timeout.map(timespec);
-    #[expect(clippy::disallowed_methods, reason = "this is the futex wait of this crate, the one place where it sleeps")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the futex wait of this crate, the one place where it sleeps"
+    )]
     match futex::wait(word, Flags::empty(), expected, timeout.as_ref()) {
         Ok(()) => Wait::Woken,
         Err(Errno::AGAIN) => Wait::Changed,

@@ -96,6 +96,7 @@ impl Mapping {
     /// Gives the memory of whole pages inside `offset..offset + len` back to the system. Every process reads zeros there from
     /// now on, and memory is taken anew when something is written.
     ///
+    /// Where the system keeps memory in pieces larger than a page, a piece may become free only when all of it was given back.
     /// For those who made references into the range this counts as a write by another process.
     ///
     /// # Errors
@@ -133,7 +134,13 @@ impl Drop for Mapping {
 /// # Safety
 ///
 /// With `FIXED`, the range at `at` is the caller's, and nothing in it is in use.
-unsafe fn map(at: *mut c_void, len: usize, flags: MapFlags, fd: BorrowedFd<'_>, offset: u64) -> io::Result<NonNull<u8>> {
+unsafe fn map(
+    at: *mut c_void,
+    len: usize,
+    flags: MapFlags,
+    fd: BorrowedFd<'_>,
+    offset: u64,
+) -> io::Result<NonNull<u8>> {
     let rights = ProtFlags::READ | ProtFlags::WRITE;
     let flags = flags | MapFlags::SHARED | MapFlags::NORESERVE;
     // SAFETY: the caller's promise; without `FIXED` the kernel replaces nothing.

@@ -42,7 +42,6 @@ impl Post {
             self.bell.sleep(ticket, None);
         }
     }
-
 }
 
 fn spawn_counter(post: &Arc<Post>, last: u64) -> thread::JoinHandle<usize> {
@@ -52,7 +51,7 @@ fn spawn_counter(post: &Arc<Post>, last: u64) -> thread::JoinHandle<usize> {
 
 #[test]
 fn an_alarm_is_never_lost() {
-    super::check(4, || {
+    loom::model(|| {
         let post = Post::new();
         let counter = spawn_counter(&post, 1);
         post.wait_for(1);
@@ -62,7 +61,7 @@ fn an_alarm_is_never_lost() {
 
 #[test]
 fn an_alarm_waits_for_its_count() {
-    super::check(4, || {
+    loom::model(|| {
         let post = Post::new();
         let counter = spawn_counter(&post, 2);
         post.wait_for(2);
@@ -72,7 +71,7 @@ fn an_alarm_waits_for_its_count() {
 
 #[test]
 fn an_alarm_that_is_moved_on_while_it_is_due_is_not_lost() {
-    super::check(4, || {
+    loom::model(|| {
         let post = Post::new();
         let counter = spawn_counter(&post, 2);
         post.alarm.set(1);
@@ -83,7 +82,7 @@ fn an_alarm_that_is_moved_on_while_it_is_due_is_not_lost() {
 
 #[test]
 fn an_alarm_is_set_again_for_every_count() {
-    super::check(3, || {
+    super::check(5, || {
         let post = Post::new();
         let counter = spawn_counter(&post, 2);
         post.wait_for(1);
@@ -95,7 +94,7 @@ fn an_alarm_is_set_again_for_every_count() {
 
 #[test]
 fn two_that_count_take_an_alarm_once() {
-    super::check(3, || {
+    loom::model(|| {
         let post = Post::new();
         post.alarm.set(1);
         let due = || {

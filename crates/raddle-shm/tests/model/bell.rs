@@ -56,7 +56,7 @@ fn a_ring_is_never_lost() {
 
 #[test]
 fn two_ringers_wake_one_sleeper_for_both() {
-    super::check(3, || {
+    super::check(4, || {
         let post = Post::new();
         let ringer = || {
             let post = post.clone();
@@ -74,7 +74,7 @@ fn two_ringers_wake_one_sleeper_for_both() {
 
 #[test]
 fn one_ringer_rings_twice_for_a_sleeper_that_sleeps_twice() {
-    super::check(4, || {
+    super::check(6, || {
         let post = Post::new();
         let ringer = {
             let post = post.clone();
@@ -93,7 +93,7 @@ fn one_ringer_rings_twice_for_a_sleeper_that_sleeps_twice() {
 
 #[test]
 fn one_sleep_costs_one_ring() {
-    super::check(3, || {
+    loom::model(|| {
         let post = Post::new();
         let ringer = || {
             let post = post.clone();
@@ -116,7 +116,7 @@ enum Died {
 }
 
 fn a_supervisor_wakes_for_a_dead_ringer(died: Died) {
-    super::check(4, move || {
+    loom::model(move || {
         let post = Post::new();
         let ringer = {
             let post = post.clone();

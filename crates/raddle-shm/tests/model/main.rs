@@ -12,8 +12,8 @@ mod alarm;
 mod bell;
 mod ring;
 
-/// Runs a model with at most so many preemptions: switches away from a thread that could go on. Few suffice to
-/// find almost every error; all of them would take hours for the larger models.
+/// Runs a model with at most so many preemptions: switches away from a thread that could go on. Few suffice to find almost
+/// every error. For the models that call this, all of them would take too long; the others run without a limit.
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);

@@ -1,0 +1,268 @@
+"""What the tests have workers do. A module of its own, so that a worker process can import it by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+#: Nothing that a test waits for takes longer, even on a busy machine.
+PATIENCE = 30.0
+
+
+def until(condition, what="the condition", patience=PATIENCE):
+    """Waits until `condition()` is true, and returns its value."""
+    deadline = time.monotonic() + patience
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience} s in vain for {what}")
+        time.sleep(0.002)
+    return found
+
+
+class Gate:
+    """Holds calls back until the test opens it, in whatever thread or process they run. Picklable."""
+
+    def __init__(self, directory, name="gate"):
+        self.path = str(Path(directory) / name)
+        os.makedirs(self.path, exist_ok=True)
+
+    def open(self):
+        """Lets everybody through."""
+        Path(self.path, "open").touch()
+
+    def entered(self):
+        """How many calls have come to the gate."""
+        return sum(name.startswith("entered") for name in os.listdir(self.path))
+
+    def wait_entered(self, count=1):
+        """Waits until `count` calls have come to the gate."""
+        until(lambda: self.entered() >= count, f"{count} calls at the gate")
+
+    def __call__(self, value=None):
+        Path(self.path, f"entered-{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}").touch()
+        until(lambda: os.path.exists(os.path.join(self.path, "open")), "the gate")
+        return value
+
+
+def identity(value=None):
+    return value
+
+
+def add(left, right=0, *, extra=0):
+    return left + right + extra
+
+
+def arguments(*args, **kwargs):
+    return args, kwargs
+
+
+def fail(message="bad"):
+    raise ValueError(message)
+
+
+def fail_if(value, bad):
+    if value == bad:
+        raise ValueError(value)
+    return value
+
+
+def pid(_=None):
+    return os.getpid()
+
+
+def make_bytes(count):
+    return b"r" * count
+
+
+def length(data):
+    return len(data)
+
+
+def check_bytes(data, count, byte):
+    """Says whether `data` is `count` times `byte`, without sending it back."""
+    return data == byte * count
+
+
+def double_bytes(data):
+    return data + data
+
+
+def write(path, text):
+    Path(path).write_text(text)
+
+
+def append(path, text):
+    with open(path, "a") as file:
+        file.write(text)
+
+
+def exit_now(code):
+    os._exit(code)
+
+
+def sys_exit(code):
+    sys.exit(code)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def signal_self(number):
+    os.kill(os.getpid(), number)
+    signal.pause()
+
+
+def segfault():
+    import ctypes
+
+    # Without the core file and without the text that the fault handler would write.
+    import faulthandler
+    import resource
+
+    faulthandler.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.string_at(0)
+
+
+def touch_and_sleep(path):
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(3600)
+
+
+def result_that_cannot_be_pickled():
+    return threading.Lock()
+
+
+class Unpicklable:
+    """Says so in its own words."""
+
+    def __reduce__(self):
+        raise TypeError("this one stays here")
+
+
+class UnpicklableError(Exception):
+    """An exception that holds something unpicklable."""
+
+    def __init__(self, message):
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+class OddError(Exception):
+    """Pickles, and cannot be made again: its constructor wants more than `args` has."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+        self.first = first
+        self.second = second
+
+
+class GoodError(Exception):
+    """Has state besides `args`."""
+
+    def __init__(self, message):
+        super().__init__(message)
+        self.detail = {"seen": [1, 2]}
+
+
+def raise_unpicklable():
+    raise UnpicklableError("locked in")
+
+
+def raise_odd():
+    raise OddError("one", "two")
+
+
+def raise_good():
+    error = GoodError("with detail")
+    error.add_note("a note from the worker")
+    raise error
+
+
+def raise_chained():
+    try:
+        raise KeyError("the cause")
+    except KeyError as error:
+        raise RuntimeError("the effect") from error
+
+
+class Explodes:
+    """Pickles, and raises when it is unpickled."""
+
+    def __reduce__(self):
+        return _explode, ()
+
+
+def _explode():
+    raise ArithmeticError("exploded while unpickling")
+
+
+def make_explodes():
+    return Explodes()
+
+
+class Counter:
+    """A callable object with state, and a method to be bound."""
+
+    def __init__(self, start):
+        self.count = start
+
+    def __call__(self, step):
+        return self.count + step
+
+    def times(self, factor):
+        return self.count * factor
+
+
+class IntLike(int):
+    """An int that is not an int."""
+
+
+class StrLike(str):
+    """A str that is not a str."""
+
+    __slots__ = ()
+
+
+class TupleLike(tuple):
+    """A tuple that is not a tuple."""
+
+    __slots__ = ()
+
+
+def refuse_to_start(message):
+    raise ValueError(message)
+
+
+_initialized = []
+
+
+def initialize(value):
+    _initialized.append(value)
+
+
+def initialized():
+    return list(_initialized)
+
+
+def thread_name():
+    return threading.current_thread().name
+
+
+def fork_and_return():
+    """Forks. Parent and child both come back."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    return os.getpid()
+
+
+def print_lines(first, count):
+    for number in range(first, first + count):
+        print(f"line {number}")
+    return first
