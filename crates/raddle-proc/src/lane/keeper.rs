@@ -78,7 +78,9 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
     let has_work = dispatch.outstanding() > 0;
     drop(dispatch);
 
-    if effects.moved {
+    if !departures.is_empty() {
+        lane.page.bell().ring_always(); // the dead worker may have been about to ring, and nobody else does it
+    } else if effects.moved {
         lane.page.bell().ring();
     }
     if !effects.announce.is_empty() {
