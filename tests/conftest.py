@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 # Worker processes import what they are to run by name: `calls` must be importable there, as a user's module is.
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)
 
 from calls import Gate
 
@@ -107,6 +108,13 @@ class Ended:
     err: str
 
 
+def _environment():
+    paths = [HERE, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment.pop("PYTHONUNBUFFERED", None)  # buffers are what users have
+    return environment
+
+
 class Script:
     """A program of its own, started as a user would start it."""
 
@@ -123,7 +131,7 @@ class Script:
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env=_environment(),
         )
         return self.child
 

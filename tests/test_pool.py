@@ -71,6 +71,17 @@ def test_every_worker_takes_part(lane, gate):
         assert [future.result() for future in futures] == [0, 1, 2]
 
 
+def test_every_worker_takes_part_after_calls_that_were_short(lane, gate):
+    # What calls took so far says nothing about the next ones.
+    with lane.make(3) as runner:
+        for number in range(200):
+            assert runner.submit(calls.identity, number).result() == number
+        futures = [runner.submit(gate, number) for number in range(3)]
+        gate.wait_entered(3)
+        gate.open()
+        assert [future.result() for future in futures] == [0, 1, 2]
+
+
 def test_no_more_calls_run_at_once_than_there_are_workers(lane, gate):
     with lane.make(2) as runner:
         futures = [runner.submit(gate) for _ in range(5)]
@@ -720,11 +731,22 @@ def test_what_calls_print_arrives_complete_and_in_order(script):
 
 
 def test_what_several_workers_print_arrives_complete(script):
+    # Buffers of several processes meet in one pipe at arbitrary places, so what can be compared is the characters;
+    # lines that are flushed one by one arrive as lines.
     ended = script("""
         import raddle, calls
 
         with raddle.Pool("process", 2) as pool:
             list(pool.map(calls.print_lines, range(0, 1000, 10), [10] * 100))
+    """).run()
+    assert ended.err == ""
+    assert sorted(ended.out) == sorted("".join(f"line {number}\n" for number in range(1000)))
+
+    ended = script("""
+        import raddle
+
+        with raddle.Pool("process", 2) as pool:
+            list(pool.map(lambda number: print("line", number, flush=True), range(1000)))
     """).run()
     assert ended.err == ""
     assert sorted(ended.out.splitlines()) == sorted(f"line {number}" for number in range(1000))

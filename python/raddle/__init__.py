@@ -13,12 +13,22 @@ from __future__ import annotations
 from .errors import BrokenError as BrokenError
 from .errors import BrokenPool as BrokenPool
 from .errors import DeadlockError as DeadlockError
+from .errors import InternalError as InternalError
 from .errors import RemoteError as RemoteError
 from .errors import WorkerDied as WorkerDied
 from .pool import Pool as Pool
 from .pool import PoolStatistics as PoolStatistics
 
-__all__ = ["BrokenError", "BrokenPool", "DeadlockError", "Pool", "PoolStatistics", "RemoteError", "WorkerDied"]
+__all__ = [
+    "BrokenError",
+    "BrokenPool",
+    "DeadlockError",
+    "InternalError",
+    "Pool",
+    "PoolStatistics",
+    "RemoteError",
+    "WorkerDied",
+]
 
 __version__ = "0.1.0"
 

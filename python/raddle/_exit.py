@@ -14,7 +14,7 @@ from typing import Protocol
 
 from . import _raddle
 
-__all__ = ["check_not_exiting", "remember", "was_interrupted", "when_dropped"]
+__all__ = ["check_not_exiting", "forget", "remember", "was_interrupted", "when_dropped"]
 
 
 class Ending(Protocol):
@@ -39,6 +39,11 @@ def remember(ending: Ending) -> None:
     for other in [other for other in _live if other.is_over()]:
         _live.discard(other)
     _live.add(ending)
+
+
+def forget(ending: Ending) -> None:
+    """Takes a `remember` back: it is over, or as good as."""
+    _live.discard(ending)
 
 
 def check_not_exiting() -> None:

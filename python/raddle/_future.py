@@ -38,6 +38,7 @@ def as_completed(fs: Iterable[stdlib.Future[T]], timeout: float | None = None) -
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     pending = set(fs)
+    del fs  # the caller's list must not keep alive what has been given out
     if not all(isinstance(future, _raddle.FutureCore) for future in pending):
         yield from stdlib.as_completed(pending, timeout)
         return

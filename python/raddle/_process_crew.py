@@ -7,8 +7,9 @@ import pickle
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 from . import _exit, _raddle
 from .errors import BrokenPool, RemoteTraceback
@@ -23,7 +24,7 @@ class ProcessCrew:
         self._most = most
         self._initializer = None if initializer is None else dumps_by_reference_or_value(initializer)
         self._initargs = dumps_by_reference_or_value(initargs)
-        self._boot: IO[bytes] | None = None
+        self._boot: int | None = None
         self._lock = threading.RLock()
         self.lane = _raddle.ProcessLane(
             max_workers=most,
@@ -55,9 +56,9 @@ class ProcessCrew:
             f"import sys; sys.path.insert(0, {_BOOT_PATH!r}); import raddle_boot; "
             f"raddle_boot.native({{0}}, {{1}}, {{2}}, {{3}}, {os.getpid()})"
         )
-        self.lane.spawn([sys.executable, *_interpreter_options(), "-c", code], self._boot.fileno())
+        self.lane.spawn([sys.executable, *_interpreter_options(), "-c", code], self._boot)
 
-    def _write_boot(self) -> IO[bytes]:
+    def _write_boot(self) -> int:
         settings = {
             "path": sys.path,
             "argv": sys.argv,
@@ -66,9 +67,10 @@ class ProcessCrew:
             "initargs": self._initargs,
             "max_tasks": None,
         }
-        boot = os.fdopen(os.memfd_create("raddle-boot"), "wb")
-        boot.write(pickle.dumps(settings))
-        boot.flush()
+        boot = os.memfd_create("raddle-boot")
+        weakref.finalize(self, os.close, boot).atexit = False
+        with open(boot, "wb", closefd=False) as file:
+            file.write(pickle.dumps(settings))
         return boot
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
@@ -92,6 +94,7 @@ class ProcessCrew:
     def join(self) -> None:
         """Waits until every worker has ended."""
         self.lane.join()
+        _exit.forget(self)
 
     def is_over(self) -> bool:
         """Whether no worker runs any more."""

@@ -119,7 +119,8 @@ class Crew:
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until every worker has ended."""
-        self.lane.join(timeout)
+        if self.lane.join(timeout):
+            _exit.forget(self)
 
     def is_over(self) -> bool:
         """Whether no worker runs any more."""

@@ -74,7 +74,8 @@ class Crew:
         except BaseException:
             LOGGER.critical("Exception in worker", exc_info=True)
         finally:
-            self.lane.dismiss()
+            if self.lane.dismiss() == 0 and self.lane.is_closed():
+                _exit.forget(self)
 
     def _break(self) -> None:
         self.broken = "A thread initializer failed, the thread pool is not usable anymore"

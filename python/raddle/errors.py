@@ -12,6 +12,7 @@ __all__ = [
     "BrokenError",
     "BrokenPool",
     "DeadlockError",
+    "InternalError",
     "RemoteError",
     "RemoteTraceback",
     "WorkerDied",
@@ -56,6 +57,10 @@ class WorkerDied(BrokenError):
 
 class DeadlockError(RuntimeError):
     """This wait can never end. Raised instead of waiting."""
+
+
+class InternalError(RuntimeError):
+    """A bug in Raddle, not in your program. Please report it, with the traceback."""
 
 
 class RemoteTraceback(Exception):

@@ -308,16 +308,17 @@ def _as_they_come(feed: _Feed, deadline: float | None) -> Iterator[Any]:
     try:
         in_flight = watch.add(feed.more(0))
         yield None
-        while in_flight:
-            ended = watch.next(None if deadline is None else deadline - time.monotonic())
+        while in_flight or ended:
             if not ended:
-                raise TimeoutError(f"{in_flight} calls of this map have not ended in time")
-            in_flight -= len(ended)
-            if in_flight <= feed.low:
-                in_flight += watch.add(feed.more(in_flight))
-            ended.reverse()
-            while ended:
-                yield ended.pop().result()
+                ended = watch.next(None if deadline is None else deadline - time.monotonic())
+                if not ended:
+                    raise TimeoutError(f"{in_flight} calls of this map have not ended in time")
+                in_flight -= len(ended)
+                ended.reverse()
+            ahead = in_flight + len(ended)  # results that nobody has taken yet count as well
+            if ahead <= feed.low:
+                in_flight += watch.add(feed.more(ahead))
+            yield ended.pop().result()
     finally:
         for future in watch.close():
             future.cancel()

@@ -13,12 +13,13 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use raddle_core::park::Patience;
 use raddle_core::prim::atomic::Ordering::{Acquire, SeqCst};
+use raddle_shm::Arena;
 use raddle_shm::futex::Wait;
 use raddle_shm::ring::{Consumer, Header, Producer};
-use raddle_shm::Arena;
 
-use crate::lane::link::{INLINE, Link, Page, SPILL_SOFT, give_back, flag, kind, spill_in, spill_out, spill_pointer};
+use crate::lane::link::{INLINE, Link, Page, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
 use crate::signal::die_with_parent;
 use crate::watch::ring;
 
@@ -57,6 +58,8 @@ pub struct WorkerEnd {
     current: u64,
     /// Requests done with.
     count: u64,
+    /// How long to look for a request before sleeping.
+    patience: Patience,
     keeper: OwnedFd,
     page: Page,
     link: Link,
@@ -69,7 +72,6 @@ impl WorkerEnd {
     ///
     /// When a descriptor is not what it should be, or memory cannot be mapped.
     pub fn open(link: OwnedFd, page: OwnedFd, keeper: OwnedFd, parent: u32) -> io::Result<Self> {
-        let parent = i32::try_from(parent).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         die_with_parent(parent)?;
         let link = Link::open(link)?;
         Ok(Self {
@@ -80,6 +82,7 @@ impl WorkerEnd {
             spills_freed: 0,
             current: 0,
             count: 0,
+            patience: Patience::new(),
             keeper,
             page: Page::open(page)?,
             link,
@@ -216,7 +219,7 @@ impl WorkerEnd {
         if self.page.idle_wanted().load(SeqCst) != 0 && self.page.idle_wanted().swap(0, SeqCst) != 0 {
             ring(self.keeper.as_fd());
         }
-        self.link.worker_bell().sleep(ticket, None)
+        self.link.worker_bell().sleep_patiently(ticket, None, &self.patience)
     }
 
     /// Sleeps until there may be room for a reply.

@@ -10,7 +10,9 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicI32, Ordering};
+
+use raddle_core::prim::atomic::AtomicU32;
+use raddle_core::prim::atomic::Ordering::Relaxed;
 
 /// Runs `work` with every signal blocked in this thread. A thread started inside inherits the mask (rule 1).
 pub fn with_signals_blocked<R>(work: impl FnOnce() -> R) -> R {
@@ -35,7 +37,7 @@ pub fn with_signals_blocked<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// The process whose death ends us; 0 while there is none.
-static PARENT: AtomicI32 = AtomicI32::new(0);
+static PARENT: AtomicU32 = AtomicU32::new(0);
 
 /// Ends this process with exit code 1 as soon as `parent` has ended (rule 2).
 ///
@@ -43,8 +45,8 @@ static PARENT: AtomicI32 = AtomicI32::new(0);
 ///
 /// When the kernel refuses the handler or the death signal. If the parent has ended already, this call does not
 /// return.
-pub(crate) fn die_with_parent(parent: i32) -> io::Result<()> {
-    PARENT.store(parent, Ordering::Relaxed);
+pub(crate) fn die_with_parent(parent: u32) -> io::Result<()> {
+    PARENT.store(parent, Relaxed);
     let signal = libc::SIGRTMIN() + 7;
     // SAFETY: an all-zero sigaction is a valid value: no flags, empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -65,7 +67,7 @@ pub(crate) fn die_with_parent(parent: i32) -> io::Result<()> {
 /// Signal handler: ends this process if its parent is no longer the one it was made by.
 extern "C" fn look_for_parent(_signal: libc::c_int) {
     // SAFETY: `getppid` is async-signal-safe and always succeeds.
-    if unsafe { libc::getppid() } != PARENT.load(Ordering::Relaxed) {
+    if unsafe { libc::getppid() }.cast_unsigned() != PARENT.load(Relaxed) {
         // SAFETY: `_exit` is async-signal-safe; nobody is left who could read an exit report.
         unsafe { libc::_exit(1) };
     }

@@ -72,12 +72,7 @@ mod tests {
     use crate::Ending;
 
     fn shell(script: &str) -> Spawn<'static> {
-        Spawn {
-            argv: vec!["/bin/sh".into(), "-c".into(), script.into()],
-            env: vec![],
-            fds: vec![],
-            own_group: true,
-        }
+        Spawn { argv: vec!["/bin/sh".into(), "-c".into(), script.into()], env: vec![], fds: vec![], own_group: true }
     }
 
     #[test]

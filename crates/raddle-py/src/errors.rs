@@ -18,6 +18,7 @@ macro_rules! imported {
 imported!(cancelled_error, "concurrent.futures._base", "CancelledError");
 imported!(invalid_state_error, "concurrent.futures._base", "InvalidStateError");
 imported!(worker_died, "raddle.errors", "WorkerDied");
+imported!(internal_error, "raddle.errors", "InternalError");
 imported!(deadlock_error, "raddle.errors", "DeadlockError");
 
 /// `CancelledError()`, as the standard library raises it.
@@ -28,6 +29,11 @@ pub(crate) fn cancelled(py: Python<'_>) -> PyErr {
 /// `InvalidStateError(message)`.
 pub(crate) fn invalid_state(py: Python<'_>, message: String) -> PyErr {
     make(invalid_state_error(py), |class| class.call1((message,)))
+}
+
+/// `InternalError(message)`: our bug.
+pub(crate) fn internal(py: Python<'_>, message: &str) -> PyErr {
+    make(internal_error(py), |class| class.call1((message,)))
 }
 
 /// `DeadlockError(message)`.
@@ -43,9 +49,7 @@ pub(crate) fn lost(py: Python<'_>, call: &str, loss: &Loss) -> PyErr {
 /// What a submit to a lane that takes no more calls raises. `broken` is the class for a broken lane.
 pub(crate) fn refused(refusal: &Refusal, broken: &Bound<'_, PyAny>) -> PyErr {
     match refusal {
-        Refusal::Closed => pyo3::exceptions::PyRuntimeError::new_err(
-            "cannot schedule new futures after shutdown",
-        ),
+        Refusal::Closed => pyo3::exceptions::PyRuntimeError::new_err("cannot schedule new futures after shutdown"),
         Refusal::Broken(reason) => make(Ok(broken), |class| class.call1((&**reason,))),
     }
 }

@@ -367,6 +367,8 @@ impl FutureCore {
             Ok(value) => Value::Returned(value),
             Err(error) => Value::Raised(error.into_value(py).into_any()),
         };
+        // The lane lets go of this future with the others that it is through with, or a result that is dropped lives on.
+        drop(shared.lane.spent());
         let mut inner = this.inner.lock();
         let spent = match &inner.value {
             Value::Reply(_) => (std::mem::replace(&mut inner.value, decoded), inner.label.take()),
@@ -381,7 +383,11 @@ impl FutureCore {
         let state = self.life();
         match state.phase {
             Phase::Done(Outcome::Stopped) if state.told => {
-                if self.inner.lock().notified { "CANCELLED_AND_NOTIFIED" } else { "CANCELLED" }
+                if self.inner.lock().notified {
+                    "CANCELLED_AND_NOTIFIED"
+                } else {
+                    "CANCELLED"
+                }
             }
             Phase::Done(_) if state.told => "FINISHED",
             Phase::Done(Outcome::Stopped) | Phase::New | Phase::Ready => "PENDING",
@@ -565,9 +571,8 @@ impl FutureCore {
         if let Some(condition) = &this.inner.lock().condition {
             return Ok(condition.clone_ref(py));
         }
-        let class = CONDITION.get_or_try_init(py, || {
-            py.import("threading")?.getattr("Condition").map(Bound::unbind)
-        })?;
+        let class =
+            CONDITION.get_or_try_init(py, || py.import("threading")?.getattr("Condition").map(Bound::unbind))?;
         let fresh = class.call0(py)?;
         let (mut kept, mut spare) = (None, Some(fresh));
         this.watch(|inner| {

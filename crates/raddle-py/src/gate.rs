@@ -3,16 +3,52 @@
 //! The caller holds no lock of the core. While we wait we are detached, so that other threads and the collector can run; a
 //! signal ends the wait, its Python handler runs, and the wait goes on unless the handler raised.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use raddle_proc::lane::Waited;
 
+use crate::errors;
+
+/// Leaves Python, runs `work`, comes back. A panic in `work` becomes an `InternalError`.
+pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    // What `work` leaves half done when it panics are structures of the core, whose locks do not poison and whose users
+    // find them as they are; nothing of Python is touched in there.
+    let work = AssertUnwindSafe(work);
+    py.detach(|| catch_unwind(work)).map_err(|panic| errors::internal(py, &message_of(&*panic)))
+}
+
+/// Comes into Python from a native thread. An exception or a panic in `work` is reported as unraisable: there is nobody
+/// to raise it to.
+pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Option<T> {
+    Python::attach(|py| {
+        let done = catch_unwind(AssertUnwindSafe(|| work(py)));
+        match done.unwrap_or_else(|panic| Err(errors::internal(py, &message_of(&*panic)))) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                error.write_unraisable(py, None);
+                None
+            }
+        }
+    })
+}
+
+/// Keeps one thread state for the whole life of a native thread, so that [`attached`] is cheap inside.
+pub(crate) fn resident(life: &mut (dyn FnMut() + Send)) {
+    Python::attach(|py| py.detach(life));
+}
+
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".into())
+}
+
 /// Waits until the deadline for something that a signal may interrupt. Returns whether it happened.
 pub(crate) fn wait(py: Python<'_>, sleep: impl Fn() -> Waited + Send + Sync) -> PyResult<bool> {
     loop {
-        match py.detach(&sleep) {
+        match detached(py, &sleep)? {
             Waited::Done => return Ok(true),
             Waited::TimedOut => return Ok(false),
             Waited::Interrupted => py.check_signals()?,
@@ -40,9 +76,9 @@ impl<'py> FromPyObject<'_, 'py> for Timeout {
         if object.is_none() {
             return Ok(Self(None));
         }
-        let seconds: f64 = object
-            .extract()
-            .map_err(|_| PyTypeError::new_err(format!("timeout must be a number of seconds or None, not {}", name_of(&object))))?;
+        let seconds: f64 = object.extract().map_err(|_| {
+            PyTypeError::new_err(format!("timeout must be a number of seconds or None, not {}", name_of(&object)))
+        })?;
         if seconds.is_nan() {
             return Err(PyValueError::new_err("timeout must be a number of seconds or None, not nan"));
         }

@@ -19,9 +19,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 use raddle_core::prim::Mutex;
-use raddle_proc::lane::{
-    Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Payload, Refusal, Reply, flag, kind,
-};
+use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, flag, kind};
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
 
@@ -72,10 +70,17 @@ impl Shared {
     }
 
     /// The value of a reply, or the exception.
-    pub(crate) fn decode(&self, py: Python<'_>, reply: &Reply, label: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn decode(
+        &self,
+        py: Python<'_>,
+        reply: &Reply,
+        label: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
         match reply {
             Reply::Lost(loss) => Err(errors::lost(py, &describe(label), loss)),
-            Reply::Broken(reason) => Err(errors::refused(&Refusal::Broken(reason.clone()), self.config.broken.bind(py))),
+            Reply::Broken(reason) => {
+                Err(errors::refused(&Refusal::Broken(reason.clone()), self.config.broken.bind(py)))
+            }
             Reply::Answer { kind: kind::VALUE, flags, payload, .. } => {
                 self.load(py, *flags, payload, "the result of", label).map(Bound::unbind)
             }
@@ -86,7 +91,11 @@ impl Shared {
                 error.setattr("__cause__", cause)?;
                 let error = PyErr::from_value(error);
                 if *kind == kind::UNREADABLE {
-                    errors::note(py, &error, &format!("raddle: the worker could not unpickle the arguments of {}", describe(label)));
+                    errors::note(
+                        py,
+                        &error,
+                        &format!("raddle: the worker could not unpickle the arguments of {}", describe(label)),
+                    );
                     return Err(self.strictly(py, error));
                 }
                 Err(error)
@@ -118,7 +127,9 @@ impl Shared {
             return error;
         }
         let reason = "a result could not be unpickled, or a call could not be read by a worker, and the pool is broken";
-        py.detach(|| self.lane.destroy(reason, Signal::TERM));
+        if let Err(error) = gate::detached(py, || self.lane.destroy(reason, Signal::TERM)) {
+            return error;
+        }
         let broken = errors::refused(&Refusal::Broken(reason.into()), self.config.broken.bind(py));
         broken.set_cause(py, Some(error));
         broken
@@ -231,7 +242,12 @@ impl ProcessLane {
         let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, strict };
         let shared = Shared { lane: Arc::new(Lane::new(LaneConfig { on_death })?), config, forks: runtime::forks() };
         let functions = Functions { plain: Some(PyDict::new(py).unbind()), ..Functions::default() };
-        Ok(Self { shared: Arc::new(shared), functions: Mutex::new(functions), grow: Mutex::new(Some(grow)), most: max_workers })
+        Ok(Self {
+            shared: Arc::new(shared),
+            functions: Mutex::new(functions),
+            grow: Mutex::new(Some(grow)),
+            most: max_workers,
+        })
     }
 
     /// Hands in a call. What cannot be pickled is the outcome of its future.
@@ -246,7 +262,7 @@ impl ProcessLane {
         let future = self.future(py, label_of(&r#fn))?;
         match self.name(&r#fn) {
             Ok(named) => self.send(py, future, &named, &args, kwargs.as_ref().filter(|kwargs| !kwargs.is_empty())),
-            Err(error) => Self::unpicklable(py, future, error, "function"),
+            Err(error) => self.unpicklable(py, future, error, "the function"),
         }
     }
 
@@ -267,12 +283,7 @@ impl ProcessLane {
     }
 
     /// Hands in one call of a bound function for each tuple of arguments.
-    fn submit_many(
-        &self,
-        py: Python<'_>,
-        binding: &Binding,
-        calls: Bound<'_, PyAny>,
-    ) -> PyResult<Vec<Py<FutureCore>>> {
+    fn submit_many(&self, py: Python<'_>, binding: &Binding, calls: Bound<'_, PyAny>) -> PyResult<Vec<Py<FutureCore>>> {
         calls.try_iter()?.map(|args| self.submit_bound(py, binding, args?.cast_into()?)).collect()
     }
 
@@ -284,8 +295,7 @@ impl ProcessLane {
 
     /// Names the process of a seat. `ours`: nobody else collects its exit code.
     fn occupy(&self, py: Python<'_>, seat: usize, pid: u32, ours: bool) -> PyResult<()> {
-        py.detach(|| self.shared.lane.occupy(seat, Process::open(pid, ours)?))?;
-        Ok(())
+        Ok(gate::detached(py, || self.shared.lane.occupy(seat, Process::open(pid, ours)?))??)
     }
 
     /// Gives up a seat whose process could not be started.
@@ -298,7 +308,7 @@ impl ProcessLane {
     fn spawn(&self, py: Python<'_>, argv: Vec<std::ffi::OsString>, boot: i32) -> PyResult<u32> {
         use std::os::fd::{AsFd, BorrowedFd};
         let lane = &self.shared.lane;
-        let pid = py.detach(|| {
+        let pid = gate::detached(py, || {
             let seating = lane.seat()?;
             // SAFETY: the caller keeps `boot` open during the call.
             let boot = unsafe { BorrowedFd::borrow_raw(boot) };
@@ -313,7 +323,7 @@ impl ProcessLane {
                     Err(error)
                 }
             }
-        })?;
+        })??;
         Ok(pid)
     }
 
@@ -333,7 +343,7 @@ impl ProcessLane {
         if self.is_foreign() {
             return Ok(());
         }
-        for handle in py.detach(|| self.shared.lane.close(take_back)) {
+        for handle in gate::detached(py, || self.shared.lane.close(take_back))? {
             FutureCore::cancelled_here(handle.0.bind(py))?;
         }
         Ok(())
@@ -343,7 +353,7 @@ impl ProcessLane {
     fn destroy(&self, py: Python<'_>, reason: &str, signal: i32) -> PyResult<()> {
         let signal = Signal::from_named_raw(signal).ok_or_else(|| PyValueError::new_err("not a signal"))?;
         if !self.is_foreign() {
-            py.detach(|| self.shared.lane.destroy(reason, signal));
+            gate::detached(py, || self.shared.lane.destroy(reason, signal))?;
         }
         Ok(())
     }
@@ -510,7 +520,7 @@ impl ProcessLane {
                 };
                 pickled = match self.shared.dumps(&object).and_then(|pickle| buffer_of(&pickle)) {
                     Ok(pickled) => pickled,
-                    Err(error) => return Self::unpicklable(py, future, error, "an argument"),
+                    Err(error) => return self.unpicklable(py, future, error, "an argument"),
                 };
                 (flags, pickled.as_bytes(py))
             }
@@ -554,7 +564,13 @@ impl ProcessLane {
     }
 
     /// What cannot be pickled fails its own future.
-    fn unpicklable(py: Python<'_>, future: Py<FutureCore>, error: PyErr, what: &str) -> PyResult<Py<FutureCore>> {
+    fn unpicklable(
+        &self,
+        py: Python<'_>,
+        future: Py<FutureCore>,
+        error: PyErr,
+        what: &str,
+    ) -> PyResult<Py<FutureCore>> {
         if !error.is_instance_of::<pyo3::exceptions::PyException>(py) {
             return Err(error);
         }
@@ -566,8 +582,10 @@ impl ProcessLane {
                  hint: pass plain data, open files, locks and connections in the worker, or use Pool(\"thread\")"
             ),
         );
-        let bound = future.bind(py);
-        bound.call_method1("set_exception", (error.into_value(py),))?;
+        future.bind(py).call_method1("set_exception", (error.into_value(py),))?;
+        if self.shared.config.strict && self.shared.lane.seats() < self.most {
+            self.grow(py, &future)?; // the standard library counts it as a call, and starts a worker
+        }
         Ok(future)
     }
 }
@@ -594,47 +612,39 @@ struct Keeping {
 
 impl Client<Handle> for Keeping {
     fn surround(&self, life: &mut (dyn FnMut() + Send)) {
-        // One attached stretch around the whole life keeps one thread state; inside, attaching is cheap.
-        Python::attach(|py| py.detach(life));
+        gate::resident(life);
     }
 
     fn announce(&self, tickets: Vec<Handle>) {
-        Python::attach(|py| {
+        gate::attached(|py| {
             for Handle(future) in tickets {
                 let future = future.into_bound(py);
                 if let Err(error) = FutureCore::announce(&future) {
                     error.write_unraisable(py, Some(&future));
                 }
             }
+            Ok(())
         });
     }
 
     fn dispose(&self, tickets: Vec<Handle>) {
-        Python::attach(|_| drop(tickets));
+        gate::attached(|_| {
+            drop(tickets);
+            Ok(())
+        });
     }
 
     fn departed(&self, departure: Departure, has_work: bool) {
-        Python::attach(|py| {
-            let Departure { seat, pid, ending, expected } = departure;
-            let called = self.departed.bind(py).call1((seat, pid, ending.code(), expected, has_work));
-            if let Err(error) = called {
-                // Without a replacement the calls that are left would wait for ever.
-                let reason = format!("a worker could not be replaced: {error}");
-                error.write_unraisable(py, Some(self.departed.bind(py)));
-                py.detach(|| self.shared.lane.destroy(&reason, Signal::KILL));
-            }
-        });
-    }
-
-    fn unfit(&self, account: Payload) -> String {
-        String::from_utf8_lossy(&account).into_owned()
+        let Departure { seat, pid, ending, expected } = departure;
+        let called =
+            gate::attached(|py| self.departed.call1(py, (seat, pid, ending.code(), expected, has_work)).map(drop));
+        if called.is_none() {
+            // Without a replacement the calls that are left would wait for ever.
+            self.shared.lane.destroy("a worker could not be replaced", Signal::KILL);
+        }
     }
 
     fn broken(&self, reason: &str) {
-        Python::attach(|py| {
-            if let Err(error) = self.broken.bind(py).call1((reason,)) {
-                error.write_unraisable(py, Some(self.broken.bind(py)));
-            }
-        });
+        gate::attached(|py| self.broken.call1(py, (reason,)).map(drop));
     }
 }

@@ -19,6 +19,7 @@ use raddle_core::sched::{Pop, Queue, Waited};
 
 use crate::deadlock;
 use crate::future::{FutureCore, Home, Sleeper};
+use crate::gate;
 use crate::runtime;
 
 /// One call in the queue.
@@ -142,10 +143,10 @@ impl ThreadLane {
                 }
                 Pop::Empty => {
                     let wake = std::mem::take(&mut owed);
-                    let waited = py.detach(|| {
+                    let waited = gate::detached(py, || {
                         FutureCore::wake(wake);
                         self.work.queue.wait(None)
-                    });
+                    })?;
                     if matches!(waited, Waited::Interrupted) {
                         py.check_signals()?;
                     }

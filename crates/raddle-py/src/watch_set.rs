@@ -128,7 +128,8 @@ impl WatchSet {
         let watched = std::mem::take(&mut *self.watched.lock());
         let left: Vec<_> = watched.futures.into_iter().flatten().collect();
         for future in &left {
-            let is_ours = |sleeper: &Sleeper| matches!(sleeper, Sleeper::Set(ready, _) if Arc::ptr_eq(ready, &self.ready));
+            let is_ours =
+                |sleeper: &Sleeper| matches!(sleeper, Sleeper::Set(ready, _) if Arc::ptr_eq(ready, &self.ready));
             future.get().remove_sleepers(is_ours);
         }
         left

@@ -23,6 +23,7 @@ use raddle_proc::child::{Crowded, Look, WorkerEnd};
 use raddle_proc::lane::{flag, kind};
 
 use crate::codec;
+use crate::gate;
 use crate::runtime;
 
 /// Payloads larger than this are unpickled where they lie instead of being copied first.
@@ -110,7 +111,7 @@ impl Worker {
                     // What flushing raises is about the user's streams, and there is no call to blame.
                     let _ = self.seams.idle.bind(py).call0();
                     let end = &mut self.end;
-                    py.detach(|| end.sleep());
+                    gate::detached(py, || end.sleep())?;
                     drop_interrupt(py)?;
                 }
                 Look::Request { kind: kind::STOP, .. } => return Ok(()),
@@ -290,7 +291,7 @@ impl Worker {
 
     fn wait_for_room(&mut self, py: Python<'_>, len: usize) -> PyResult<()> {
         let end = &mut self.end;
-        py.detach(|| end.sleep_for_room(len));
+        gate::detached(py, || end.sleep_for_room(len))?;
         drop_interrupt(py)
     }
 }
@@ -303,7 +304,10 @@ fn load<'py>(py: Python<'py>, loads: &Py<PyAny>, bytes: &[u8]) -> PyResult<Bound
     // SAFETY: attached; the view is read-only and released below, before `bytes` goes out of scope.
     let view = unsafe {
         let len = bytes.len() as ffi::Py_ssize_t;
-        Bound::from_owned_ptr_or_err(py, ffi::PyMemoryView_FromMemory(bytes.as_ptr().cast_mut().cast(), len, ffi::PyBUF_READ))
+        Bound::from_owned_ptr_or_err(
+            py,
+            ffi::PyMemoryView_FromMemory(bytes.as_ptr().cast_mut().cast(), len, ffi::PyBUF_READ),
+        )
     }?;
     let object = loads.bind(py).call1((&view,));
     view.call_method0("release")?;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use raddle_core::park::Patience;
 use raddle_core::prim::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use raddle_core::prim::atomic::{AtomicU32, fence};
 
@@ -43,9 +44,14 @@ use crate::futex::{self, Wait};
 pub struct Bell {
     /// Grows by one with every wake-up. The sleeper sleeps on it.
     word: AtomicU32,
-    /// Not zero: the sleeper sleeps or is about to, and the next ringer owes it a wake-up.
+    /// `ASLEEP` or `LOOKING`: the sleeper sleeps or is about to, and the next ringer owes it a wake-up; for one that is
+    /// looking at `word` that is no system call.
     asleep: AtomicU32,
 }
+
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+const LOOKING: u32 = 2;
 
 /// The intention to sleep at a bell: evidence that [`Bell::prepare`] was called and the look comes after it.
 #[derive(Debug)]
@@ -70,7 +76,7 @@ impl Bell {
     /// Announces that the caller is about to sleep here. It looks for work after this, and before [`sleep`](Bell::sleep).
     pub fn prepare(&self) -> Ticket {
         let word = self.word.load(Relaxed);
-        self.asleep.swap(1, Relaxed);
+        self.asleep.swap(ASLEEP, Relaxed);
         // Ordering: SeqCst, between the store to `asleep` above and the caller's look at the work. Pairs with the fence in
         // `undertake`. The argument is in bell.md, "Why it is not lost". It is also an acquire fence for the load above, and as
         // such pairs with the Release in `wake`: whoever takes the new word as its ticket, and so will not be woken by that
@@ -87,36 +93,61 @@ impl Bell {
     /// A signal whose handler runs ends the sleep. Whatever ended it, the caller looks for work again.
     pub fn sleep(&self, ticket: Ticket, timeout: Option<Duration>) -> Wait {
         let ended = futex::wait(&self.word, ticket.word, timeout);
-        self.asleep.swap(0, Relaxed);
+        self.asleep.swap(AWAKE, Relaxed);
         // Ordering: Acquire. Pairs with the Release in `wake`: a sleeper that was rung sees what the ringer published, even if
         // it looks without another `prepare`.
         self.word.load(Acquire);
         ended
     }
 
+    /// Sleeps as [`sleep`](Bell::sleep) does, but looks at the bell for a while first, if that has paid here before.
+    pub fn sleep_patiently(&self, ticket: Ticket, timeout: Option<Duration>, patience: &Patience) -> Wait {
+        // Ordering: Relaxed, both exchanges. If one fails, a ringer has undertaken to wake us: we are awake, and the look
+        // that follows comes after another `prepare`, whose fence orders it.
+        let looks = self.asleep.compare_exchange(ASLEEP, LOOKING, Relaxed, Relaxed).is_ok();
+        let rung = !looks
+            || patience.look(|| self.word.load(Relaxed) != ticket.word)
+            || self.asleep.compare_exchange(LOOKING, ASLEEP, Relaxed, Relaxed).is_err();
+        if rung {
+            self.asleep.swap(AWAKE, Relaxed);
+            // Ordering: Acquire, as in `sleep`.
+            self.word.load(Acquire);
+            return Wait::Woken;
+        }
+        self.sleep(ticket, timeout)
+    }
+
     /// Does not sleep after all: the look found work.
     pub fn cancel(&self, ticket: Ticket) {
         let Ticket { word: _ } = ticket;
-        self.asleep.swap(0, Relaxed);
+        self.asleep.swap(AWAKE, Relaxed);
     }
 
     /// Wakes the sleeper, if there is one. Called after the work was published.
     ///
     /// Says whether it made the system call: `true` at most once for each time the sleeper prepared.
     pub fn ring(&self) -> bool {
-        let owed = self.undertake();
-        if owed {
-            self.wake();
+        match self.undertake() {
+            AWAKE => false,
+            LOOKING => {
+                // Ordering: Release, as in `wake`.
+                self.word.fetch_add(1, Release);
+                false
+            }
+            _ => {
+                self.wake();
+                true
+            }
         }
-        owed
     }
 
-    /// The first half of a ring: whether the caller has to wake the sleeper. If so, nobody else will.
-    fn undertake(&self) -> bool {
+    /// The first half of a ring: what the sleeper does. If it sleeps or looks, the caller has to wake it, and nobody else
+    /// will.
+    fn undertake(&self) -> u32 {
         // Ordering: SeqCst, between the caller's publishing and the load below. Pairs with the fence in `prepare`.
         fence(SeqCst);
         // The load keeps the cache line shared while nobody sleeps. Relaxed: nothing travels across; the fence orders it.
-        self.asleep.load(Relaxed) != 0 && self.asleep.swap(0, Relaxed) != 0
+        if self.asleep.load(Relaxed) == AWAKE { AWAKE } else { self.asleep.swap(AWAKE, Relaxed) }
     }
 
     /// For models: a ringer that is killed between the two halves.

@@ -3,6 +3,8 @@
 mod current;
 mod os;
 mod parker;
+mod patience;
 
 pub use current::with_current;
 pub use parker::{Parker, Unparker, Wake};
+pub use patience::Patience;

@@ -1,5 +1,6 @@
 //! The token: one word per parker, with all its changes. `park.md` has the protocol and the proof.
 
+use super::Patience;
 use super::os::{Ended, Site};
 use crate::prim::Arc;
 use crate::prim::atomic::AtomicU32;
@@ -44,6 +45,7 @@ pub enum Wake {
 /// ```
 pub struct Parker {
     shared: Arc<Shared>,
+    patience: Patience,
     /// One sleeper at a time: a parker can be sent to another thread, not shared with it.
     alone: PhantomData<Cell<()>>,
 }
@@ -65,7 +67,7 @@ impl Parker {
     /// A parker without a token.
     pub fn new() -> Self {
         let shared = Arc::new(Shared { word: AtomicU32::new(EMPTY), site: Site::new() });
-        Self { shared, alone: PhantomData }
+        Self { shared, patience: Patience::new(), alone: PhantomData }
     }
 
     /// Sleeps until there is a token, and takes it; or until the deadline; or until a signal arrives.
@@ -86,6 +88,10 @@ impl Parker {
         let Shared { word, site } = &*self.shared;
         if deadline.is_some_and(|at| at <= Instant::now()) {
             return Wake::TimedOut;
+        }
+        // A token that comes while we look saves its sender the system call, too: we are not PARKED yet.
+        if self.patience.look(|| word.load(Relaxed) == TOKEN) && self.shared.take_token() {
+            return Wake::Unparked;
         }
         // Ordering: Relaxed. Nothing is published by falling asleep. If it fails there is a token, which nobody but
         // this thread takes.

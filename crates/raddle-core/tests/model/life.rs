@@ -37,15 +37,12 @@ impl Call {
         if !next.announce {
             return 0;
         }
-        let told = {
-            let mut callbacks = self.callbacks.lock();
-            let (_, next) = self.life.step(Event::Told).unwrap();
-            if next.wake {
-                self.wake();
-            }
-            std::mem::take(&mut *callbacks)
-        };
-        told
+        let mut callbacks = self.callbacks.lock();
+        let (_, next) = self.life.step(Event::Told).unwrap();
+        if next.wake {
+            self.wake();
+        }
+        std::mem::take(&mut *callbacks)
     }
 
     fn wake(&self) {

@@ -10,7 +10,6 @@ use raddle_core::sched::{Pace, balance};
 use raddle_shm::ring::Header;
 use rustix::process::Signal;
 
-use super::Payload;
 use super::link::Page;
 use super::seat::{Arrival, Corrupt, Seat, Stage};
 use super::ticket::{Loss, OnDeath, Outgoing, Reply, Spot, Ticket};
@@ -53,15 +52,13 @@ pub(crate) struct Effects<H> {
     pub(crate) announce: Vec<H>,
     /// The reason why the lane broke just now.
     pub(crate) broken: Option<Arc<str>>,
-    /// A worker could not be set up, for this reason.
-    pub(crate) unfit: Option<Payload>,
     /// Calls were moved, or a worker died: the leader must look again.
     pub(crate) moved: bool,
 }
 
 impl<H> Effects<H> {
     pub(crate) fn none() -> Self {
-        Self { announce: Vec::new(), broken: None, unfit: None, moved: false }
+        Self { announce: Vec::new(), broken: None, moved: false }
     }
 }
 
@@ -103,8 +100,6 @@ pub(crate) struct Dispatch<H> {
     pub(crate) broken: Option<Arc<str>>,
     /// Left to the keeper by a leader: calls that somebody must be told about.
     pub(crate) announce: Vec<H>,
-    /// Left to the keeper by a leader: a worker's account of why it could not be set up.
-    pub(crate) unfit: Option<Payload>,
     /// Answered calls whose tickets wait to be dropped by somebody who may.
     pub(crate) graveyard: Vec<H>,
 }
@@ -124,7 +119,6 @@ impl<H: Ticket> Dispatch<H> {
             closing: false,
             broken: None,
             announce: Vec::new(),
-            unfit: None,
             graveyard: Vec::new(),
         }
     }
@@ -201,17 +195,15 @@ impl<H: Ticket> Dispatch<H> {
     pub(crate) fn submit(&mut self, ticket: H, out: &Outgoing<'_>, page: &Page) -> bool {
         self.counts.submitted += 1;
         let mut ticket = ticket;
-        let mut crowded = true;
         if self.backlog_load == 0 {
             if let Some((number, others_wait)) = self.choose() {
-                crowded = others_wait;
                 let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
                 match seat.send(number, &self.functions, ticket, out) {
                     Ok(()) => {
                         if others_wait {
                             want_idle(page);
                         }
-                        return crowded;
+                        return others_wait || self.outstanding() > self.seat_count();
                     }
                     Err(back) => ticket = back,
                 }
@@ -230,7 +222,7 @@ impl<H: Ticket> Dispatch<H> {
             self.arm_for_backlog();
         }
         want_idle(page);
-        crowded
+        true
     }
 
     /// The seat for the next call, and whether the call has to wait there for longer than a wake-up.
@@ -296,11 +288,13 @@ impl<H: Ticket> Dispatch<H> {
         Some(taken)
     }
 
-    /// Takes back everything that has not started.
+    /// Takes back everything that has not started; in a lane that breaks, all but the next call of each worker, which the
+    /// standard library counts as started.
     pub(crate) fn take_back_all(&mut self) -> Vec<H> {
         let mut taken: Vec<H> = Vec::new();
+        let spared = usize::from(self.on_death == OnDeath::Break);
         for seat in self.seats.iter_mut().flatten() {
-            let mut revoked = seat.revoke_all();
+            let mut revoked = seat.revoke_all_but(spared);
             revoked.reverse();
             taken.append(&mut revoked);
         }
@@ -331,7 +325,6 @@ impl<H: Ticket> Dispatch<H> {
                     Ok(Some(Arrival::Answer(ticket, reply))) => self.deliver(ticket, reply, effects),
                     Ok(Some(Arrival::Ready)) => self.stillborn = 0,
                     Ok(Some(Arrival::Retired)) => effects.moved = true,
-                    Ok(Some(Arrival::Unfit(reason))) => effects.unfit = Some(reason),
                     Err(Corrupt) => {
                         // Nothing it says can be believed: end it; its death does the rest.
                         if let Some(process) = &seat.process {
@@ -358,6 +351,14 @@ impl<H: Ticket> Dispatch<H> {
         }
         ticket.place().set(Spot::Nowhere);
         if ticket.deliver(reply) { effects.announce.push(ticket) } else { self.graveyard.push(ticket) }
+    }
+
+    /// Takes in what has arrived, and does what follows from it: rings are refilled, and workers that have nothing more to
+    /// come are told to end.
+    pub(crate) fn advance(&mut self, effects: &mut Effects<H>) {
+        self.drain(effects);
+        self.refill(effects);
+        self.stop_workers();
     }
 
     /// Moves calls from the backlog into rings, as far as there is room.
@@ -428,6 +429,9 @@ impl<H: Ticket> Dispatch<H> {
             if backlog && seat.load() > 0 {
                 at = at.min(seat.middle() + 1);
             }
+            if self.closing {
+                at = at.min(seat.last() + 1); // then the worker is told to end
+            }
             seat.armed = at;
             seat.link.keeper_alarm().set(at);
         }
@@ -463,9 +467,13 @@ impl<H: Ticket> Dispatch<H> {
         let (lost, left) = seat.bury();
         let expected = seat.stage == Stage::Leaving && lost.is_empty();
         let stillborn = seat.stage == Stage::Starting && lost.is_empty();
+        let unfit = seat.unfit.take();
         drop(seat);
         effects.moved = true;
         self.requeue(left);
+        if let Some(account) = unfit {
+            self.break_all(&String::from_utf8_lossy(&account), Signal::TERM, effects);
+        }
         let loss = Arc::new(Loss { pid, ending });
         for ticket in lost {
             if self.on_death == OnDeath::Replace || self.broken.is_some() {

@@ -3,17 +3,17 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use raddle_core::park::{self, Unparker, Wake};
+use raddle_core::park::{self, Patience, Unparker, Wake};
 use raddle_core::prim::Mutex;
+use raddle_core::prim::thread::{self, JoinHandle};
 use raddle_shm::futex;
 use rustix::process::Signal;
 
 use super::dispatch::{Dispatch, Effects};
 use super::keeper::{self, Client};
-use super::lead::{Lead, Role};
+use super::lead::{Lead, Waited};
 use super::link::Page;
 use super::seat::{Seat, Stage};
 use super::ticket::{OnDeath, Outgoing, Spot, Ticket};
@@ -46,17 +46,6 @@ pub enum Refusal {
     Broken(Arc<str>),
 }
 
-/// How a [`Lane::wait`] ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waited {
-    /// The call's life is over.
-    Done,
-    /// The deadline has passed.
-    TimedOut,
-    /// A signal arrived; the caller looks what it means and may wait again.
-    Interrupted,
-}
-
 /// A free seat, and what its worker's process must be given.
 #[derive(Debug)]
 pub struct Seating {
@@ -72,6 +61,8 @@ pub struct Lane<H> {
     pub(super) watch: Watch,
     pub(super) dispatch: Mutex<Dispatch<H>>,
     pub(super) lead: Lead,
+    /// How long the leader looks before it sleeps.
+    patience: Patience,
     keeper: Mutex<Keeper>,
 }
 
@@ -101,6 +92,7 @@ impl<H: Ticket> Lane<H> {
             watch: Watch::new()?,
             dispatch: Mutex::new(Dispatch::new(config.on_death)),
             lead: Lead::default(),
+            patience: Patience::new(),
             keeper: Mutex::new(Keeper::default()),
         })
     }
@@ -241,42 +233,16 @@ impl<H: Ticket> Lane<H> {
     /// Sleeps until `is_done` says so; it is asked whenever this thread was unparked or replies have come in. With a
     /// ticket, the wait is for this call alone, and the workers do not ring earlier.
     pub fn wait_for(&self, ticket: Option<&H>, is_done: &dyn Fn() -> bool, deadline: Option<Instant>) -> Waited {
-        park::with_current(|parker| {
-            let me = parker.unparker();
-            loop {
-                match self.lead.join(&me) {
-                    Role::Leader => {
-                        let waited = self.lead_until(ticket, is_done, deadline);
-                        self.lead.resign();
-                        return waited;
-                    }
-                    Role::Follower => {
-                        self.page.bell().ring(); // rule 6: the leader's alarms must serve this thread too
-                        let ended = if is_done() {
-                            Some(Waited::Done)
-                        } else {
-                            match parker.park(deadline) {
-                                Wake::Unparked => is_done().then_some(Waited::Done),
-                                Wake::TimedOut => Some(Waited::TimedOut),
-                                Wake::Interrupted => Some(Waited::Interrupted),
-                            }
-                        };
-                        if let Some(waited) = ended {
-                            self.lead.leave(&me);
-                            return waited;
-                        }
-                    }
-                }
-            }
-        })
+        // Rule 6: a follower disturbs the leader, whose alarms must serve it too.
+        let disturb = || _ = self.page.bell().ring();
+        self.lead.wait(is_done, deadline, &disturb, &mut || self.lead_until(ticket, is_done, deadline))
     }
 
     fn lead_until(&self, ticket: Option<&H>, is_done: &dyn Fn() -> bool, deadline: Option<Instant>) -> Waited {
         loop {
             let mut effects = Effects::none();
             let mut dispatch = self.dispatch.lock();
-            dispatch.drain(&mut effects);
-            dispatch.refill(&mut effects);
+            dispatch.advance(&mut effects);
             if is_done() {
                 drop(dispatch);
                 self.settle(effects);
@@ -302,7 +268,7 @@ impl<H: Ticket> Lane<H> {
                     }
                 },
             };
-            if matches!(self.page.bell().sleep(sleep, timeout), futex::Wait::Interrupted) {
+            if matches!(self.page.bell().sleep_patiently(sleep, timeout, &self.patience), futex::Wait::Interrupted) {
                 return if is_done() { Waited::Done } else { Waited::Interrupted };
             }
         }
@@ -334,10 +300,9 @@ impl<H: Ticket> Lane<H> {
         if effects.moved {
             self.page.bell().ring();
         }
-        if !effects.announce.is_empty() || effects.broken.is_some() || effects.unfit.is_some() {
+        if !effects.announce.is_empty() || effects.broken.is_some() {
             let mut dispatch = self.dispatch.lock();
             dispatch.announce.extend(effects.announce);
-            dispatch.unfit = effects.unfit.or(dispatch.unfit.take());
             drop(dispatch);
             self.watch.wake();
         }
@@ -347,8 +312,7 @@ impl<H: Ticket> Lane<H> {
     pub fn look(&self) {
         let mut effects = Effects::none();
         let mut dispatch = self.dispatch.lock();
-        dispatch.drain(&mut effects);
-        dispatch.refill(&mut effects);
+        dispatch.advance(&mut effects);
         drop(dispatch);
         self.settle(effects);
     }
@@ -426,8 +390,8 @@ impl<H: Ticket> Lane<H> {
             return Ok(());
         }
         let lane = self.clone();
-        let thread = std::thread::Builder::new().name("raddle-keeper".into());
-        keeper.handle = Some(with_signals_blocked(|| thread.spawn(move || lane.keep(&client)))?);
+        let builder = thread::Builder::new().name("raddle-keeper".into());
+        keeper.handle = Some(with_signals_blocked(|| builder.spawn(move || lane.keep(&client)))?);
         Ok(())
     }
 
@@ -465,7 +429,7 @@ impl<H: Ticket> Lane<H> {
                 if keeper.is_over || keeper.handle.is_none() {
                     let handle = keeper.handle.take();
                     drop(keeper);
-                    if let Some(handle) = handle.filter(|handle| handle.thread().id() != std::thread::current().id()) {
+                    if let Some(handle) = handle.filter(|handle| handle.thread().id() != thread::current().id()) {
                         // It has done all it does; a panic in it was reported by the panic hook.
                         let _ = handle.join();
                     }

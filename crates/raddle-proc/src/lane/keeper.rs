@@ -3,12 +3,9 @@
 //! It sleeps in the lane's [`Watch`](crate::Watch) and makes one *pass* each time it is woken: bury the dead, take in
 //! replies, refill rings, share out work, set the alarms for the next time; then, without the lock, tell the client.
 
-use rustix::process::Signal;
-
 use super::dispatch::{Departure, Effects};
 use super::engine::Lane;
 use super::ticket::Ticket;
-use super::Payload;
 use crate::Watched;
 
 /// What the language above does for a lane. All of it is called by the keeper, with no lock held.
@@ -24,9 +21,6 @@ pub trait Client<H>: Send + Sync + 'static {
 
     /// A worker has ended. The client starts another one if it wants one.
     fn departed(&self, departure: Departure, has_work: bool);
-
-    /// A worker could not be set up; this is its own account of it. Returns the reason to give to every call.
-    fn unfit(&self, account: Payload) -> String;
 
     /// The lane is broken and takes no more.
     fn broken(&self, reason: &str);
@@ -58,15 +52,8 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
         departures.extend(dispatch.bury(number, ending, &mut effects));
     }
     dispatch.drain(&mut effects);
-    if let Some(account) = effects.unfit.take().or_else(|| dispatch.unfit.take()) {
-        drop(dispatch);
-        let reason = client.unfit(account);
-        dispatch = lane.dispatch.lock();
-        dispatch.break_all(&reason, Signal::TERM, &mut effects);
-    }
-    dispatch.refill(&mut effects);
+    dispatch.advance(&mut effects);
     dispatch.steal(&lane.page, &mut effects);
-    dispatch.stop_workers();
     dispatch.arm_keeper();
     let mut again = dispatch.has_replies(); // they came while the alarms were being set
     effects.announce.append(&mut dispatch.announce);

@@ -17,12 +17,12 @@ mod seat;
 mod ticket;
 
 #[cfg(not(loom))]
-pub use engine::{Counts, Departure, Lane, LaneConfig, Refusal, Seating, Submit, Waited};
+pub use engine::{Counts, Departure, Lane, LaneConfig, Refusal, Seating, Submit};
 #[cfg(not(loom))]
 pub use keeper::Client;
-pub use lead::{Lead, Role};
+pub use lead::{Lead, Waited};
 #[cfg(not(loom))]
-pub use link::{kind, flag};
+pub use link::{flag, kind};
 #[cfg(not(loom))]
 pub use payload::Payload;
 #[cfg(not(loom))]

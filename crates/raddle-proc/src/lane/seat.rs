@@ -12,9 +12,9 @@ use raddle_core::prim::atomic::Ordering::Release;
 use raddle_shm::Arena;
 use raddle_shm::ring::{Consumer, Header, Producer, Slot};
 
+use super::Payload;
 use super::link::{INLINE, Link, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
 use super::ticket::{Outgoing, Reply, Spot, Ticket};
-use super::Payload;
 use crate::Process;
 
 /// How many unanswered records a seat may hold: enough that the worker never waits for the parent, few enough that a
@@ -43,9 +43,8 @@ pub(crate) enum Arrival<H> {
     /// This call was answered.
     Answer(H, Reply),
     Ready,
+    /// It ends by itself.
     Retired,
-    /// The worker could not be set up.
-    Unfit(Payload),
 }
 
 /// The worker's half of the shared memory makes no sense any more.
@@ -55,6 +54,8 @@ pub(crate) struct Corrupt;
 pub(crate) struct Seat<H> {
     pub(crate) stage: Stage,
     pub(crate) process: Option<Process>,
+    /// Its account of why it could not be set up.
+    pub(crate) unfit: Option<Payload>,
     /// The keeper alarm as it was last set; `u64::MAX` is never.
     pub(crate) armed: u64,
     requests: Producer,
@@ -78,6 +79,7 @@ impl<H: Ticket> Seat<H> {
         Ok(Self {
             stage: Stage::Starting,
             process: None,
+            unfit: None,
             armed: u64::MAX,
             requests: link.request_producer(),
             replies: link.reply_consumer(),
@@ -104,6 +106,11 @@ impl<H: Ticket> Seat<H> {
     /// The ordinal in the middle of what is outstanding.
     pub(crate) fn middle(&self) -> u64 {
         self.first + self.flights.len() as u64 / 2
+    }
+
+    /// The ordinal of the last record that was sent; of the next one if all are answered.
+    pub(crate) fn last(&self) -> u64 {
+        self.first + (self.flights.len() as u64).saturating_sub(1)
     }
 
     /// The first outstanding call that somebody must be told about.
@@ -305,7 +312,12 @@ impl<H: Ticket> Seat<H> {
                 self.stage = Stage::Leaving;
                 Ok(Some(Arrival::Retired))
             }
-            kind::UNFIT => Ok(Some(Arrival::Unfit(payload))),
+            kind::UNFIT => {
+                // It ends by itself, and may still have something to tell others; the lane breaks when it is gone.
+                self.stage = Stage::Leaving;
+                self.unfit = Some(payload);
+                Ok(Some(Arrival::Retired))
+            }
             kind::VALUE | kind::ERROR | kind::UNREADABLE => {
                 let ticket = self.answered(header.id).ok_or(Corrupt)?;
                 let flags = header.flags & !flag::SPILLED;
@@ -369,9 +381,10 @@ impl<H: Ticket> Seat<H> {
         self.flights.iter_mut().filter_map(|flight| flight.ticket.take()).collect()
     }
 
-    /// Revokes what has not started, for a lane that closes.
-    pub(crate) fn revoke_all(&mut self) -> Vec<H> {
-        let ordinals = self.first..self.first + self.flights.len() as u64;
-        ordinals.rev().filter_map(|ordinal| self.revoke(ordinal)).collect()
+    /// Revokes what has not started, last first, for a lane that closes; leaves the first `spared` calls that are there.
+    pub(crate) fn revoke_all_but(&mut self, spared: usize) -> Vec<H> {
+        let calls = (0..self.flights.len()).filter(|&index| self.flights[index].ticket.is_some());
+        let ordinals: Vec<u64> = calls.skip(spared).map(|index| self.first + index as u64).collect();
+        ordinals.into_iter().rev().filter_map(|ordinal| self.revoke(ordinal)).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! No wake-up is lost at a bell (bell.md).
 
+use raddle_core::park::Patience;
 use raddle_core::prim::Arc;
 use raddle_core::prim::atomic::AtomicU32;
 use raddle_core::prim::atomic::Ordering::Relaxed;
@@ -20,6 +21,18 @@ impl Post {
     /// Publishes without any ordering: the bell's own fences have to do.
     fn publish(&self) {
         self.work.fetch_add(1, Relaxed);
+    }
+
+    /// The same for a sleeper that looks before it sleeps.
+    fn wait_patiently_for(&self, work: u32) {
+        let patience = Patience::new();
+        loop {
+            let ticket = self.bell.prepare();
+            if self.work.load(Relaxed) >= work {
+                return self.bell.cancel(ticket);
+            }
+            self.bell.sleep_patiently(ticket, None, &patience);
+        }
     }
 
     /// The sleeper's loop, as bell.md has it: until so much work is there. Says how often it slept.
@@ -51,6 +64,40 @@ fn a_ring_is_never_lost() {
         let slept = post.wait_for(1);
         let rang = ringer.join().unwrap();
         assert!(slept <= usize::from(rang), "no sleep ends without a ring");
+    });
+}
+
+#[test]
+fn a_ring_is_never_lost_on_a_sleeper_that_looks_first() {
+    loom::model(|| {
+        let post = Post::new();
+        let ringer = {
+            let post = post.clone();
+            thread::spawn(move || {
+                post.publish();
+                post.bell.ring();
+            })
+        };
+        post.wait_patiently_for(1);
+        ringer.join().unwrap();
+    });
+}
+
+#[test]
+fn two_ringers_wake_a_sleeper_that_looks_first_for_both() {
+    super::check(4, || {
+        let post = Post::new();
+        let ringer = || {
+            let post = post.clone();
+            thread::spawn(move || {
+                post.publish();
+                post.bell.ring();
+            })
+        };
+        let (one, other) = (ringer(), ringer());
+        post.wait_patiently_for(2);
+        one.join().unwrap();
+        other.join().unwrap();
     });
 }
 

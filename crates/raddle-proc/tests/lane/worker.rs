@@ -1,0 +1,255 @@
+//! The worker's side: what the test binary does when it was started as a worker.
+//!
+//! A call's payload is one byte that says what to do, and its argument.
+
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use raddle_core::park::{Parker, Wake};
+use raddle_core::prim::atomic::Ordering::SeqCst;
+use raddle_core::prim::atomic::{AtomicU32, AtomicU64};
+use raddle_proc::child::{Crowded, Look, WorkerEnd};
+use raddle_proc::lane::{flag, kind};
+use raddle_shm::ring::{Header, Lines, Producer};
+use raddle_shm::{Bell, Segment};
+
+/// The first byte of a payload.
+pub(crate) mod op {
+    /// Answers with the argument.
+    pub(crate) const ECHO: u8 = 0;
+    /// Sleeps for so many milliseconds and answers with the argument.
+    pub(crate) const SLEEP: u8 = 1;
+    /// Ends with this exit code.
+    pub(crate) const EXIT: u8 = 2;
+    /// Kills itself with this signal.
+    pub(crate) const SIGNAL: u8 = 3;
+    /// Answers with so many bytes, see `pattern`.
+    pub(crate) const LARGE: u8 = 4;
+    /// Answers with the length of the argument, if it is what `pattern` makes.
+    pub(crate) const MEASURE: u8 = 5;
+    /// Answers with the process number.
+    pub(crate) const PID: u8 = 6;
+    /// Answers with the error `argument`.
+    pub(crate) const FAIL: u8 = 7;
+    /// Answers with how many calls this worker has begun.
+    pub(crate) const COUNT: u8 = 8;
+    /// Undertakes to wake the leader, once it sleeps, and dies before it does.
+    pub(crate) const TAKE_BELL: u8 = 9;
+    /// Breaks the rules of the reply ring in the way of this number, and waits for its end.
+    pub(crate) const SCRIBBLE: u8 = 10;
+    /// Answers with the argument, says that it ends, and does.
+    pub(crate) const RETIRE: u8 = 11;
+    /// Waits until the file of this name exists.
+    pub(crate) const AWAIT_FILE: u8 = 12;
+}
+
+/// How a worker is to behave before its first call, by the variable `RADDLE_TEST_WORKER`.
+pub(crate) const MODE: &str = "RADDLE_TEST_WORKER";
+
+/// Bytes that are not all alike.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8).collect()
+}
+
+// Where things lie in the shared memory, as drawn at the head of `lane/link.rs`.
+const REPLY_LINES: usize = 0x180;
+const RING: usize = 256 << 10;
+const REPLY_RING: usize = 4096 + RING;
+const PAGE_BELL: usize = 0x080;
+const BELL_ASLEEP: usize = PAGE_BELL + 4;
+
+pub(crate) fn work_if_asked() {
+    let Some(list) = std::env::args().find_map(|argument| argument.strip_prefix("raddle=").map(str::to_owned)) else {
+        return;
+    };
+    let numbers: Vec<i32> = list.split(',').map(|number| number.parse().unwrap()).collect();
+    let [link, page, bell, parent] = numbers[..] else { panic!("four numbers are expected: {list}") };
+    Worker::open(link, page, bell, parent as u32).run();
+}
+
+struct Worker {
+    end: WorkerEnd,
+    /// The same descriptors once more, for breaking the rules.
+    raw: [OwnedFd; 3],
+    begun: u64,
+    functions: Vec<Vec<u8>>,
+}
+
+impl Worker {
+    fn open(link: RawFd, page: RawFd, bell: RawFd, parent: u32) -> Self {
+        let mode = std::env::var(MODE).unwrap_or_default();
+        if mode == "stillborn" {
+            exit(3);
+        }
+        let owned = [link, page, bell].map(|number| {
+            // SAFETY: the parent has passed these three, and nobody else in this process uses them.
+            unsafe { OwnedFd::from_raw_fd(number) }
+        });
+        let raw = owned.each_ref().map(|fd| fd.try_clone().unwrap());
+        let [link, page, bell] = owned;
+        let mut end = WorkerEnd::open(link, page, bell, parent).unwrap();
+        if mode == "unfit" {
+            end.say(kind::UNFIT, &[b"there are no tools"]).unwrap();
+            exit(0);
+        }
+        if let Some(file) = mode.strip_prefix("late:") {
+            await_file(file);
+        }
+        end.say(kind::READY, &[]).unwrap();
+        Self { end, raw, begun: 0, functions: Vec::new() }
+    }
+
+    fn run(mut self) {
+        loop {
+            match self.end.look() {
+                Look::Corrupt => exit(9),
+                Look::Empty => drop(self.end.sleep()),
+                Look::Request { kind: kind::STOP, .. } => exit(0),
+                Look::Request { kind, flags, tag } => {
+                    assert_eq!(flags & flag::SPILLED, 0, "how a payload was sent is not the worker's business");
+                    if self.end.claim() {
+                        self.request(kind, tag as usize);
+                    }
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, kind: u8, tag: usize) {
+        let payload = self.end.payload().expect("the parent writes no nonsense").to_vec();
+        self.end.done_reading();
+        if kind == kind::DEFINE {
+            assert_eq!(tag, self.functions.len(), "definitions come once and in order");
+            self.functions.push(payload);
+            self.end.finish();
+            return;
+        }
+        self.begun += 1;
+        if kind == kind::CALL {
+            let whole = [&self.functions[tag][..], &payload].concat();
+            self.call(&whole);
+        } else {
+            self.call(&payload);
+        }
+    }
+
+    fn call(&mut self, payload: &[u8]) {
+        let (&what, argument) = payload.split_first().expect("a call says what to do");
+        let number = || u64::from_le_bytes(argument.try_into().unwrap());
+        let begun = Instant::now();
+        let mut kind = kind::VALUE;
+        let answer = match what {
+            op::ECHO | op::RETIRE => argument.to_vec(),
+            op::SLEEP => {
+                sleep(Duration::from_millis(number()));
+                argument.to_vec()
+            }
+            op::EXIT => exit(number() as i32),
+            op::SIGNAL => die(number() as i32),
+            op::LARGE => pattern(number() as usize),
+            op::MEASURE => {
+                assert!(argument == pattern(argument.len()), "the bytes changed on their way");
+                (argument.len() as u64).to_le_bytes().to_vec()
+            }
+            op::PID => u64::from(std::process::id()).to_le_bytes().to_vec(),
+            op::FAIL => {
+                kind = kind::ERROR;
+                argument.to_vec()
+            }
+            op::COUNT => self.begun.to_le_bytes().to_vec(),
+            op::TAKE_BELL => self.take_bell(),
+            op::SCRIBBLE => self.scribble(number()),
+            op::AWAIT_FILE => {
+                await_file(std::str::from_utf8(argument).unwrap());
+                Vec::new()
+            }
+            _ => panic!("not a call: {what}"),
+        };
+        let nanos = begun.elapsed().as_nanos() as u64;
+        while self.end.reply(kind, 0, nanos, &[&answer]) == Err(Crowded) {
+            self.end.sleep_for_room(answer.len());
+        }
+        if what == op::RETIRE {
+            while self.end.retire() == Err(Crowded) {
+                self.end.sleep_for_room(0);
+            }
+            exit(0);
+        }
+    }
+
+    fn take_bell(&self) -> ! {
+        let page = Segment::from_fd(self.raw[1].try_clone().unwrap()).unwrap().map(0, 4096).unwrap();
+        let asleep = page.get::<AtomicU32>(BELL_ASLEEP);
+        while asleep.load(SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        sleep(Duration::from_millis(20)); // it has prepared; now it sleeps
+        assert_eq!(asleep.swap(0, SeqCst), 1);
+        die(libc_signal::KILL)
+    }
+
+    fn scribble(&self, way: u64) -> ! {
+        let link = Segment::from_fd(self.raw[0].try_clone().unwrap()).unwrap();
+        let head = link.map(0, 4096).unwrap();
+        let ring = link.map_mirrored(REPLY_RING, RING).unwrap();
+        // SAFETY: the memory is the reply ring's and outlives the producer; that there are two producers breaks the
+        // rules on purpose, and `WorkerEnd` is not used any more.
+        let mut raw = unsafe { Producer::new(head.get::<Lines>(REPLY_LINES), ring.as_ptr(), RING) };
+        let mut push = |header: Header, payload: &[u8]| _ = raw.push(header, &[payload]);
+        match way {
+            0 => head.get::<AtomicU64>(REPLY_LINES).store(u64::MAX / 3, SeqCst),
+            1 => push(Header { kind: 99, ..Header::default() }, &[]),
+            // An answer to the call before ours, which was answered.
+            2 => push(Header { kind: kind::VALUE, id: 0, ..Header::default() }, &[]),
+            3 => push(Header { kind: kind::VALUE, id: u64::MAX, ..Header::default() }, &[]),
+            4 => {
+                let outside = [u64::MAX.to_ne_bytes(), 100_u64.to_ne_bytes()].concat();
+                push(Header { kind: kind::VALUE, flags: flag::SPILLED, id: 1, ..Header::default() }, &outside);
+            }
+            // An answer to a call that was not begun: the one after ours.
+            5 => push(Header { kind: kind::VALUE, id: 2, ..Header::default() }, &[]),
+            // Our own answer, with a time that cannot be, and then once more.
+            6 => {
+                push(Header { kind: kind::VALUE, id: 1, extra: u64::MAX, ..Header::default() }, b"a lie");
+                push(Header { kind: kind::VALUE, id: 1, extra: u64::MAX, ..Header::default() }, b"a lie");
+            }
+            _ => panic!("no such way"),
+        }
+        let page = Segment::from_fd(self.raw[1].try_clone().unwrap()).unwrap().map(0, 4096).unwrap();
+        page.get::<Bell>(PAGE_BELL).ring();
+        rustix::io::write(self.raw[2].as_fd(), &1_u64.to_ne_bytes()).unwrap();
+        loop {
+            sleep(Duration::from_secs(60));
+        }
+    }
+}
+
+pub(crate) mod libc_signal {
+    pub(crate) const ABRT: i32 = 6;
+    pub(crate) const KILL: i32 = 9;
+    pub(crate) const SEGV: i32 = 11;
+}
+
+pub(crate) fn sleep(time: Duration) {
+    let parker = Parker::new();
+    let until = Instant::now() + time;
+    while parker.park(Some(until)) != Wake::TimedOut {}
+}
+
+fn await_file(name: &str) {
+    while !std::path::Path::new(name).exists() {
+        sleep(Duration::from_millis(1));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a worker of the tests ends itself")]
+fn exit(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+fn die(signal: i32) -> ! {
+    let signal = rustix::process::Signal::from_named_raw(signal).unwrap();
+    loop {
+        rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
+    }
+}
