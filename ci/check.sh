@@ -26,7 +26,7 @@ check "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-d
 check "ruff check" "$python" -m ruff check --quiet .
 check "ruff format" "$python" -m ruff format --quiet --check .
 check "mypy --strict" "$python" -m mypy --no-error-summary
-check "stubtest" "$python" -m mypy.stubtest raddle raddle._raddle --mypy-config-file pyproject.toml --allowlist ci/stubtest-allowlist.txt
+check "stubtest" "$python" -m mypy.stubtest raddle --mypy-config-file pyproject.toml --allowlist ci/stubtest-allowlist.txt
 check "invariants" "$python" ci/invariants.py
 if cargo deny --version >/dev/null 2>&1; then
     check "cargo-deny" cargo deny --locked --log-level error check advisories bans licenses sources

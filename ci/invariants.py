@@ -77,9 +77,12 @@ ENDS_PROCESS = {
 
 GATE = {"crates/raddle-py/src/gate.rs": "the one way in and out of the interpreter"}
 
-SPINS = {"crates/raddle-core/src/prim/": "names the hint"}
+SPINS = {
+    "crates/raddle-core/src/prim/": "names the hint",
+    "crates/raddle-core/src/park/patience.rs": "the one bounded look before a sleep, no longer than a wake-up costs",
+}
 
-SHORT_TIMES: dict[str, str] = {}
+SHORT_TIMES = {"crates/raddle-core/src/park/patience.rs": "the longest look before a sleep"}
 """Files that may name durations in milliseconds or less."""
 
 ATOMICS_AND_THREADS = [

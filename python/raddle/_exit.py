@@ -9,10 +9,12 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from . import _raddle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["check_not_exiting", "forget", "remember", "was_interrupted", "when_dropped"]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures as stdlib
 import time
-from collections.abc import Iterable, Iterator
 from concurrent.futures._base import DoneAndNotDoneFutures
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from . import _raddle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Future", "as_completed", "map_results", "wait"]
 
@@ -114,7 +116,7 @@ def map_results(futures: list[Future[T]], deadline: float | None) -> Iterator[T]
 
 def _result_or_cancel(future: Future[T], deadline: float) -> T:
     try:
-        return future.result(deadline - time.monotonic())
+        return cast("T", future.result(deadline - time.monotonic()))
     except BaseException:
         future.cancel()
         raise

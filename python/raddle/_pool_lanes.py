@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _exit, _raddle
 from ._process_crew import ProcessCrew
 from ._thread_pool import Crew as ThreadCrew
 from .errors import BrokenPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 __all__ = ["ProcessLaneOf", "ThreadLaneOf"]
 

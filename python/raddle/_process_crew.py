@@ -8,11 +8,14 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _exit, _raddle
+from ._weak import weakly
 from .errors import BrokenPool, RemoteTraceback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["ProcessCrew"]
 
@@ -35,7 +38,7 @@ class ProcessCrew:
             loads=pickle.loads,
             broken=BrokenPool,
             remote_traceback=RemoteTraceback,
-            grow=self.grow,
+            grow=weakly(self.grow),
         )
 
     def grow(self) -> None:
@@ -131,7 +134,7 @@ def dumps_by_reference_or_value(value: object) -> bytes:
     """Pickles for a worker that has not run the script: what `__main__` defines goes by value."""
     try:
         pickled = _dumps(value)
-    except Exception:
+    except Exception:  # noqa: BLE001  # whatever pickle says, the second try decides
         return _dumps_by_value(value)
     return _dumps_by_value(value) if b"__main__" in pickled else pickled
 

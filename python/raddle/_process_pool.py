@@ -9,17 +9,21 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import raddle_boot
 
 from . import _exit, _raddle
-from ._future import Future
 from ._thread_pool import lazy_or_eager_map, usable_cpus
+from ._weak import weakly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
+
+    from ._future import Future
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
 
@@ -30,7 +34,8 @@ BrokenProcessPool = stdlib.BrokenProcessPool
 
 
 def _remote_traceback(text: str) -> BaseException:
-    traceback: BaseException = stdlib._RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[attr-defined]
+    # typeshed takes the text for a traceback object.
+    traceback: BaseException = stdlib._RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]
     return traceback
 
 
@@ -62,7 +67,7 @@ class Crew:
             loads=pickle.loads,
             broken=BrokenProcessPool,
             remote_traceback=_remote_traceback,
-            grow=self.grow,
+            grow=weakly(self.grow),
         )
 
     def grow(self) -> None:
@@ -179,7 +184,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
         *,
         max_tasks_per_child: int | None = None,
     ) -> None:
-        stdlib._check_system_limits()  # type: ignore[attr-defined]
+        stdlib._check_system_limits()
         if max_workers is None:
             max_workers = usable_cpus()
         if max_workers <= 0:
@@ -197,7 +202,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
                 raise ValueError("max_tasks_per_child is incompatible with the 'fork' multiprocessing start method")
         self._max_workers = max_workers
         self._mp_context = mp_context
-        self._initializer = initializer
+        self._initializer = initializer  # type: ignore[assignment]  # typeshed wants it to return None
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._crew = Crew(max_workers, mp_context, initializer, initargs, max_tasks_per_child)
@@ -217,7 +222,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
         return _Keeper(self._lane) if self._lane.is_kept() else None
 
     @property
-    def _call_queue(self) -> _NoQueue:  # type: ignore[override]
+    def _call_queue(self) -> _NoQueue:
         return _NoQueue()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -229,7 +234,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
             RuntimeError: After `shutdown`, or when the interpreter is ending.
             BrokenProcessPool: If a worker died or the initializer raised.
         """
-        return self._lane.submit(fn, args, kwargs)
+        return cast("Future[T]", self._lane.submit(fn, args, kwargs))
 
     def map(
         self,
@@ -259,7 +264,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
     def _submit_all(self, fn: Callable[..., T], calls: Iterator[tuple[Any, ...]]) -> list[Future[T]]:
         try:
             binding = self._lane.bind(fn)
-        except Exception:  # it cannot be pickled: each call says so
+        except Exception:  # noqa: BLE001  # it cannot be pickled: each call says so
             return [self.submit(fn, *args) for args in calls]
         return self._lane.submit_many(binding, calls)
 
@@ -288,4 +293,3 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
 
 
 ProcessPoolExecutor.__module__ = "raddle.futures"
-

@@ -3,8 +3,20 @@
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
-__file__: str
+from typing_extensions import disjoint_base
 
+__all__ = [
+    "Binding",
+    "FutureCore",
+    "ProcessLane",
+    "ThreadLane",
+    "WatchSet",
+    "forked",
+    "set_future_type",
+    "work",
+]
+
+@disjoint_base
 class FutureCore:
     def __new__(cls) -> Any: ...
     def __init__(self) -> None: ...
@@ -19,11 +31,10 @@ class FutureCore:
     def set_result(self, result: Any) -> None: ...
     def set_exception(self, exception: Any) -> None: ...
     @property
-    def _condition(self) -> Any: ...
-    @property
-    def _waiters(self) -> list[Any]: ...
-    @property
     def _done_callbacks(self) -> list[Any]: ...
+    # Read-only; declared as the standard library's class has them.
+    _condition: Any
+    _waiters: Any
     _state: Any
     _result: Any
     _exception: Any
@@ -31,7 +42,9 @@ class FutureCore:
 @final
 class ThreadLane:
     def __new__(cls, max_workers: int) -> ThreadLane: ...
-    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> tuple[Any, bool]: ...
+    def submit(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> tuple[Any, bool]: ...
     def run(self) -> None: ...
     def hire(self) -> None: ...
     def dismiss(self) -> int: ...

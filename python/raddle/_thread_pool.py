@@ -9,12 +9,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures._base import LOGGER
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from . import _exit, _raddle
 from ._future import Future, map_results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["BrokenThreadPool", "Crew", "ThreadPoolExecutor"]
 
@@ -66,12 +68,12 @@ class Crew:
             if self._initializer is not None:
                 try:
                     self._initializer(*self._initargs)
-                except BaseException:
+                except BaseException:  # noqa: BLE001  # reported, and by every future
                     LOGGER.critical("Exception in initializer:", exc_info=True)
                     self._break()
                     return
             self.lane.run()
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # nobody is left to raise it to
             LOGGER.critical("Exception in worker", exc_info=True)
         finally:
             if self.lane.dismiss() == 0 and self.lane.is_closed():
@@ -134,7 +136,7 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
             raise TypeError("initializer must be a callable")
         self._max_workers = max_workers
         self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{ThreadPoolExecutor._counter()}"
-        self._initializer = initializer
+        self._initializer = initializer  # type: ignore[assignment]  # typeshed wants it to return None
         self._initargs = initargs
         self._lane = _raddle.ThreadLane(max_workers)
         self._crew = Crew(self._lane, max_workers, self._thread_name_prefix, initializer, initargs)
@@ -165,7 +167,7 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
         future, wants_thread = self._lane.submit(fn, args, kwargs)
         if wants_thread:
             self._crew.grow()
-        return future
+        return cast("Future[T]", future)
 
     def map(
         self,
@@ -259,5 +261,3 @@ def usable_cpus() -> int:
     """CPUs that this process may use."""
     counter: Callable[[], int | None] = getattr(os, "process_cpu_count", lambda: len(os.sched_getaffinity(0)))
     return counter() or 1
-
-

@@ -16,7 +16,7 @@ from concurrent.futures import (
     CancelledError,
     Executor,
     InvalidStateError,
-    TimeoutError,
+    TimeoutError,  # noqa: A004  # the standard library exports it
 )
 from typing import TYPE_CHECKING
 

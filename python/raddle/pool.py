@@ -6,10 +6,7 @@ import itertools
 import operator
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future as AnyFuture
-from types import TracebackType
-from typing import Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
 
 from . import _raddle
 from ._future import Future
@@ -17,6 +14,11 @@ from ._future import as_completed as _as_completed
 from ._pool_lanes import ProcessLaneOf, ThreadLaneOf
 from ._progress import Bar
 from ._thread_pool import usable_cpus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future as AnyFuture
+    from types import TracebackType
 
 __all__ = ["Pool", "PoolStatistics"]
 
@@ -123,7 +125,7 @@ class Pool:
             RuntimeError: After `shutdown`, in a forked child, or when the interpreter is ending.
             BrokenPool: If workers cannot be set up.
         """
-        return self._lane.submit(fn, args, kwargs)
+        return cast("Future[T]", self._lane.submit(fn, args, kwargs))
 
     def map(
         self,
@@ -157,8 +159,8 @@ class Pool:
             ...     sorted(pool.map(lambda x: x * x, range(5), ordered=False))
             [0, 1, 4, 9, 16]
         """
-        if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 1):
-            raise ValueError(f"window must be a whole number of at least 1, or None, not {window!r}")
+        if window is not None and _checked(window, "window") < 1:
+            raise ValueError(f"window must be at least 1, or None, not {window}")
         if not callable(fn):
             raise TypeError(f"the function to map must be callable, not {fn!r}")
         if not iterables:
@@ -245,15 +247,19 @@ def _lane_of(kind: str) -> type[ThreadLaneOf] | type[ProcessLaneOf]:
 
 
 def _checked_workers(workers: object) -> int:
-    try:
-        if isinstance(workers, bool):
-            raise TypeError
-        number = operator.index(workers)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"workers must be a whole number, not {workers!r}") from None
+    number = _checked(workers, "workers")
     if number < 1:
         raise ValueError(f"a pool needs at least 1 worker, not {number}")
     return number
+
+
+def _checked(number: object, what: str) -> int:
+    try:
+        if isinstance(number, bool):
+            raise TypeError
+        return operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, not {number!r}") from None
 
 
 class _Feed:

@@ -159,6 +159,6 @@ def _stand_in(error: BaseException, text: str, trouble: BaseException) -> BaseEx
     kind = type(error)
     try:
         message = str(error)
-    except Exception as unprintable:  # the user's own __str__
+    except Exception as unprintable:  # noqa: BLE001  # the user's own __str__ may raise anything
         message = f"<its message raised {type(unprintable).__name__}>"
     return RemoteError(f"{kind.__module__}.{kind.__qualname__}", message, f"{type(trouble).__name__}: {trouble}")

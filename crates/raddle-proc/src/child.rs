@@ -28,9 +28,9 @@ use crate::watch::ring;
 pub enum Look {
     /// A request, still to be claimed.
     Request {
-        /// One of [`kind`](crate::lane::kind)'s requests.
+        /// One of [`kind`]'s requests.
         kind: u8,
-        /// How to read the payload, see [`flag`](crate::lane::flag).
+        /// How to read the payload, see [`flag`].
         flags: u8,
         /// The number of the function.
         tag: u32,

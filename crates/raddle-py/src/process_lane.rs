@@ -417,7 +417,6 @@ impl ProcessLane {
 
     /// Numbers since the lane was made: submitted, finished, failed, cancelled, died, pending, running, workers,
     /// busy seconds.
-    #[expect(clippy::type_complexity, reason = "Python makes a dataclass of it")]
     fn counts(&self) -> (u64, u64, u64, u64, u64, u64, u64, u64, f64) {
         self.shared.lane.look();
         let counts = self.shared.lane.counts();

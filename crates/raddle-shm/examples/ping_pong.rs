@@ -7,7 +7,7 @@
 //! One segment holds a page of words and two rings, one for each direction. The program starts itself a second time; the second
 //! process opens the segment through `/proc`, and answers every record with the same bytes.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 mod linux {
     use std::env;
     use std::error::Error;
@@ -152,10 +152,10 @@ mod linux {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     linux::main()
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(loom))))]
 fn main() {}

@@ -7,11 +7,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raddle_core::sched::{Pace, balance};
-use raddle_shm::ring::Header;
 use rustix::process::Signal;
 
 use super::link::Page;
-use super::seat::{Arrival, Corrupt, Seat, Stage};
+use super::seat::{Arrival, Corrupt, Recovered, Seat, Stage};
 use super::ticket::{Loss, OnDeath, Outgoing, Reply, Spot, Ticket};
 use crate::Ending;
 
@@ -195,18 +194,18 @@ impl<H: Ticket> Dispatch<H> {
     pub(crate) fn submit(&mut self, ticket: H, out: &Outgoing<'_>, page: &Page) -> bool {
         self.counts.submitted += 1;
         let mut ticket = ticket;
-        if self.backlog_load == 0 {
-            if let Some((number, others_wait)) = self.choose() {
-                let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
-                match seat.send(number, &self.functions, ticket, out) {
-                    Ok(()) => {
-                        if others_wait {
-                            want_idle(page);
-                        }
-                        return others_wait || self.outstanding() > self.seat_count();
+        if self.backlog_load == 0
+            && let Some((number, others_wait)) = self.choose()
+        {
+            let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
+            match seat.send(number, &self.functions, ticket, out) {
+                Ok(()) => {
+                    if others_wait {
+                        want_idle(page);
                     }
-                    Err(back) => ticket = back,
+                    return others_wait || self.outstanding() > self.seat_count();
                 }
+                Err(back) => ticket = back,
             }
         }
         let mut payload = Vec::with_capacity(out.len());
@@ -264,7 +263,7 @@ impl<H: Ticket> Dispatch<H> {
         self.backlog_load += 1;
     }
 
-    fn requeue(&mut self, left: Vec<(H, Header, Vec<u8>)>) {
+    fn requeue(&mut self, left: Vec<Recovered<H>>) {
         for (ticket, header, payload) in left.into_iter().rev() {
             let payload = payload.into_boxed_slice();
             self.push_front(Waiting { ticket, kind: header.kind, flags: header.flags, tag: header.tag, payload });
@@ -318,8 +317,7 @@ impl<H: Ticket> Dispatch<H> {
     /// Takes in every reply that has arrived.
     pub(crate) fn drain(&mut self, effects: &mut Effects<H>) {
         for number in 0..self.seats.len() {
-            loop {
-                let Some(seat) = self.seats[number].as_mut() else { break };
+            while let Some(seat) = self.seats[number].as_mut() {
                 match seat.receive() {
                     Ok(None) => break,
                     Ok(Some(Arrival::Answer(ticket, reply))) => self.deliver(ticket, reply, effects),

@@ -55,7 +55,7 @@ pub struct Seating {
     pub link: std::os::fd::OwnedFd,
 }
 
-/// A process lane. See the [module](self).
+/// A process lane, as the [`lane`](crate::lane) module describes it.
 pub struct Lane<H> {
     pub(super) page: Page,
     pub(super) watch: Watch,

@@ -38,6 +38,9 @@ pub(crate) struct Flight<H> {
     spilled: Option<usize>,
 }
 
+/// A call that no worker has begun, with its bytes, to be sent again.
+pub(crate) type Recovered<H> = (H, Header, Vec<u8>);
+
 /// What came back from a worker.
 pub(crate) enum Arrival<H> {
     /// This call was answered.
@@ -228,7 +231,7 @@ impl<H: Ticket> Seat<H> {
 
     /// Takes the last call back, with its bytes, so that another worker can do it. None if it has started, or if there
     /// is none.
-    pub(crate) fn revoke_last(&mut self) -> Option<(H, Header, Vec<u8>)> {
+    pub(crate) fn revoke_last(&mut self) -> Option<Recovered<H>> {
         let index = self.flights.iter().rposition(|flight| flight.ticket.is_some())?;
         if !self.requests.revoke(self.flights[index].slot) {
             return None;
@@ -358,7 +361,7 @@ impl<H: Ticket> Seat<H> {
     }
 
     /// After the worker's death and a last drain: what it had begun, and what it had not, in order.
-    pub(crate) fn bury(&mut self) -> (Vec<H>, Vec<(H, Header, Vec<u8>)>) {
+    pub(crate) fn bury(&mut self) -> (Vec<H>, Vec<Recovered<H>>) {
         let (mut lost, mut left) = (Vec::new(), Vec::new());
         for index in 0..self.flights.len() {
             let started = self.requests.is_started(self.flights[index].slot);
