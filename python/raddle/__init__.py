@@ -10,14 +10,16 @@
 
 from __future__ import annotations
 
-from .errors import BrokenError as BrokenError
-from .errors import BrokenPool as BrokenPool
-from .errors import DeadlockError as DeadlockError
-from .errors import InternalError as InternalError
-from .errors import RemoteError as RemoteError
-from .errors import WorkerDied as WorkerDied
-from .pool import Pool as Pool
-from .pool import PoolStatistics as PoolStatistics
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .errors import BrokenError as BrokenError
+    from .errors import BrokenPool as BrokenPool
+    from .errors import DeadlockError as DeadlockError
+    from .errors import InternalError as InternalError
+    from .errors import RemoteError as RemoteError
+    from .errors import WorkerDied as WorkerDied
+    from .pool import Pool as Pool
+    from .pool import PoolStatistics as PoolStatistics
 
 __all__ = [
     "BrokenError",
@@ -32,6 +34,17 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-for _name in __all__:
-    globals()[_name].__module__ = "raddle"
-del _name
+
+def __getattr__(name: str) -> object:
+    # What is not used is not loaded: a program that wants `raddle.futures` alone starts as fast as it can.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(".pool" if name.startswith("Pool") else ".errors", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -12,7 +12,7 @@ from . import _raddle
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Future", "as_completed", "map_results", "wait"]
+__all__ = ["Future", "as_completed", "wait"]
 
 T = TypeVar("T")
 
@@ -101,24 +101,3 @@ def _is_enough(ended: list[Any], return_when: str) -> bool:
     return return_when == stdlib.FIRST_EXCEPTION and any(
         not future.cancelled() and future.exception() is not None for future in ended
     )
-
-
-def map_results(futures: list[Future[T]], deadline: float | None) -> Iterator[T]:
-    """Yields the results of `futures` in order, letting go of each, and cancels the rest however it ends."""
-    futures.reverse()
-    try:
-        while futures:
-            yield futures.pop().result() if deadline is None else _result_or_cancel(futures.pop(), deadline)
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _result_or_cancel(future: Future[T], deadline: float) -> T:
-    try:
-        return cast("T", future.result(deadline - time.monotonic()))
-    except BaseException:
-        future.cancel()
-        raise
-    finally:
-        del future  # an exception's traceback must not keep its own future alive

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import raddle_boot
 
 from . import _exit, _raddle
-from ._thread_pool import lazy_or_eager_map, usable_cpus
+from ._cpus import usable_cpus
+from ._map import lazy_or_eager_map
 from ._weak import weakly
 
 if TYPE_CHECKING:

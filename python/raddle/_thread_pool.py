@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import concurrent.futures.thread as stdlib
 import itertools
-import os
 import threading
 import time
-import weakref
-from collections import deque
 from concurrent.futures._base import LOGGER
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from . import _exit, _raddle
-from ._future import Future, map_results
+from ._cpus import usable_cpus
+from ._future import Future  # noqa: TC001  # also tells the lane which class to make
+from ._map import lazy_or_eager_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -208,56 +207,3 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
 
 
 ThreadPoolExecutor.__module__ = "raddle.futures"
-
-
-def lazy_or_eager_map(
-    executor: Any,
-    fn: Callable[..., T],
-    iterables: tuple[Iterable[Any], ...],
-    deadline: float | None,
-    buffersize: int | None,
-    submit_all: Callable[[Callable[..., T], Iterator[tuple[Any, ...]]], list[Future[T]]] | None = None,
-) -> Iterator[T]:
-    """The body of `Executor.map`."""
-    if buffersize is not None and not isinstance(buffersize, int):
-        raise TypeError("buffersize must be an integer or None")
-    if buffersize is not None and buffersize < 1:
-        raise ValueError("buffersize must be None or > 0")
-    calls = zip(*iterables, strict=False)
-    if buffersize is not None:
-        first = deque(executor.submit(fn, *args) for args in itertools.islice(calls, buffersize))
-        return _buffered(weakref.ref(executor), fn, calls, first, deadline)
-    if submit_all is not None:
-        return map_results(submit_all(fn, calls), deadline)
-    return map_results([executor.submit(fn, *args) for args in calls], deadline)
-
-
-def _buffered(
-    executor: weakref.ref[Any],
-    fn: Callable[..., T],
-    calls: Iterator[tuple[Any, ...]],
-    futures: deque[Future[T]],
-    deadline: float | None,
-) -> Iterator[T]:
-    try:
-        while futures:
-            pool = executor()
-            args = None if pool is None else next(calls, None)
-            if pool is not None and args is not None:
-                futures.append(pool.submit(fn, *args))
-            del pool
-            future = futures.popleft()
-            try:
-                yield future.result(None if deadline is None else deadline - time.monotonic())
-            finally:
-                future.cancel()
-                del future
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use."""
-    counter: Callable[[], int | None] = getattr(os, "process_cpu_count", lambda: len(os.sched_getaffinity(0)))
-    return counter() or 1

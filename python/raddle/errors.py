@@ -93,3 +93,8 @@ class RemoteError(Exception):
             f"{self.type_name}: {self.message}\n"
             f"  this stands for the original exception, which cannot be sent between processes: {self.reason}"
         )
+
+
+for _class in (BrokenError, BrokenPool, DeadlockError, InternalError, RemoteError, WorkerDied):
+    _class.__module__ = "raddle"
+del _class

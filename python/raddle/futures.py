@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 from ._future import Future as Future
 from ._future import as_completed as as_completed
 from ._future import wait as wait
-from ._thread_pool import BrokenThreadPool as BrokenThreadPool
-from ._thread_pool import ThreadPoolExecutor as ThreadPoolExecutor
 
 if TYPE_CHECKING:
     from ._process_pool import BrokenProcessPool as BrokenProcessPool
     from ._process_pool import ProcessPoolExecutor as ProcessPoolExecutor
+    from ._thread_pool import BrokenThreadPool as BrokenThreadPool
+    from ._thread_pool import ThreadPoolExecutor as ThreadPoolExecutor
 
 __all__ = [
     "ALL_COMPLETED",
@@ -49,15 +49,23 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # As in the standard library: `multiprocessing` is imported by those who use processes.
-    if name in ("ProcessPoolExecutor", "BrokenProcessPool"):
-        from . import _process_pool
+_LAZY = {
+    "BrokenProcessPool": "_process_pool",
+    "BrokenThreadPool": "_thread_pool",
+    "ProcessPoolExecutor": "_process_pool",
+    "ThreadPoolExecutor": "_thread_pool",
+}
 
-        found: object = getattr(_process_pool, name)
-        globals()[name] = found
-        return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    # As in the standard library: each executor, and `multiprocessing`, is loaded by those who use it.
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(f".{_LAZY[name]}", __package__), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -9,16 +9,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
 
 from . import _raddle
+from ._cpus import usable_cpus
 from ._future import Future
 from ._future import as_completed as _as_completed
-from ._pool_lanes import ProcessLaneOf, ThreadLaneOf
-from ._progress import Bar
-from ._thread_pool import usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future as AnyFuture
     from types import TracebackType
+
+    from ._pool_processes import ProcessLaneOf
+    from ._pool_threads import ThreadLaneOf
 
 __all__ = ["Pool", "PoolStatistics"]
 
@@ -233,13 +234,20 @@ class Pool:
         )
 
 
+Pool.__module__ = PoolStatistics.__module__ = "raddle"
+
 _numbers = itertools.count(1)
 
 
 def _lane_of(kind: str) -> type[ThreadLaneOf] | type[ProcessLaneOf]:
+    # Each lane is loaded by those who use it.
     if kind == "thread":
+        from ._pool_threads import ThreadLaneOf
+
         return ThreadLaneOf
     if kind == "process":
+        from ._pool_processes import ProcessLaneOf
+
         return ProcessLaneOf
     if kind in ("interpreter", "auto"):
         raise NotImplementedError(f"Pool({kind!r}) is planned and not there yet\n  hint: use 'thread' or 'process'")
@@ -331,6 +339,8 @@ def _as_they_come(feed: _Feed, deadline: float | None) -> Iterator[Any]:
 
 
 def _with_bar(results: Iterator[T], iterables: tuple[Iterable[Any], ...], label: str) -> Iterator[T]:
+    from ._progress import Bar
+
     sizes = [operator.length_hint(iterable, -1) for iterable in iterables]
     known = [size for size in sizes if size >= 0]
     with Bar(min(known) if known else None, label) as bar:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # importing `typing` for it would take longer than the rest of this file
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+    from typing import Any
 
 __all__ = ["Descriptor", "drop_in", "native"]
 
@@ -38,28 +39,45 @@ def _received(duplicate: Any) -> Descriptor:
 
 def native(link: int, page: int, bell: int, boot: int, parent: int) -> None:
     """Runs a worker of a ``raddle.Pool``. ``boot`` is a descriptor of the pickled start-up settings."""
-    import pickle
-    import signal
+    # The C modules, without the Python around them: a worker is ready some milliseconds earlier.
+    import _pickle
+    import _signal  # type: ignore[import-not-found]
 
     # The parent gets Ctrl-C and decides; a worker that is asked to end is asked by the parent.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    settings = pickle.loads(os.pread(boot, os.fstat(boot).st_size, 0))
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    settings = _pickle.loads(os.pread(boot, os.fstat(boot).st_size, 0))
     os.close(boot)
     sys.path[:] = settings["path"]
     sys.argv[:] = settings["argv"]
-    extension = load_extension(settings["extension"])
     initializer, initargs = settings["initializer"], settings["initargs"]
+
+    def initialize() -> None:
+        _pickle.loads(initializer)(*_pickle.loads(initargs))
+
     seams = {
         "dumps": _dumps,
         "dumps_by_value": _dumps_by_value,
-        "loads": pickle.loads,
+        "loads": _pickle.loads,
         "describe": describe,
         "stand_in": _stand_in,
-        "initialize": None if initializer is None else _initializer(pickle.loads(initializer), pickle.loads(initargs)),
+        "initialize": None if initializer is None else initialize,
         "unfit": _unfit,
         "idle": flush,
     }
-    extension.work(link, page, bell, parent, seams, settings["max_tasks"])
+    load_extension(settings["extension"]).work(link, page, bell, parent, seams, settings["max_tasks"])
+    _end()
+
+
+def _end() -> None:
+    """Ends the process as an interpreter does, but leaves taking everything apart to the system."""
+    import atexit
+
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+    atexit._run_exitfuncs()
+    flush()
+    os._exit(0)
 
 
 def drop_in(
@@ -83,7 +101,7 @@ def drop_in(
         "loads": pickle.loads,
         "describe": describe,
         "stand_in": None,
-        "initialize": None if initializer is None else _initializer(initializer, initargs),
+        "initialize": None if initializer is None else lambda: initializer(*initargs),
         "unfit": _logged_unfit,
         "idle": flush,
     }
@@ -97,14 +115,12 @@ def load_extension(path: str) -> ModuleType:
     if name in sys.modules:
         extension = sys.modules[name]
     else:
-        from importlib.machinery import ExtensionFileLoader
-        from importlib.util import module_from_spec, spec_from_loader
+        from importlib.machinery import ExtensionFileLoader, ModuleSpec
 
         loader = ExtensionFileLoader(name, path)
-        spec = spec_from_loader(name, loader, origin=path)
-        if spec is None:
-            raise ImportError(f"cannot load {path!r}")
-        extension = module_from_spec(spec)
+        spec = ModuleSpec(name, loader, origin=path)
+        extension = loader.create_module(spec)
+        extension.__spec__ = spec
         loader.exec_module(extension)
         sys.modules[name] = extension
         os.register_at_fork(after_in_child=extension.forked)
@@ -126,9 +142,9 @@ def flush() -> None:
 
 
 def _dumps(value: object) -> bytes:
-    import pickle
+    import _pickle
 
-    return pickle.dumps(value, 5)
+    return _pickle.dumps(value, 5)
 
 
 def _dumps_by_value(value: object) -> bytes:
@@ -136,10 +152,6 @@ def _dumps_by_value(value: object) -> bytes:
 
     pickled: bytes = cloudpickle.dumps(value, 5)
     return pickled
-
-
-def _initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> Callable[[], object]:
-    return lambda: initializer(*initargs)
 
 
 def _unfit(error: BaseException) -> str:

@@ -1,18 +1,17 @@
-"""The two lanes as `Pool` sees them: the same verbs over threads and over processes."""
+"""The thread lane as `Pool` sees it: the same verbs as its sibling's."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from . import _exit, _raddle
-from ._process_crew import ProcessCrew
 from ._thread_pool import Crew as ThreadCrew
 from .errors import BrokenPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["ProcessLaneOf", "ThreadLaneOf"]
+__all__ = ["ThreadLaneOf"]
 
 
 class ThreadLaneOf:
@@ -79,55 +78,3 @@ class ThreadLaneOf:
     def kill(self, reason: str) -> None:
         """Threads cannot be killed: what has not started is cancelled."""
         self.close(True)
-
-
-class ProcessLaneOf:
-    """Processes."""
-
-    def __init__(
-        self, workers: int, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
-    ) -> None:
-        self._crew = ProcessCrew(workers, initializer, initargs)
-        self._lane = self._crew.lane
-
-    def close_when_dropped(self, owner: object) -> None:
-        """Closes the lane when its pool is dropped."""
-        _exit.when_dropped(owner, self._crew.close)
-
-    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Schedules one call."""
-        return self._lane.submit(fn, args, kwargs)
-
-    def binder(self, fn: Callable[..., Any]) -> Callable[[Iterable[tuple[Any, ...]]], list[Any]]:
-        """A function that schedules a call of `fn` for each tuple of arguments."""
-        binding = self._lane.bind(fn)
-        return lambda calls: self._lane.submit_many(binding, calls)
-
-    def pace(self) -> tuple[int, float]:
-        """Calls that have ended, and seconds spent in them."""
-        _, finished, failed, _, _, _, _, _, busy = self._lane.counts()
-        return finished + failed, busy
-
-    def counts(self) -> dict[str, Any]:
-        """What `PoolStatistics` shows."""
-        names = (
-            "submitted", "finished", "failed", "cancelled", "died", "pending", "running", "workers", "busy_seconds",
-        )  # fmt: skip
-        return dict(zip(names, self._lane.counts(), strict=True))
-
-    def state(self) -> str:
-        """One word for `repr`."""
-        refusal = self._lane.refusal()
-        return "open" if refusal is None else "broken" if refusal else "closed"
-
-    def close(self, cancel_futures: bool) -> None:
-        """Takes no more calls."""
-        self._lane.close(cancel_futures)
-
-    def join(self) -> None:
-        """Waits until every worker has ended."""
-        self._crew.join()
-
-    def kill(self, reason: str) -> None:
-        """Ends every worker now."""
-        self._crew.kill(reason)
