@@ -82,7 +82,10 @@ SPINS = {
     "crates/raddle-core/src/park/patience.rs": "the one bounded look before a sleep, no longer than a wake-up costs",
 }
 
-SHORT_TIMES = {"crates/raddle-core/src/park/patience.rs": "the longest look before a sleep"}
+SHORT_TIMES = {
+    "crates/raddle-core/src/park/patience.rs": "the longest look before a sleep",
+    "crates/raddle-proc/src/lane/seat.rs": "when a call that was foretold to be short turns out not to be",
+}
 """Files that may name durations in milliseconds or less."""
 
 ATOMICS_AND_THREADS = [

@@ -278,3 +278,15 @@ def print_lines(first, count):
     for number in range(first, first + count):
         print(f"line {number}")
     return first
+
+
+def endless_recursion():
+    return endless_recursion()
+
+
+class OwnBase(BaseException):
+    """An exception that `except Exception` does not catch."""
+
+
+def raise_base():
+    raise OwnBase("mine")

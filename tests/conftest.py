@@ -17,10 +17,9 @@ import pytest
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 
-from calls import Gate
-
 import raddle
 import raddle.futures
+from calls import Gate
 
 KINDS = ["thread", "process"]
 EXECUTORS = ["thread-executor", "fork-executor", "spawn-executor", "forkserver-executor"]

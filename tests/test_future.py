@@ -10,12 +10,12 @@ import time
 import weakref
 from concurrent.futures import CancelledError, InvalidStateError
 
-import calls
 import pytest
-from calls import until
 
+import calls
 import raddle
 import raddle.futures
+from calls import until
 
 
 @pytest.fixture(params=[concurrent.futures.Future, raddle.futures.Future], ids=["stdlib", "raddle"])
@@ -275,7 +275,7 @@ def test_a_cycle_of_future_and_result_is_collected():
 
 def test_futures_are_compared_by_identity_and_can_be_keys(future):
     other = type(future)()
-    assert future == future  # noqa: PLR0124
+    assert future == future
     assert future != other
     assert len({future, other, future}) == 2
 

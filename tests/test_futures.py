@@ -10,12 +10,12 @@ import os
 import threading
 import time
 
-import calls
 import pytest
-from calls import until
 
+import calls
 import raddle
 import raddle.futures as rf
+from calls import until
 
 # --- the module -----------------------------------------------------------------------------------------------------
 

@@ -13,11 +13,11 @@ import time
 import weakref
 from concurrent.futures import CancelledError
 
-import calls
 import pytest
-from calls import until
 
+import calls
 import raddle
+from calls import until
 
 # --- submit ---------------------------------------------------------------------------------------------------------
 

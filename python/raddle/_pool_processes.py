@@ -30,10 +30,20 @@ class ProcessLaneOf:
         """Schedules one call."""
         return self._lane.submit(fn, args, kwargs)
 
-    def binder(self, fn: Callable[..., Any]) -> Callable[[Iterable[tuple[Any, ...]]], list[Any]]:
-        """A function that schedules a call of `fn` for each tuple of arguments."""
+    def binder(self, fn: Callable[..., Any]) -> Callable[[Iterable[tuple[Any, ...]], int], list[Any]]:
+        """A function that schedules a call of `fn` for each tuple of arguments, so many of them as one batch."""
         binding = self._lane.bind(fn)
-        return lambda calls: self._lane.submit_many(binding, calls)
+
+        def submit_all(calls: Iterable[tuple[Any, ...]], size: int) -> list[Any]:
+            if size == 1:
+                return self._lane.submit_many(binding, calls)
+            return self._lane.submit_batches(binding, calls, size)
+
+        return submit_all
+
+    def failure_of(self, brought: Any) -> BaseException:
+        """The exception that a batch brought along."""
+        return self._lane.unpack(brought)
 
     def pace(self) -> tuple[int, float]:
         """Calls that have ended, and seconds spent in them."""

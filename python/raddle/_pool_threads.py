@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["ThreadLaneOf"]
 
 
+def _broken(error: BaseException) -> BaseException:
+    broken = BrokenPool(f"the initializer of the pool raised in a worker: {error!r}")
+    broken.__cause__ = error
+    return broken
+
+
 class ThreadLaneOf:
     """Threads."""
 
@@ -21,7 +27,7 @@ class ThreadLaneOf:
         self, workers: int, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
     ) -> None:
         self._lane = _raddle.ThreadLane(workers)
-        self._crew = ThreadCrew(self._lane, workers, name, initializer, initargs)
+        self._crew = ThreadCrew(self._lane, workers, name, initializer, initargs, _broken)
 
     def close_when_dropped(self, owner: object) -> None:
         """Closes the lane when its pool is dropped."""
@@ -36,18 +42,32 @@ class ThreadLaneOf:
             self._crew.grow()
         return future
 
-    def binder(self, fn: Callable[..., Any]) -> Callable[[Iterable[tuple[Any, ...]]], list[Any]]:
-        """A function that schedules a call of `fn` for each tuple of arguments."""
-        return lambda calls: [self.submit(fn, args, {}) for args in calls]
+    def binder(self, fn: Callable[..., Any]) -> Callable[[Iterable[tuple[Any, ...]], int], list[Any]]:
+        """A function that schedules a call of `fn` for each tuple of arguments, so many of them as one batch."""
+
+        def submit_all(calls: Iterable[tuple[Any, ...]], size: int) -> list[Any]:
+            if size == 1:
+                return [self.submit(fn, args, {}) for args in calls]
+            futures, wants_thread = self._lane.submit_batches(fn, calls, size)
+            if wants_thread:
+                self._crew.grow()
+            return futures
+
+        return submit_all
+
+    def failure_of(self, brought: Any) -> BaseException:
+        """The exception that a batch brought along."""
+        failure: BaseException = brought
+        return failure
 
     def pace(self) -> tuple[int, float]:
         """Calls that have ended, and seconds spent in them."""
-        _, finished, failed, _, _, busy = self._lane.counts()
+        _, finished, failed, _, _, _, busy = self._lane.counts()
         return finished + failed, busy
 
     def counts(self) -> dict[str, Any]:
         """What `PoolStatistics` shows."""
-        submitted, finished, failed, cancelled, running, busy = self._lane.counts()
+        submitted, finished, failed, cancelled, pending, running, busy = self._lane.counts()
         return {
             "workers": sum(thread.is_alive() for thread in list(self._crew.threads)),
             "submitted": submitted,
@@ -55,7 +75,7 @@ class ThreadLaneOf:
             "failed": failed,
             "cancelled": cancelled,
             "died": 0,
-            "pending": self._lane.pending(),
+            "pending": pending,
             "running": running,
             "busy_seconds": busy,
         }

@@ -7,6 +7,7 @@ import multiprocessing as mp
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 from multiprocessing.reduction import ForkingPickler
@@ -52,6 +53,7 @@ class Crew:
         max_tasks: int | None,
     ) -> None:
         self.processes: dict[int, BaseProcess] = {}
+        self._lifelines: dict[int, socket.socket] = {}
         self._most = most
         self._context = context
         self._method = context.get_start_method(allow_none=False)
@@ -91,24 +93,36 @@ class Crew:
         seat, link = self.lane.seat()
         page, bell = self.lane.fds()
         descriptors = (raddle_boot.Descriptor(link), raddle_boot.Descriptor(page), raddle_boot.Descriptor(bell))
-        parent = None if self._method == "forkserver" else os.getpid()
+        # The fork server's children see its end, not ours: they hold one end of a socket, and we the other.
+        ours, theirs = socket.socketpair() if self._method == "forkserver" else (None, None)
+        parent = None if ours else os.getpid()
+        lifeline = raddle_boot.Descriptor(theirs.fileno()) if theirs else None
         process = self._context.Process(  # type: ignore[attr-defined]
             target=raddle_boot.drop_in,
-            args=(_raddle.__file__, descriptors, parent, self._initializer, self._initargs, self._max_tasks),
+            args=(_raddle.__file__, descriptors, parent, lifeline, self._initializer, self._initargs, self._max_tasks),
         )
         try:
             process.start()
         except BaseException:
             self.lane.vacate(seat)
+            if ours:
+                ours.close()
             raise
         finally:
             os.close(link)
+            if theirs:
+                theirs.close()
+        if ours:
+            self._lifelines[process.pid] = ours
         self.processes[process.pid] = process
         self.lane.occupy(seat, process.pid, False)
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
         with self._lock:
             process = self.processes.pop(pid, None)
+            lifeline = self._lifelines.pop(pid, None)
+        if lifeline is not None:
+            lifeline.close()
         if process is not None:
             process.join()
             process.close()

@@ -35,10 +35,13 @@ class Crew:
         prefix: str,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
+        explain: Callable[[BaseException], BaseException],
     ) -> None:
+        """`explain` makes the exception for calls that a failed initializer leaves undone."""
         self.lane = lane
         self.threads: set[threading.Thread] = set()
         self.broken: str | None = None
+        self._explain = explain
         self._most = most
         self._prefix = prefix
         self._initializer = initializer
@@ -67,9 +70,9 @@ class Crew:
             if self._initializer is not None:
                 try:
                     self._initializer(*self._initargs)
-                except BaseException:  # noqa: BLE001  # reported, and by every future
+                except BaseException as error:  # noqa: BLE001  # reported, and by every future
                     LOGGER.critical("Exception in initializer:", exc_info=True)
-                    self._break()
+                    self._break(error)
                     return
             self.lane.run()
         except BaseException:  # noqa: BLE001  # nobody is left to raise it to
@@ -78,12 +81,13 @@ class Crew:
             if self.lane.dismiss() == 0 and self.lane.is_closed():
                 _exit.forget(self)
 
-    def _break(self) -> None:
-        self.broken = "A thread initializer failed, the thread pool is not usable anymore"
+    def _break(self, error: BaseException) -> None:
+        self.broken = str(self._explain(error))
         self.lane.close()
         for future in self.lane.take_back():
             if future.set_running_or_notify_cancel():
-                future.set_exception(BrokenThreadPool(self.broken))
+                future.set_exception(self._explain(error))
+                self.lane.count_failed(1)
 
     def close(self) -> None:
         """Takes no more calls."""
@@ -97,6 +101,10 @@ class Crew:
     def is_over(self) -> bool:
         """Whether no thread runs any more."""
         return not any(thread.is_alive() for thread in list(self.threads))
+
+
+def _broken(_: BaseException) -> BaseException:
+    return BrokenThreadPool("A thread initializer failed, the thread pool is not usable anymore")
 
 
 class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
@@ -138,7 +146,7 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
         self._initializer = initializer  # type: ignore[assignment]  # typeshed wants it to return None
         self._initargs = initargs
         self._lane = _raddle.ThreadLane(max_workers)
-        self._crew = Crew(self._lane, max_workers, self._thread_name_prefix, initializer, initargs)
+        self._crew = Crew(self._lane, max_workers, self._thread_name_prefix, initializer, initargs, _broken)
         self._shutdown_lock = threading.Lock()
         _exit.when_dropped(self, self._lane.close)
 

@@ -30,6 +30,10 @@ T = TypeVar("T")
 _AHEAD: Final = 0.05
 #: And never more calls than this.
 _WIDEST: Final = 4096
+#: Calls shorter than this, in seconds, are handed over in batches: the hand-over takes longer than they do.
+_CHEAP: Final = 20e-6
+#: So many calls make a batch, at most: it is through in milliseconds.
+_LARGEST: Final = 512
 
 
 class PoolStatistics(NamedTuple):
@@ -140,14 +144,16 @@ class Pool:
     ) -> Iterator[T]:
         """Returns an iterator of ``fn(*args)`` for each ``args`` of ``zip(*iterables)``.
 
-        The input is read as results are taken: it may be endless. There are no chunks to choose: every item is a
-        call of its own, and how many are in flight follows from how long they take.
+        The input is read as results are taken: it may be endless. There are no chunks to choose: how many calls are in
+        flight, and whether cheap ones are handed over in batches, follows from how long they take. A batch is through in
+        milliseconds; a worker that dies costs all of it.
 
         Args:
             fn: The function.
             *iterables: Its arguments.
             ordered: Yield results in the order of the input; otherwise as they come.
-            window: Calls in flight, at most. By default about 50 ms of work per worker, and 4096 at most.
+            window: Calls in flight, at most; then there are no batches. By default about 50 ms of work per worker, and 4096 at
+                most.
             timeout: Seconds from now until the last result; `TimeoutError` is raised when they are over.
             progress: Show a bar on stderr.
 
@@ -168,19 +174,21 @@ class Pool:
             raise TypeError("map needs at least one iterable of arguments")
         deadline = None if timeout is None else time.monotonic() + timeout
         calls = zip(*iterables, strict=False)
-        submit_many = self._lane.binder(fn)
-        feed = _Feed(calls, submit_many, self._width if window is None else lambda: window)
-        results = _in_order(feed, deadline) if ordered else _as_they_come(feed, deadline)
+        feed = _Feed(calls, self._lane.binder(fn), self._ration if window is None else lambda: (window, 1))
+        pick = _in_order if ordered else _as_they_come
+        results = pick(feed, deadline, self._lane.failure_of)
         next(results)  # the first calls are on their way when `map` returns
         return _with_bar(results, iterables, self.name) if progress else results
 
-    def _width(self) -> int:
-        """How many calls make up the work that should be ahead."""
+    def _ration(self) -> tuple[int, int]:
+        """How many calls should be ahead, and how many of them make a batch, by the time that they take."""
         ended, busy = self._lane.pace()
         narrowest = 2 * self.workers + 2
-        if ended == 0:
-            return narrowest
-        return max(narrowest, min(_WIDEST, int(self.workers * _AHEAD * ended / max(busy, 1e-9))))
+        if ended < narrowest:
+            return narrowest, 1
+        each = max(busy / ended, 1e-7)
+        width = max(narrowest, min(_WIDEST, int(self.workers * _AHEAD / each)))
+        return width, min(_LARGEST, width // (4 * self.workers)) if each < _CHEAP else 1
 
     def as_completed(self, fs: Iterable[AnyFuture[T]], timeout: float | None = None) -> Iterator[AnyFuture[T]]:
         """Yields futures as they end, those that have ended first.
@@ -276,63 +284,84 @@ class _Feed:
     def __init__(
         self,
         calls: Iterator[tuple[Any, ...]],
-        submit_many: Callable[[Iterable[tuple[Any, ...]]], list[Any]],
-        width: Callable[[], int],
+        submit_all: Callable[[Iterable[tuple[Any, ...]], int], list[Any]],
+        ration: Callable[[], tuple[int, int]],
     ) -> None:
         self._calls = calls
-        self._submit_many = submit_many
-        self._width = width
-        self.low = 1
+        self._submit_all = submit_all
+        self._ration = ration
+        self._in_flight = 0
+        self._low = 1
 
-    def more(self, in_flight: int) -> list[Any]:
-        """Futures that fill the window again."""
-        width = self._width()
-        self.low = max(1, width // 2)
-        return self._submit_many(itertools.islice(self._calls, max(0, width - in_flight)))
+    def more(self) -> list[Any]:
+        """Futures that fill the window again, if it is half empty."""
+        if self._in_flight > self._low:
+            return []
+        width, size = self._ration()
+        self._low = max(1, width // 2)
+        futures = self._submit_all(itertools.islice(self._calls, max(0, width - self._in_flight)), size)
+        self._in_flight += sum(future._items or 1 for future in futures) if size > 1 else len(futures)
+        return futures
+
+    def done(self, items: int) -> None:
+        """Counts items out of the window: they have been taken."""
+        self._in_flight -= items
 
 
-def _in_order(feed: _Feed, deadline: float | None) -> Iterator[Any]:
+def _in_order(feed: _Feed, deadline: float | None, failure_of: Callable[[Any], BaseException]) -> Iterator[Any]:
     futures: deque[Any] = deque()
     try:
-        futures.extend(feed.more(0))
+        futures.extend(feed.more())
         yield None
         while futures:
-            if len(futures) <= feed.low:
-                futures.extend(feed.more(len(futures)))
-            if deadline is None:
-                yield futures.popleft().result()
+            future = futures.popleft()
+            try:
+                value = future.result(None if deadline is None else deadline - time.monotonic())
+            except BaseException:
+                future.cancel()
+                raise
+            items = future._items
+            del future  # an exception's traceback must not keep its own future alive
+            if items:
+                yield from value[0]
+                if value[1] is not None:
+                    raise failure_of(value[1])
             else:
-                future = futures.popleft()
-                try:
-                    yield future.result(deadline - time.monotonic())
-                except BaseException:
-                    future.cancel()
-                    raise
-                finally:
-                    del future
+                yield value
+            del value
+            feed.done(items or 1)
+            futures.extend(feed.more())
     finally:
         for future in futures:
             future.cancel()
 
 
-def _as_they_come(feed: _Feed, deadline: float | None) -> Iterator[Any]:
+def _as_they_come(feed: _Feed, deadline: float | None, failure_of: Callable[[Any], BaseException]) -> Iterator[Any]:
     watch = _raddle.WatchSet([])
     in_flight = 0
     ended: list[Any] = []
     try:
-        in_flight = watch.add(feed.more(0))
+        in_flight = watch.add(feed.more())
         yield None
-        while in_flight or ended:
+        while in_flight:
+            ended = watch.next(None if deadline is None else deadline - time.monotonic())
             if not ended:
-                ended = watch.next(None if deadline is None else deadline - time.monotonic())
-                if not ended:
-                    raise TimeoutError(f"{in_flight} calls of this map have not ended in time")
-                in_flight -= len(ended)
-                ended.reverse()
-            ahead = in_flight + len(ended)  # results that nobody has taken yet count as well
-            if ahead <= feed.low:
-                in_flight += watch.add(feed.more(ahead))
-            yield ended.pop().result()
+                raise TimeoutError(f"{in_flight} calls of this map have not ended in time")
+            in_flight -= len(ended)
+            ended.reverse()
+            while ended:
+                future = ended.pop()
+                value, items = future.result(), future._items
+                del future
+                if items:
+                    yield from value[0]
+                    if value[1] is not None:
+                        raise failure_of(value[1])
+                else:
+                    yield value
+                del value
+                feed.done(items or 1)
+                in_flight += watch.add(feed.more())
     finally:
         for future in watch.close():
             future.cancel()

@@ -84,6 +84,7 @@ def drop_in(
     extension_path: str,
     descriptors: tuple[Descriptor, Descriptor, Descriptor],
     parent: int | None,
+    lifeline: Descriptor | None,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
     max_tasks: int | None,
@@ -105,8 +106,51 @@ def drop_in(
         "unfit": _logged_unfit,
         "idle": flush,
     }
+    if parent is None:
+        _end_with_distant_parent()
+    if lifeline is not None:
+        _hold_on_to(lifeline.fd)
     link, page, bell = (descriptor.fd for descriptor in descriptors)
     load_extension(extension_path).work(link, page, bell, parent or os.getppid(), seams, max_tasks)
+
+
+def _end_with_distant_parent() -> None:
+    """Has the kernel kill this process when the one that uses it ends: its real parent is the fork server.
+
+    That one's end of a pipe closes then, and a pipe can send any signal when it becomes readable.
+    """
+    import fcntl
+    import select
+    import signal
+    from multiprocessing import parent_process
+
+    user = parent_process()
+    if user is None:
+        return
+    pipe = user.sentinel
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([pipe], [], [], 0)[0]:
+        os._exit(1)  # it has ended already
+
+
+def _hold_on_to(lifeline: int) -> None:
+    """Ends this process when the other end of a socket is closed, without a thread that waits for it.
+
+    For a worker whose parent in the sense of the system is the fork server, which outlives the pool's process as long as
+    it has workers.
+    """
+    import fcntl
+
+    # The kernel sends SIGIO when the other end goes; what SIGIO does by default is to end the process.
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+    try:
+        os.read(lifeline, 1)
+    except BlockingIOError:
+        return  # it is still open
+    os._exit(1)
 
 
 def load_extension(path: str) -> ModuleType:

@@ -20,7 +20,7 @@ use raddle_shm::futex::Wait;
 use raddle_shm::ring::{Consumer, Header, Producer};
 
 use crate::lane::link::{INLINE, Link, Page, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
-use crate::signal::die_with_parent;
+use crate::signal::{die_with_parent, unblock_signals};
 use crate::watch::ring;
 
 /// What a look at the request ring shows.
@@ -66,12 +66,13 @@ pub struct WorkerEnd {
 }
 
 impl WorkerEnd {
-    /// Opens the worker's end, and makes this process end when `parent` does.
+    /// Opens the worker's end, makes this process end when `parent` does, and lets every signal through to this thread.
     ///
     /// # Errors
     ///
     /// When a descriptor is not what it should be, or memory cannot be mapped.
     pub fn open(link: OwnedFd, page: OwnedFd, keeper: OwnedFd, parent: u32) -> io::Result<Self> {
+        unblock_signals();
         die_with_parent(parent)?;
         let link = Link::open(link)?;
         Ok(Self {
@@ -229,9 +230,11 @@ impl WorkerEnd {
         ring(self.keeper.as_fd());
         let ticket = self.link.worker_bell().prepare();
         self.free_taken();
-        let small = len <= INLINE && self.replies.capacity() - self.replies.used() > 2 * INLINE;
-        let large = len > INLINE && self.arena.outstanding() == 0;
-        if small || large {
+        // Enough for the longest record, and a large reply takes a short one. A large reply waits until there is no other: the
+        // parent rings for each one that it takes.
+        let in_ring = self.replies.capacity() - self.replies.used() > 2 * INLINE;
+        let in_region = len <= INLINE || self.arena.outstanding() == 0;
+        if in_ring && in_region {
             self.link.worker_bell().cancel(ticket);
             return Wait::Changed;
         }

@@ -4,7 +4,8 @@
 //!
 //! 1. Native threads of the parent take no signals: they start with every signal blocked, so that the kernel
 //!    delivers to a thread of the host language, whose waits then end with `EINTR`.
-//! 2. A worker ends when its *process* parent ends. The kernel's parent-death signal fires whenever the *thread*
+//! 2. A worker takes them, also one that such a thread has started: what a thread blocks its children inherit.
+//! 3. A worker ends when its *process* parent ends. The kernel's parent-death signal fires whenever the *thread*
 //!    that made the worker ends, and goes on firing for each thread that inherits it; so the handler looks whether the
 //!    parent process has really changed, and ignores the signal otherwise.
 
@@ -36,10 +37,19 @@ pub fn with_signals_blocked<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Lets every signal through to this thread (rule 2).
+pub(crate) fn unblock_signals() {
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: `sigemptyset` initialises the set it is given.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: `none` was initialised just above; no old set is asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
+}
+
 /// The process whose death ends us; 0 while there is none.
 static PARENT: AtomicU32 = AtomicU32::new(0);
 
-/// Ends this process with exit code 1 as soon as `parent` has ended (rule 2).
+/// Ends this process with exit code 1 as soon as `parent` has ended (rule 3).
 ///
 /// # Errors
 ///

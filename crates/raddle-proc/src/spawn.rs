@@ -52,8 +52,12 @@ pub fn spawn(what: &Spawn<'_>) -> io::Result<Process> {
     if what.own_group {
         command.process_group(0);
     }
-    let child = command.spawn()?;
-    Process::open(child.id(), true)
+    let mut child = command.spawn()?;
+    Process::open(child.id(), true).inspect_err(|_| {
+        // Nobody could watch over it. It is ours and not collected, so neither call can miss it.
+        let _ = child.kill();
+        let _ = child.wait();
+    })
 }
 
 /// Puts descriptor numbers in the place of `{0}`, `{1}` …

@@ -1,15 +1,20 @@
 //! Seeing processes end, without polling and without signals.
 //!
 //! A [`Process`] is a pid with its pidfd, which becomes readable when the process has ended. A [`Watch`] is an epoll
-//! set over such descriptors and one eventfd through which other threads and other processes wake the watching thread.
+//! set over such descriptors, one eventfd through which other threads and other processes wake the watching thread, and one
+//! timer.
 //! This file holds one of the house's few sleeping places ([`Watch::wait`]).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 
 use crate::Ending;
 
@@ -94,7 +99,7 @@ impl Process {
 
 /// Whether a descriptor can be read now.
 fn is_readable(fd: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::event::{PollFd, PollFlags, poll};
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     #[expect(clippy::disallowed_methods, reason = "the timeout is zero: it looks and does not sleep")]
     let readable = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&now));
@@ -104,7 +109,7 @@ fn is_readable(fd: &OwnedFd) -> bool {
 /// What a [`Watch`] has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
-    /// Somebody called [`Watch::wake`] or wrote to the [`bell`](Watch::bell).
+    /// Somebody called [`Watch::wake`] or wrote to the [`bell`](Watch::bell), or the time of [`Watch::wake_in`] has passed.
     Woken,
     /// The process that was added under this token has ended.
     Ended(usize),
@@ -115,9 +120,11 @@ pub enum Watched {
 pub struct Watch {
     epoll: OwnedFd,
     bell: OwnedFd,
+    timer: OwnedFd,
 }
 
 const BELL: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
 
 impl Watch {
     /// Makes an empty watch.
@@ -129,7 +136,9 @@ impl Watch {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, bell })
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, bell, timer })
     }
 
     /// The eventfd, to be handed to other processes: eight bytes written there wake the watching thread.
@@ -140,6 +149,16 @@ impl Watch {
     /// Wakes the watching thread.
     pub fn wake(&self) {
         ring(self.bell());
+    }
+
+    /// Wakes the watching thread once this time has passed; takes the place of what was asked before.
+    pub fn wake_in(&self, time: Duration) {
+        let tv_sec = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        // A time of zero would stop the timer.
+        let it_value = Timespec { tv_sec, tv_nsec: time.subsec_nanos().max(1).into() };
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // It can only fail for a time that is none.
+        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value });
     }
 
     /// Watches a process. Returns false if it has ended so long ago that there is nothing left to watch.
@@ -169,10 +188,10 @@ impl Watch {
         let Ok((events, _)) = seen_now else { return };
         for event in events {
             match event.data.u64() {
-                BELL => {
+                which @ (BELL | TIMER) => {
                     let mut count = [0; 8];
-                    // Nonblocking; it can only fail because another event took the count already.
-                    let _ = rustix::io::read(&self.bell, &mut count);
+                    // Nonblocking; it can only fail because somebody has set the timer anew meanwhile.
+                    let _ = rustix::io::read(if which == BELL { &self.bell } else { &self.timer }, &mut count);
                     seen.push(Watched::Woken);
                 }
                 token => seen.push(Watched::Ended(token as usize)),

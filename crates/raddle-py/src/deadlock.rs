@@ -11,7 +11,6 @@ use std::time::Instant;
 use pyo3::prelude::*;
 
 use crate::errors;
-use crate::future::{FutureCore, Home};
 use crate::thread_lane::Work;
 
 thread_local! {
@@ -42,9 +41,8 @@ impl Drop for Blocked {
     }
 }
 
-/// To be called before waiting for a future. Errors if the wait could never end.
-pub(crate) fn enter(future: &Bound<'_, FutureCore>, deadline: Option<Instant>) -> PyResult<Option<Blocked>> {
-    let Some(Home::Thread(home)) = future.get().home() else { return Ok(None) };
+/// To be called before waiting for calls that all are the `home` pool's. Errors if the wait could never end.
+pub(crate) fn enter(py: Python<'_>, home: &Arc<Work>, deadline: Option<Instant>) -> PyResult<Option<Blocked>> {
     let employer = WORKS_FOR.with(|slot| slot.borrow().clone());
     let Some(work) = employer.filter(|work| deadline.is_none() && Arc::ptr_eq(work, home)) else { return Ok(None) };
     match work.block() {
@@ -56,7 +54,7 @@ pub(crate) fn enter(future: &Bound<'_, FutureCore>, deadline: Option<Instant>) -
                 format!("all {threads} threads of the pool wait")
             };
             Err(errors::deadlock(
-                future.py(),
+                py,
                 format!(
                     "this wait can never end: {what} for calls of the same pool, and nobody is left to run them\n  \
                      hint: give the pool more workers, use a second pool for the inner calls, or return the inner \

@@ -28,7 +28,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use raddle_core::life::{AtomicState, Event, Next, Outcome, Phase, State};
 use raddle_core::park::{self, Unparker, Wake};
 use raddle_core::prim::Mutex;
@@ -94,6 +94,8 @@ pub(crate) struct FutureCore {
     life: AtomicState,
     place: Place,
     home: OnceLock<Home>,
+    /// The items of a batch; unset for a call of its own.
+    items: OnceLock<u32>,
     inner: Mutex<Inner>,
 }
 
@@ -124,6 +126,12 @@ impl FutureCore {
         let fresh = self.home.set(home).is_ok();
         debug_assert!(fresh, "a future is given to one lane");
         self.inner.lock().label = label;
+    }
+
+    /// Makes it the future of a batch: its value is a list of results and, if an item raised, the exception.
+    pub(crate) fn make_batch(&self, items: usize) {
+        let fresh = self.items.set(u32::try_from(items).unwrap_or(u32::MAX)).is_ok();
+        debug_assert!(fresh, "a future is one batch");
     }
 
     pub(crate) fn home(&self) -> Option<&Home> {
@@ -313,7 +321,10 @@ impl FutureCore {
             let deadline = timeout.deadline();
             let me = park::with_current(park::Parker::unparker);
             if this.add_sleeper(|| Sleeper::Thread(me.clone())) {
-                let _blocked = deadlock::enter(slf, deadline)?;
+                let _blocked = match this.home() {
+                    Some(Home::Thread(work)) => deadlock::enter(py, work, deadline)?,
+                    _ => None,
+                };
                 let waited = this.sleep(py, slf, deadline);
                 if !matches!(waited, Ok(true)) {
                     this.remove_sleepers(|sleeper| matches!(sleeper, Sleeper::Thread(other) if other.same_as(&me)));
@@ -421,6 +432,9 @@ impl FutureCore {
         let label = inner.label.take();
         drop(inner);
         drop(label);
+        if let Some(Home::Thread(work)) = this.home() {
+            work.count_cancelled(this.batch_size().max(1).into());
+        }
         let announce = owed.wake();
         this.nudge();
         if announce {
@@ -432,8 +446,10 @@ impl FutureCore {
 
 #[pymethods]
 impl FutureCore {
+    // A subclass may take arguments of its own in `__init__`.
     #[new]
-    fn new() -> Self {
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::default()
     }
 
@@ -599,6 +615,12 @@ impl FutureCore {
         Ok(PyList::new(py, callbacks)?.unbind())
     }
 
+    /// How many items a batch has; 0 for a call of its own.
+    #[getter(_items)]
+    pub(crate) fn batch_size(&self) -> u32 {
+        self.items.get().copied().unwrap_or(0)
+    }
+
     #[getter(_state)]
     fn state<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyString> {
         Self::look(slf);
@@ -755,6 +777,10 @@ impl Ticket for Handle {
 
     fn place(&self) -> &Place {
         &self.0.get().place
+    }
+
+    fn items(&self) -> u32 {
+        self.0.get().items.get().copied().unwrap_or(1)
     }
 
     fn deliver(&self, reply: Reply) -> bool {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyList, PyModule, PyTuple, PyType};
 use raddle_core::prim::Mutex;
 use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, flag, kind};
 use raddle_proc::{Process, Spawn, spawn};
@@ -287,6 +287,51 @@ impl ProcessLane {
         calls.try_iter()?.map(|args| self.submit_bound(py, binding, args?.cast_into()?)).collect()
     }
 
+    /// Hands in calls of a bound function, `size` of them as one batch; each on its own where arguments cannot be pickled.
+    fn submit_batches(
+        &self,
+        py: Python<'_>,
+        binding: &Binding,
+        calls: Bound<'_, PyAny>,
+        size: usize,
+    ) -> PyResult<Vec<Py<FutureCore>>> {
+        let mut futures = Vec::new();
+        let mut calls = calls.try_iter()?;
+        loop {
+            let items = calls.by_ref().take(size).collect::<PyResult<Vec<_>>>()?;
+            if items.is_empty() {
+                return Ok(futures);
+            }
+            let count = items.len();
+            let items = PyList::new(py, items)?;
+            let pickled = self.shared.dumps(items.as_any()).and_then(|pickle| buffer_of(&pickle));
+            match (&binding.named, pickled) {
+                (Named::Tag(tag), Ok(pickled)) => {
+                    self.check_open(py)?;
+                    let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
+                    future.get().make_batch(count);
+                    let parts: &[&[u8]] = &[pickled.as_bytes(py)];
+                    let out = Outgoing { kind: kind::BATCH, flags: 0, tag: *tag, parts };
+                    futures.push(self.hand_in(py, future, &out)?);
+                }
+                _ => {
+                    for item in items.iter() {
+                        futures.push(self.submit_bound(py, binding, item.cast_into()?)?);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The exception that a batch brought along, as `Future.result` would raise it.
+    fn unpack(&self, py: Python<'_>, packed: &[u8]) -> PyResult<Py<PyAny>> {
+        let reply = Reply::Answer { kind: kind::ERROR, flags: 0, nanos: 0, payload: packed.into() };
+        match self.shared.decode(py, &reply, None) {
+            Ok(value) => Ok(value),
+            Err(error) => Ok(error.into_value(py).into_any()),
+        }
+    }
+
     /// Makes memory for one more worker: its seat, and the descriptor of its link, which the caller closes.
     fn seat(&self) -> PyResult<(usize, i32)> {
         let seating = self.shared.lane.seat()?;
@@ -538,7 +583,11 @@ impl ProcessLane {
                 Outgoing { kind: kind::APPLY, flags, tag: 0, parts: &parts }
             }
         };
-        match self.shared.lane.submit(Handle(future.clone_ref(py)), &out) {
+        self.hand_in(py, future, &out)
+    }
+
+    fn hand_in(&self, py: Python<'_>, future: Py<FutureCore>, out: &Outgoing<'_>) -> PyResult<Py<FutureCore>> {
+        match self.shared.lane.submit(Handle(future.clone_ref(py)), out) {
             Ok(submit) => {
                 drop(submit.spent);
                 if submit.wants_worker && self.shared.lane.seats() < self.most {
@@ -581,6 +630,7 @@ impl ProcessLane {
                  hint: pass plain data, open files, locks and connections in the worker, or use Pool(\"thread\")"
             ),
         );
+        self.shared.lane.count_unsent();
         future.bind(py).call_method1("set_exception", (error.into_value(py),))?;
         if self.shared.config.strict && self.shared.lane.seats() < self.most {
             self.grow(py, &future)?; // the standard library counts it as a call, and starts a worker

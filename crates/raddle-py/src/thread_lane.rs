@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
 use raddle_core::sched::{Pop, Queue, Waited};
 
+use crate::batch::run_batch;
 use crate::deadlock;
 use crate::future::{FutureCore, Home, Sleeper};
 use crate::gate;
@@ -26,8 +27,14 @@ use crate::runtime;
 struct Call {
     future: Py<FutureCore>,
     function: Py<PyAny>,
-    args: Py<PyTuple>,
-    kwargs: Option<Py<PyDict>>,
+    arguments: Arguments,
+}
+
+/// What a function is called with.
+enum Arguments {
+    Call(Py<PyTuple>, Option<Py<PyDict>>),
+    /// A list of tuples: one call each.
+    Batch(Py<PyList>),
 }
 
 /// What the threads of a pool share.
@@ -76,6 +83,11 @@ impl Work {
         self.forks != runtime::forks()
     }
 
+    /// Counts calls that were cancelled while they waited.
+    pub(crate) fn count_cancelled(&self, items: u64) {
+        self.counts.cancelled.fetch_add(items, Relaxed);
+    }
+
     pub(crate) fn unblock(&self) {
         self.crew.lock().blocked -= 1;
     }
@@ -110,21 +122,32 @@ impl ThreadLane {
         args: Py<PyTuple>,
         kwargs: Option<Bound<'_, PyDict>>,
     ) -> PyResult<(Py<FutureCore>, bool)> {
-        if self.work.is_foreign() {
-            return Err(runtime::foreign());
-        }
-        let future = runtime::new_future(py)?;
-        future.get().settle_at(Home::Thread(self.work.clone()), None);
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
-        let call = Call { future: future.clone_ref(py), function: r#fn, args, kwargs };
-        let outstanding = self.work.counts.outstanding.fetch_add(1, Relaxed) + 1;
-        if self.work.queue.push(call).is_err() {
-            self.work.counts.outstanding.fetch_sub(1, Relaxed);
-            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
+        self.push(py, r#fn, Arguments::Call(args, kwargs), None)
+    }
+
+    /// Hands in calls of one function, `size` of them as one batch. Returns their futures, and whether one more thread would
+    /// help.
+    fn submit_batches(
+        &self,
+        py: Python<'_>,
+        r#fn: Bound<'_, PyAny>,
+        calls: Bound<'_, PyAny>,
+        size: usize,
+    ) -> PyResult<(Vec<Py<FutureCore>>, bool)> {
+        let (mut futures, mut wants_thread) = (Vec::new(), false);
+        let mut calls = calls.try_iter()?;
+        loop {
+            let items = calls.by_ref().take(size).collect::<PyResult<Vec<_>>>()?;
+            if items.is_empty() {
+                return Ok((futures, wants_thread));
+            }
+            let count = items.len();
+            let items = Arguments::Batch(PyList::new(py, items)?.unbind());
+            let (future, wants) = self.push(py, r#fn.clone().unbind(), items, Some(count))?;
+            wants_thread |= wants;
+            futures.push(future);
         }
-        self.work.counts.submitted.fetch_add(1, Relaxed);
-        let threads = self.work.crew.lock().threads;
-        Ok((future, threads < self.work.most && outstanding > threads as u64))
     }
 
     /// Runs calls until the lane is closed and empty.
@@ -184,9 +207,9 @@ impl ThreadLane {
         calls.into_iter().map(|call| call.future).collect()
     }
 
-    /// Calls that wait in the queue.
-    fn pending(&self) -> usize {
-        self.work.queue.len()
+    /// Counts calls that `take_back` returned and that were failed instead of cancelled.
+    fn count_failed(&self, items: u64) {
+        self.work.counts.failed.fetch_add(items, Relaxed);
     }
 
     /// Whether no more calls are taken.
@@ -194,39 +217,71 @@ impl ThreadLane {
         self.work.queue.is_closed()
     }
 
-    /// Numbers since the lane was made: submitted, finished, failed, cancelled, running, busy seconds.
-    fn counts(&self) -> (u64, u64, u64, u64, u64, f64) {
+    /// Numbers since the lane was made: submitted, finished, failed, cancelled, pending, running, busy seconds.
+    fn counts(&self) -> (u64, u64, u64, u64, u64, u64, f64) {
         let counts = &self.work.counts;
         let get = |counter: &AtomicU64| counter.load(Relaxed);
-        (
-            get(&counts.submitted),
-            get(&counts.finished),
-            get(&counts.failed),
-            get(&counts.cancelled),
-            get(&counts.running),
-            get(&counts.busy) as f64 / 1e9,
-        )
+        // What has ended first: it is part of what was submitted.
+        let (finished, failed, cancelled) = (get(&counts.finished), get(&counts.failed), get(&counts.cancelled));
+        let (running, submitted) = (get(&counts.running), get(&counts.submitted));
+        let pending = submitted.saturating_sub(finished + failed + cancelled + running);
+        (submitted, finished, failed, cancelled, pending, running, get(&counts.busy) as f64 / 1e9)
+    }
+}
+
+impl ThreadLane {
+    fn push(
+        &self,
+        py: Python<'_>,
+        function: Py<PyAny>,
+        arguments: Arguments,
+        batch: Option<usize>,
+    ) -> PyResult<(Py<FutureCore>, bool)> {
+        if self.work.is_foreign() {
+            return Err(runtime::foreign());
+        }
+        let future = runtime::new_future(py)?;
+        future.get().settle_at(Home::Thread(self.work.clone()), None);
+        if let Some(items) = batch {
+            future.get().make_batch(items);
+        }
+        let call = Call { future: future.clone_ref(py), function, arguments };
+        let outstanding = self.work.counts.outstanding.fetch_add(1, Relaxed) + 1;
+        if self.work.queue.push(call).is_err() {
+            self.work.counts.outstanding.fetch_sub(1, Relaxed);
+            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
+        }
+        self.work.counts.submitted.fetch_add(batch.unwrap_or(1) as u64, Relaxed);
+        let threads = self.work.crew.lock().threads;
+        Ok((future, threads < self.work.most && outstanding > threads as u64))
     }
 }
 
 impl Work {
     /// Runs one call. Returns whom to wake.
     fn call(&self, py: Python<'_>, call: Call) -> Vec<Sleeper> {
-        let Call { future, function, args, kwargs } = call;
+        let Call { future, function, arguments } = call;
+        let items = u64::from(future.get().batch_size().max(1));
         let counts = &self.counts;
         if !future.get().start() {
-            counts.cancelled.fetch_add(1, Relaxed);
             counts.outstanding.fetch_sub(1, Relaxed);
             return Vec::new();
         }
-        counts.running.fetch_add(1, Relaxed);
+        counts.running.fetch_add(items, Relaxed);
         let begun = std::time::Instant::now();
-        let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
+        let result = match &arguments {
+            Arguments::Call(args, kwargs) => {
+                function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)))
+            }
+            Arguments::Batch(items) => run_batch(function.bind(py), items.bind(py))
+                .and_then(|(results, failure)| (results, failure.map(|e| e.into_value(py))).into_pyobject(py))
+                .map(Bound::into_any),
+        };
         counts.busy.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-        counts.running.fetch_sub(1, Relaxed);
+        counts.running.fetch_sub(items, Relaxed);
         counts.outstanding.fetch_sub(1, Relaxed);
-        drop((function, args, kwargs));
-        (if result.is_ok() { &counts.finished } else { &counts.failed }).fetch_add(1, Relaxed);
+        drop((function, arguments));
+        (if result.is_ok() { &counts.finished } else { &counts.failed }).fetch_add(items, Relaxed);
         let future = future.into_bound(py);
         FutureCore::finish(&future, result.map(Bound::unbind)).unwrap_or_else(|error| {
             // A done-callback let a KeyboardInterrupt or SystemExit through: it is nobody's here.

@@ -6,9 +6,11 @@ use pyo3::prelude::*;
 use raddle_core::park::{self, Unparker};
 use raddle_core::prim::Mutex;
 
+use crate::deadlock;
 use crate::future::{FutureCore, Home, Sleeper, sleep_until};
 use crate::gate::{self, Timeout};
 use crate::process_lane::Shared;
+use crate::thread_lane::Work;
 
 /// The numbers of the futures that have ended and were not asked for yet.
 #[derive(Default)]
@@ -98,6 +100,10 @@ impl WatchSet {
             let deadline = timeout.deadline();
             self.ready.inner.lock().1 = Some(park::with_current(park::Parker::unparker));
             let is_done = || self.ready.has_some();
+            let _blocked = match self.only_pool() {
+                Some(work) => deadlock::enter(py, &work, deadline)?,
+                None => None,
+            };
             let bed = self.watched.lock().bed.clone();
             match bed {
                 Bed::Lane(shared) => {
@@ -137,6 +143,17 @@ impl WatchSet {
 }
 
 impl WatchSet {
+    /// The thread pool that has all of the futures, if one has.
+    fn only_pool(&self) -> Option<Arc<Work>> {
+        let watched = self.watched.lock();
+        let mut pools = watched.futures.iter().flatten().map(|future| match future.get().home() {
+            Some(Home::Thread(work)) => Some(work),
+            _ => None,
+        });
+        let first = pools.next()??;
+        pools.all(|pool| pool.is_some_and(|pool| Arc::ptr_eq(pool, first))).then(|| first.clone())
+    }
+
     fn make_bed(&self, future: &Bound<'_, FutureCore>) {
         let home = match future.get().home() {
             Some(Home::Process(shared)) => Some(shared),

@@ -18,10 +18,11 @@ use std::time::Instant;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use raddle_proc::child::{Crowded, Look, WorkerEnd};
 use raddle_proc::lane::{flag, kind};
 
+use crate::batch::run_batch;
 use crate::codec;
 use crate::gate;
 use crate::runtime;
@@ -60,6 +61,13 @@ struct Worker {
 enum Function {
     Pickled(Py<PyBytes>),
     Ready(Py<PyAny>),
+}
+
+/// What a function is called with.
+enum Arguments {
+    Call(Py<PyTuple>, Option<Py<PyDict>>),
+    /// A list of tuples: one call each.
+    Batch(Py<PyList>),
 }
 
 /// What a call came to, as bytes.
@@ -151,7 +159,18 @@ impl Worker {
         self.end.done_reading();
         let (answer, nanos) = match request {
             Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0),
-            Ok((function, args, kwargs)) => {
+            Ok((function, Arguments::Batch(items))) => {
+                let forks = runtime::forks();
+                let begun = Instant::now();
+                let (results, failure) = run_batch(function.bind(py), items.bind(py))?;
+                let nanos = begun.elapsed().as_nanos() as u64;
+                if runtime::forks() != forks {
+                    return Err(end_fork(py));
+                }
+                drop((function, items));
+                (self.batch(py, results, failure)?, nanos)
+            }
+            Ok((function, Arguments::Call(args, kwargs))) => {
                 let forks = runtime::forks();
                 let begun = Instant::now();
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
@@ -180,14 +199,7 @@ impl Worker {
     }
 
     /// The function and arguments of the request looked at last.
-    #[expect(clippy::type_complexity, reason = "a call is these three")]
-    fn read(
-        &mut self,
-        py: Python<'_>,
-        kind: u8,
-        flags: u8,
-        tag: u32,
-    ) -> PyResult<(Py<PyAny>, Py<PyTuple>, Option<Py<PyDict>>)> {
+    fn read(&mut self, py: Python<'_>, kind: u8, flags: u8, tag: u32) -> PyResult<(Py<PyAny>, Arguments)> {
         let Self { end, seams, functions } = self;
         let mut payload = end.payload().ok_or_else(garbled)?;
         let function = if kind == kind::APPLY {
@@ -206,14 +218,17 @@ impl Worker {
         };
         if flags & flag::FLAT != 0 {
             let args = codec::unflatten(py, payload)?.cast_into::<PyTuple>()?;
-            return Ok((function, args.unbind(), None));
+            return Ok((function, Arguments::Call(args.unbind(), None)));
         }
         let object = load(py, &seams.loads, payload)?;
+        if kind == kind::BATCH {
+            return Ok((function, Arguments::Batch(object.cast_into::<PyList>()?.unbind())));
+        }
         if flags & flag::KEYWORDS == 0 {
-            return Ok((function, object.cast_into::<PyTuple>()?.unbind(), None));
+            return Ok((function, Arguments::Call(object.cast_into::<PyTuple>()?.unbind(), None)));
         }
         let (args, kwargs): (Bound<'_, PyTuple>, Bound<'_, PyDict>) = object.extract()?;
-        Ok((function, args.unbind(), Some(kwargs.unbind())))
+        Ok((function, Arguments::Call(args.unbind(), Some(kwargs.unbind()))))
     }
 
     fn success(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Answer> {
@@ -226,19 +241,50 @@ impl Worker {
         Ok(Answer { kind: kind::VALUE, flags: 0, bytes: Bytes::Pickle(pickle.unbind()) })
     }
 
+    /// The results of a batch, up to the item that raised or whose result cannot be pickled, and what that was.
+    fn batch(&self, py: Python<'_>, mut results: Bound<'_, PyList>, failure: Option<PyErr>) -> PyResult<Answer> {
+        let mut packed = match failure {
+            Some(error) => self.packed_failure(py, error)?,
+            None => py.None().into_bound(py),
+        };
+        let mut pickle = self.dumps(py, (&results, &packed).into_pyobject(py)?.as_any());
+        if pickle.is_err() {
+            for (index, result) in results.iter().enumerate() {
+                if let Err(error) = self.dumps(py, &result) {
+                    packed = self.packed_failure(py, error)?;
+                    results = results.get_slice(0, index);
+                    break;
+                }
+            }
+            pickle = self.dumps(py, (&results, &packed).into_pyobject(py)?.as_any());
+        }
+        Ok(Answer { kind: kind::VALUE, flags: 0, bytes: Bytes::Pickle(pickle?.unbind()) })
+    }
+
+    /// An exception as bytes of their own, so that one that cannot be made again does not take the results with it.
+    fn packed_failure<'py>(&self, py: Python<'py>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
+        match self.failure(py, kind::ERROR, error)?.bytes {
+            Bytes::Pickle(pickle) => Ok(pickle.into_bound(py)),
+            Bytes::Flat(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
+        }
+    }
+
     /// An exception and its traceback, or a stand-in if it does not survive the journey.
     fn failure(&self, py: Python<'_>, kind: u8, error: PyErr) -> PyResult<Answer> {
-        let text = self.seams.describe.bind(py).call1((error.value(py),))?;
-        let packed = self.pack(py, error.value(py).as_any(), &text);
+        // Before 3.12 an exception that is being raised does not carry its traceback yet; this puts it there.
+        let error = error.into_value(py).into_bound(py).into_any();
+        let text = self.seams.describe.bind(py).call1((&error,))?;
+        let packed = self.pack(py, &error, &text);
         let pickle = match (packed, &self.seams.stand_in) {
             (Ok(pickle), _) => pickle,
             (Err(trouble), Some(stand_in)) => {
-                let stand_in = stand_in.bind(py).call1((error.value(py), &text, trouble.value(py)))?;
+                let stand_in = stand_in.bind(py).call1((&error, &text, trouble.value(py)))?;
                 self.pack(py, &stand_in, &text)?
             }
             (Err(trouble), None) => {
-                let text = self.seams.describe.bind(py).call1((trouble.value(py),))?;
-                self.pack(py, trouble.value(py).as_any(), &text)?
+                let trouble = trouble.into_value(py).into_bound(py).into_any();
+                let text = self.seams.describe.bind(py).call1((&trouble,))?;
+                self.pack(py, &trouble, &text)?
             }
         };
         Ok(Answer { kind, flags: 0, bytes: Bytes::Pickle(pickle.unbind()) })

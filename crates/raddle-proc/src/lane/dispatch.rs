@@ -5,13 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use raddle_core::sched::{Pace, balance};
 use rustix::process::Signal;
 
 use super::link::Page;
 use super::seat::{Arrival, Corrupt, Recovered, Seat, Stage};
-use super::ticket::{Loss, OnDeath, Outgoing, Reply, Spot, Ticket};
+use super::ticket::{Loss, OnDeath, Outgoing, Reply, SEATS, Spot, Ticket};
 use crate::Ending;
 
 /// What a wake-up between two processes costs, roughly, in nanoseconds. A call waits behind a running one rather than
@@ -45,20 +46,41 @@ pub struct Counts {
     pub busy: u64,
 }
 
-/// What is left to do when the lock has been released.
+/// What is left to do when the lock has been released. It lies in the dispatch, so that it is there for whoever comes next
+/// if the thread that caused it is slow.
 pub(crate) struct Effects<H> {
-    /// Somebody must be told about these.
-    pub(crate) announce: Vec<H>,
-    /// The reason why the lane broke just now.
-    pub(crate) broken: Option<Arc<str>>,
-    /// Calls were moved, or a worker died: the leader must look again.
+    /// Calls were moved: the leader must look again.
     pub(crate) moved: bool,
+    /// The lane has foretold a short wait for some call: it should be seen whether that came true.
+    pub(crate) foretold: bool,
+    /// For the keeper: somebody must be told about these.
+    pub(crate) announce: Vec<H>,
+    /// For the keeper: the reason why the lane broke.
+    pub(crate) broken: Option<Arc<str>>,
+    /// For the keeper: workers that have ended.
+    pub(crate) departures: Vec<Departure>,
 }
 
 impl<H> Effects<H> {
-    pub(crate) fn none() -> Self {
-        Self { announce: Vec::new(), broken: None, moved: false }
+    fn none() -> Self {
+        Self { moved: false, foretold: false, announce: Vec::new(), broken: None, departures: Vec::new() }
     }
+
+    /// Whether there is something for the keeper alone.
+    fn concern_keeper(&self) -> bool {
+        !self.announce.is_empty() || self.broken.is_some() || !self.departures.is_empty()
+    }
+}
+
+/// What whoever releases the lock does next.
+#[derive(Clone, Copy)]
+pub(crate) struct Owed {
+    /// Ring the leader.
+    pub(crate) ring: bool,
+    /// Wake the keeper.
+    pub(crate) wake: bool,
+    /// Start the keeper's timer.
+    pub(crate) time: bool,
 }
 
 /// A worker that has ended.
@@ -72,6 +94,16 @@ pub struct Departure {
     pub ending: Ending,
     /// Whether it ended because it was told to, or had said that it would.
     pub expected: bool,
+}
+
+/// Where the next call goes.
+#[derive(Clone, Copy)]
+struct Choice {
+    seat: usize,
+    /// It has to wait there for longer than a wake-up.
+    others_wait: bool,
+    /// It goes behind a running call although a worker sleeps, because it is foretold to be done there sooner.
+    others_sleep: bool,
 }
 
 struct Waiting<H> {
@@ -97,8 +129,11 @@ pub(crate) struct Dispatch<H> {
     on_death: OnDeath,
     pub(crate) closing: bool,
     pub(crate) broken: Option<Arc<str>>,
-    /// Left to the keeper by a leader: calls that somebody must be told about.
-    pub(crate) announce: Vec<H>,
+    pub(crate) effects: Effects<H>,
+    /// The keeper was woken and has not looked yet.
+    keeper_called: bool,
+    /// The keeper's timer runs.
+    timing: bool,
     /// Answered calls whose tickets wait to be dropped by somebody who may.
     pub(crate) graveyard: Vec<H>,
 }
@@ -117,7 +152,9 @@ impl<H: Ticket> Dispatch<H> {
             on_death,
             closing: false,
             broken: None,
-            announce: Vec::new(),
+            effects: Effects::none(),
+            keeper_called: false,
+            timing: false,
             graveyard: Vec::new(),
         }
     }
@@ -128,7 +165,7 @@ impl<H: Ticket> Dispatch<H> {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        let running = self.seats().map(|seat| u64::from(seat.has_started(seat.next_call()))).sum();
+        let running = self.seats().map(|seat| u64::from(seat.is_running())).sum();
         let outstanding: usize = self.seats().map(Seat::load).sum();
         Counts {
             pending: (self.backlog_load + outstanding) as u64 - u64::min(running, outstanding as u64),
@@ -163,18 +200,17 @@ impl<H: Ticket> Dispatch<H> {
         self.seats().count()
     }
 
-    /// Puts a fresh seat into the first free place.
-    pub(crate) fn add_seat(&mut self, seat: Seat<H>) -> usize {
-        match self.seats.iter().position(Option::is_none) {
-            Some(free) => {
-                self.seats[free] = Some(seat);
-                free
-            }
-            None => {
-                self.seats.push(Some(seat));
-                self.seats.len() - 1
-            }
+    /// Puts a fresh seat into the first free place. None: there are as many as a [`Place`](super::Place) can name.
+    pub(crate) fn add_seat(&mut self, seat: Seat<H>) -> Option<usize> {
+        let number = self.seats.iter().position(Option::is_none).unwrap_or(self.seats.len());
+        if number >= SEATS {
+            return None;
         }
+        if number == self.seats.len() {
+            self.seats.push(None);
+        }
+        self.seats[number] = Some(seat);
+        Some(number)
     }
 
     /// Removes a seat whose worker was never started, and keeps what was sent to it.
@@ -186,24 +222,40 @@ impl<H: Ticket> Dispatch<H> {
         }
     }
 
+    pub(crate) fn count_unsent(&mut self) {
+        self.counts.submitted += 1;
+        self.counts.failed += 1;
+    }
+
     pub(crate) fn outstanding(&self) -> usize {
         self.backlog_load + self.seats().map(Seat::load).sum::<usize>()
     }
 
     /// Takes in a call. Returns whether one more worker would help.
     pub(crate) fn submit(&mut self, ticket: H, out: &Outgoing<'_>, page: &Page) -> bool {
-        self.counts.submitted += 1;
+        self.counts.submitted += u64::from(ticket.items());
         let mut ticket = ticket;
         if self.backlog_load == 0
-            && let Some((number, others_wait)) = self.choose()
+            && let Some(mut choice) = self.choose()
         {
-            let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
-            match seat.send(number, &self.functions, ticket, out) {
+            if choice.others_wait && want_idle(page) && self.has_replies() {
+                // Nobody has asked for reports until now, so a worker may be idle and its last answer not be taken in. One
+                // that becomes idle from here on reports itself.
+                self.drain();
+                choice = self.choose().unwrap_or(choice);
+            }
+            let seat = self.seats[choice.seat].as_mut().expect("`choose` names a seat that exists");
+            if !seat.can_hold(out.len()) {
+                self.refuse(ticket, out.len());
+                return false;
+            }
+            match seat.send(choice.seat, &self.functions, ticket, out) {
                 Ok(()) => {
-                    if others_wait {
-                        want_idle(page);
+                    if seat.stage == Stage::Starting {
+                        want_idle(page); // it may be a long time coming
                     }
-                    return others_wait || self.outstanding() > self.seat_count();
+                    self.effects.foretold |= choice.others_sleep;
+                    return choice.others_wait || self.outstanding() > self.seat_count();
                 }
                 Err(back) => ticket = back,
             }
@@ -224,13 +276,13 @@ impl<H: Ticket> Dispatch<H> {
         true
     }
 
-    /// The seat for the next call, and whether the call has to wait there for longer than a wake-up.
-    fn choose(&self) -> Option<(usize, bool)> {
+    /// The seat for the next call.
+    fn choose(&self) -> Option<Choice> {
         let cost = self.pace.mean_ns().map(|mean| mean.saturating_add(CALL));
         let (mut idle, mut busy): (Option<usize>, Option<(usize, usize)>) = (None, None);
         let mut idle_live = false;
         for (number, seat) in self.seats.iter().enumerate() {
-            let Some(seat) = seat.as_ref().filter(|seat| seat.stage != Stage::Leaving) else { continue };
+            let Some(seat) = seat.as_ref().filter(|seat| seat.takes_calls()) else { continue };
             match seat.load() {
                 // A worker that is ready, rather than one that is still being started.
                 0 if idle.is_none() || (seat.stage == Stage::Live && !idle_live) => {
@@ -242,12 +294,21 @@ impl<H: Ticket> Dispatch<H> {
                 _ => {}
             }
         }
-        match (idle, busy, cost) {
-            (_, Some((number, load)), Some(cost)) if cost.saturating_mul(load as u64) < WAKE => Some((number, false)),
-            (Some(number), ..) => Some((number, false)),
-            (None, Some((number, _)), _) => Some((number, true)),
-            (None, None, _) => None,
-        }
+        let (seat, others_wait, others_sleep) = match (idle, busy, cost) {
+            (_, Some((number, load)), Some(cost)) if cost.saturating_mul(load as u64) < WAKE => {
+                (number, false, idle_live)
+            }
+            (Some(number), ..) => (number, false, false),
+            (None, Some((number, _)), _) => (number, true, false),
+            (None, None, _) => return None,
+        };
+        Some(Choice { seat, others_wait, others_sleep })
+    }
+
+    /// Ends a call whose payload is larger than what a worker can ever be sent.
+    fn refuse(&mut self, ticket: H, len: usize) {
+        let reason = format!("the call and its arguments take {len} bytes, which is more than a worker can be sent");
+        self.deliver(ticket, Reply::Broken(reason.into()));
     }
 
     fn push_back(&mut self, waiting: Waiting<H>) {
@@ -283,7 +344,7 @@ impl<H: Ticket> Dispatch<H> {
             Spot::Seat { seat, ordinal } => self.seat_mut(seat)?.revoke(ordinal),
         }?;
         taken.place().set(Spot::Nowhere);
-        self.counts.cancelled += 1;
+        self.counts.cancelled += u64::from(taken.items());
         Some(taken)
     }
 
@@ -302,7 +363,7 @@ impl<H: Ticket> Dispatch<H> {
         for ticket in &taken {
             ticket.place().set(Spot::Nowhere);
         }
-        self.counts.cancelled += taken.len() as u64;
+        self.counts.cancelled += taken.iter().map(|ticket| u64::from(ticket.items())).sum::<u64>();
         taken
     }
 
@@ -315,19 +376,16 @@ impl<H: Ticket> Dispatch<H> {
     }
 
     /// Takes in every reply that has arrived.
-    pub(crate) fn drain(&mut self, effects: &mut Effects<H>) {
+    pub(crate) fn drain(&mut self) {
         for number in 0..self.seats.len() {
             while let Some(seat) = self.seats[number].as_mut() {
                 match seat.receive() {
                     Ok(None) => break,
-                    Ok(Some(Arrival::Answer(ticket, reply))) => self.deliver(ticket, reply, effects),
+                    Ok(Some(Arrival::Answer(ticket, reply))) => self.deliver(ticket, reply),
                     Ok(Some(Arrival::Ready)) => self.stillborn = 0,
-                    Ok(Some(Arrival::Retired)) => effects.moved = true,
+                    Ok(Some(Arrival::Retired)) => self.effects.moved = true,
                     Err(Corrupt) => {
-                        // Nothing it says can be believed: end it; its death does the rest.
-                        if let Some(process) = &seat.process {
-                            process.kill(Signal::KILL);
-                        }
+                        seat.distrust();
                         break;
                     }
                 }
@@ -335,32 +393,33 @@ impl<H: Ticket> Dispatch<H> {
         }
     }
 
-    fn deliver(&mut self, ticket: H, reply: Reply, effects: &mut Effects<H>) {
+    fn deliver(&mut self, ticket: H, reply: Reply) {
+        let items = u64::from(ticket.items());
         match &reply {
             Reply::Answer { kind, nanos, .. } => {
                 self.pace.record(*nanos);
-                self.counts.busy += nanos;
+                self.counts.busy = self.counts.busy.saturating_add(*nanos);
                 match *kind {
-                    super::kind::VALUE => self.counts.finished += 1,
-                    _ => self.counts.failed += 1,
+                    super::kind::VALUE => self.counts.finished += items,
+                    _ => self.counts.failed += items,
                 }
             }
-            Reply::Lost(_) | Reply::Broken(_) => self.counts.failed += 1,
+            Reply::Lost(_) | Reply::Broken(_) => self.counts.failed += items,
         }
         ticket.place().set(Spot::Nowhere);
-        if ticket.deliver(reply) { effects.announce.push(ticket) } else { self.graveyard.push(ticket) }
+        if ticket.deliver(reply) { self.effects.announce.push(ticket) } else { self.graveyard.push(ticket) }
     }
 
     /// Takes in what has arrived, and does what follows from it: rings are refilled, and workers that have nothing more to
     /// come are told to end.
-    pub(crate) fn advance(&mut self, effects: &mut Effects<H>) {
-        self.drain(effects);
-        self.refill(effects);
+    pub(crate) fn advance(&mut self) {
+        self.drain();
+        self.refill();
         self.stop_workers();
     }
 
     /// Moves calls from the backlog into rings, as far as there is room.
-    pub(crate) fn refill(&mut self, effects: &mut Effects<H>) {
+    pub(crate) fn refill(&mut self) {
         while let Some(front) = self.backlog.front() {
             let Some(waiting) = front else {
                 self.backlog.pop_front();
@@ -368,14 +427,23 @@ impl<H: Ticket> Dispatch<H> {
                 continue;
             };
             let out = Outgoing { kind: waiting.kind, flags: waiting.flags, tag: waiting.tag, parts: &[] };
-            let Some((number, _)) = self.choose() else { break };
+            let Some(Choice { seat: number, .. }) = self.choose() else { break };
             let Some(Some(Waiting { ticket, payload, .. })) = self.backlog.pop_front() else { break };
             self.backlog_first += 1;
             self.backlog_load -= 1;
             let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
+            if !seat.can_hold(payload.len()) {
+                self.refuse(ticket, payload.len());
+                continue;
+            }
             let parts: &[&[u8]] = &[&payload];
             match seat.send(number, &self.functions, ticket, &Outgoing { parts, ..out }) {
-                Ok(()) => effects.moved = true,
+                Ok(()) => {
+                    if self.closing {
+                        seat.arm(seat.last() + 1);
+                    }
+                    self.effects.moved = true;
+                }
                 Err(ticket) => {
                     self.push_front(Waiting { ticket, kind: out.kind, flags: out.flags, tag: out.tag, payload });
                     break;
@@ -384,23 +452,30 @@ impl<H: Ticket> Dispatch<H> {
         }
     }
 
+    /// Workers that run out of calls are to say so, if there is something for them in the backlog. To be called before
+    /// [`refill`](Self::refill): a worker that has not seen this when it falls asleep has made its room before.
+    pub(crate) fn ask_for_backlog(&self, page: &Page) {
+        if self.backlog_load > 0 {
+            want_idle(page);
+        }
+    }
+
     /// Gives idle workers a share of what others have not begun.
-    pub(crate) fn steal(&mut self, page: &Page, effects: &mut Effects<H>) {
-        let cost = self.pace.mean_ns().map_or(u64::MAX, |mean| mean.saturating_add(CALL));
-        let available = |seat: &&Seat<H>| seat.stage == Stage::Live && seat.load() == 0;
-        while let Some(idle) = self.seats.iter().position(|seat| seat.as_ref().filter(available).is_some()) {
-            let loads: Vec<usize> = self.seats.iter().map(|seat| seat.as_ref().map_or(0, Seat::load)).collect();
-            let Some((victim, count)) = balance::steal_plan(&loads, idle) else { break };
-            if cost.saturating_mul(count as u64) < WAKE {
-                break; // the victim is through with them before the idle worker is awake
-            }
+    pub(crate) fn steal(&mut self, page: &Page) {
+        let is_idle = |seat: &&Seat<H>| seat.stage == Stage::Live && seat.takes_calls() && seat.load() == 0;
+        let now = Instant::now();
+        for seat in self.seats.iter_mut().flatten() {
+            seat.note_front(now);
+        }
+        while let Some(idle) = self.seats.iter().position(|seat| seat.as_ref().filter(is_idle).is_some()) {
+            let Some((victim, count)) = self.plan_theft(idle, now) else { break };
             let mut stolen = Vec::with_capacity(count);
             let source = self.seats[victim].as_mut().expect("the plan names a seat with calls");
             stolen.extend(std::iter::from_fn(|| source.revoke_last()).take(count));
             if stolen.is_empty() {
                 break; // it has just begun the last one
             }
-            effects.moved = true;
+            self.effects.moved = true;
             let mut rest = Vec::new();
             for (ticket, header, payload) in stolen.into_iter().rev() {
                 let out = Outgoing { kind: header.kind, flags: header.flags, tag: header.tag, parts: &[&payload] };
@@ -414,9 +489,26 @@ impl<H: Ticket> Dispatch<H> {
                 break; // it has no room, idle as it is: it is still busy with the records that were revoked
             }
         }
-        if self.backlog_load > 0 || self.seats().any(|seat| seat.load() > 1) {
+        if self.backlog_load > 0 || self.seats().any(|seat| seat.spare() > 1) {
             want_idle(page);
         }
+    }
+
+    /// From whom the idle worker takes, and how many. None if nobody has more than it is through with by the time the idle
+    /// worker is awake; then it should be seen whether that was right.
+    fn plan_theft(&mut self, idle: usize, now: Instant) -> Option<(usize, usize)> {
+        let plan = |counts: &dyn Fn(&Seat<H>) -> bool| {
+            let spare = |seat: &Option<Seat<H>>| seat.as_ref().filter(|seat| counts(seat)).map_or(0, Seat::spare);
+            balance::steal_plan(&self.seats.iter().map(spare).collect::<Vec<_>>(), idle)
+        };
+        if let Some(sure) = plan(&|seat| seat.is_late(now)) {
+            return Some(sure);
+        }
+        let (victim, count) = plan(&|_| true)?;
+        let cost = self.pace.mean_ns().map_or(u64::MAX, |mean| mean.saturating_add(CALL));
+        let worth_it = cost.saturating_mul(count as u64) >= WAKE;
+        self.effects.foretold |= !worth_it;
+        worth_it.then_some((victim, count))
     }
 
     /// Sets each seat's keeper alarm to the first moment at which the keeper has something to do.
@@ -430,19 +522,14 @@ impl<H: Ticket> Dispatch<H> {
             if self.closing {
                 at = at.min(seat.last() + 1); // then the worker is told to end
             }
-            seat.armed = at;
-            seat.link.keeper_alarm().set(at);
+            seat.set_alarm(at);
         }
     }
 
     /// The backlog has just become non-empty: the keeper refills when a ring is half done.
     fn arm_for_backlog(&mut self) {
         for seat in self.seats.iter_mut().flatten() {
-            let at = seat.middle() + 1;
-            if at < seat.armed {
-                seat.armed = at;
-                seat.link.keeper_alarm().set(at);
-            }
+            seat.arm(seat.middle() + 1);
         }
     }
 
@@ -450,59 +537,56 @@ impl<H: Ticket> Dispatch<H> {
     pub(crate) fn watch(&mut self, ticket: &H) -> bool {
         let Spot::Seat { seat, ordinal } = ticket.place().get() else { return false };
         let Some(seat) = self.seat_mut(seat) else { return false };
-        if ordinal + 1 < seat.armed {
-            seat.armed = ordinal + 1;
-            seat.link.keeper_alarm().set(ordinal + 1);
-        }
+        seat.arm(ordinal + 1);
         seat.has_replies()
     }
 
     /// A worker has ended: takes in its last words, and deals with what it left.
-    pub(crate) fn bury(&mut self, number: usize, ending: Ending, effects: &mut Effects<H>) -> Option<Departure> {
-        self.drain(effects);
-        let mut seat = self.seats.get_mut(number)?.take()?;
+    pub(crate) fn bury(&mut self, number: usize, ending: Ending) {
+        self.drain();
+        let Some(mut seat) = self.seats.get_mut(number).and_then(Option::take) else { return };
         let pid = seat.process.as_ref().map_or(0, crate::Process::pid);
         let (lost, left) = seat.bury();
         let expected = seat.stage == Stage::Leaving && lost.is_empty();
         let stillborn = seat.stage == Stage::Starting && lost.is_empty();
         let unfit = seat.unfit.take();
         drop(seat);
-        effects.moved = true;
+        self.effects.moved = true;
         self.requeue(left);
         if let Some(account) = unfit {
-            self.break_all(&String::from_utf8_lossy(&account), Signal::TERM, effects);
+            self.break_all(&String::from_utf8_lossy(&account), Signal::TERM);
         }
         let loss = Arc::new(Loss { pid, ending });
         for ticket in lost {
             if self.on_death == OnDeath::Replace || self.broken.is_some() {
-                self.deliver(ticket, Reply::Lost(loss.clone()), effects);
+                self.deliver(ticket, Reply::Lost(loss.clone()));
             } else {
                 let reason = format!("{loss} while it ran this call, and the pool is broken");
-                self.deliver(ticket, Reply::Broken(reason.into()), effects);
+                self.deliver(ticket, Reply::Broken(reason.into()));
             }
         }
         if !expected && self.broken.is_none() {
             self.counts.died += 1;
             self.stillborn += u32::from(stillborn);
             if self.on_death == OnDeath::Break {
-                self.break_all(&format!("{loss}, and the pool is broken"), Signal::TERM, effects);
+                self.break_all(&format!("{loss}, and the pool is broken"), Signal::TERM);
             } else if self.stillborn >= STILLBORN {
                 let reason = format!("{STILLBORN} workers in a row ended before they were ready; the last one: {loss}");
-                self.break_all(&reason, Signal::KILL, effects);
+                self.break_all(&reason, Signal::KILL);
             }
         }
-        Some(Departure { seat: number, pid, ending, expected })
+        self.effects.departures.push(Departure { seat: number, pid, ending, expected });
     }
 
     /// Fails every call, ends every worker, and takes no more.
-    pub(crate) fn break_all(&mut self, reason: &str, signal: Signal, effects: &mut Effects<H>) {
+    pub(crate) fn break_all(&mut self, reason: &str, signal: Signal) {
         if self.broken.is_some() {
             return;
         }
         let reason: Arc<str> = reason.into();
         self.broken = Some(reason.clone());
-        effects.broken = Some(reason.clone());
-        effects.moved = true;
+        self.effects.broken = Some(reason.clone());
+        self.effects.moved = true;
         let mut all: Vec<H> = Vec::new();
         for seat in self.seats.iter_mut().flatten() {
             all.append(&mut seat.take_all());
@@ -513,7 +597,7 @@ impl<H: Ticket> Dispatch<H> {
         all.extend(self.backlog.drain(..).flatten().map(|waiting| waiting.ticket));
         self.backlog_load = 0;
         for ticket in all {
-            self.deliver(ticket, Reply::Broken(reason.clone()), effects);
+            self.deliver(ticket, Reply::Broken(reason.clone()));
         }
     }
 
@@ -524,6 +608,24 @@ impl<H: Ticket> Dispatch<H> {
                 seat.send_stop();
             }
         }
+    }
+
+    /// What is to be done now that the lock is released, by whoever held it.
+    pub(crate) fn owed(&mut self, by_keeper: bool) -> Owed {
+        let foretold = std::mem::take(&mut self.effects.foretold);
+        let owed = Owed {
+            ring: std::mem::take(&mut self.effects.moved),
+            wake: !by_keeper && !self.keeper_called && self.effects.concern_keeper(),
+            time: foretold && !self.timing,
+        };
+        self.keeper_called |= owed.wake;
+        self.timing |= owed.time;
+        owed
+    }
+
+    /// The keeper looks at everything: it takes what was left for it.
+    pub(crate) fn keeper_looks(&mut self) {
+        (self.keeper_called, self.timing) = (false, false);
     }
 
     /// Now and then a submitting thread takes in what has arrived, so that a long run of submits neither fills the reply
@@ -542,16 +644,21 @@ impl<H: Ticket> Dispatch<H> {
         (self.closing || self.broken.is_some())
             && self.seats().next().is_none()
             && self.backlog_load == 0
-            && self.announce.is_empty()
+            && !self.effects.concern_keeper()
     }
 }
 
-/// Asks workers that run out of calls to say so.
-fn want_idle(page: &Page) {
+/// Asks workers that run out of calls to say so. Returns whether nobody had asked before.
+fn want_idle(page: &Page) -> bool {
     use raddle_core::prim::atomic::Ordering::{Relaxed, SeqCst};
-    // Ordering: the SeqCst store pairs with the worker's SeqCst look at this word after it has announced its sleep at
-    // its bell; the call that makes somebody want it was published before.
-    if page.idle_wanted().load(Relaxed) == 0 {
-        page.idle_wanted().store(1, SeqCst);
+    use raddle_core::prim::atomic::fence;
+    if page.idle_wanted().load(Relaxed) != 0 {
+        return false;
     }
+    page.idle_wanted().store(1, SeqCst);
+    // Ordering: SeqCst, between the store above and what the caller reads next of the rings. Pairs with the worker's fence in
+    // `Bell::prepare` and its SeqCst look at this word: a worker that has not seen the word when it falls asleep has published
+    // its last answer, and given back its last request, where the caller sees it.
+    fence(SeqCst);
+    true
 }

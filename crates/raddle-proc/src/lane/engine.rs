@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raddle_core::park::{self, Patience, Unparker, Wake};
-use raddle_core::prim::Mutex;
 use raddle_core::prim::thread::{self, JoinHandle};
+use raddle_core::prim::{Mutex, MutexGuard};
 use raddle_shm::futex;
 use rustix::process::Signal;
 
-use super::dispatch::{Dispatch, Effects};
+use super::dispatch::{Dispatch, Owed};
 use super::keeper::{self, Client};
 use super::lead::{Lead, Waited};
 use super::link::Page;
-use super::seat::{Seat, Stage};
-use super::ticket::{OnDeath, Outgoing, Spot, Ticket};
+use super::seat::{LATE, Seat, Stage};
+use super::ticket::{OnDeath, Outgoing, SEATS, Spot, Ticket};
 use crate::{Process, Watch, with_signals_blocked};
 
 pub use super::dispatch::{Counts, Departure};
@@ -115,7 +115,9 @@ impl<H: Ticket> Lane<H> {
     pub fn seat(&self) -> io::Result<Seating> {
         let seat = Seat::new()?;
         let link = seat.link.fd().try_clone_to_owned()?;
-        Ok(Seating { seat: self.dispatch.lock().add_seat(seat), link })
+        let number = self.dispatch.lock().add_seat(seat);
+        let number = number.ok_or_else(|| io::Error::other(format!("a lane has at most {SEATS} workers")))?;
+        Ok(Seating { seat: number, link })
     }
 
     /// Names the process that a seat's worker runs in, and watches over it.
@@ -125,20 +127,19 @@ impl<H: Ticket> Lane<H> {
     /// When the process cannot be watched. The seat is vacated then and the process is ended.
     pub fn occupy(&self, number: usize, process: Process) -> io::Result<()> {
         let mut dispatch = self.dispatch.lock();
-        let mut effects = Effects::none();
         match self.watch.add(&process, number) {
             Ok(true) => {
                 if dispatch.broken.is_some() {
                     process.kill(Signal::KILL); // it was being started while the lane broke
                 }
                 if let Some(seat) = dispatch.seat_mut(number) {
-                    seat.process = Some(process);
+                    seat.occupy(process);
                 }
-                dispatch.refill(&mut effects);
+                dispatch.refill();
                 dispatch.stop_workers();
             }
             Ok(false) => {
-                dispatch.bury(number, crate::Ending::Unknown, &mut effects);
+                dispatch.bury(number, crate::Ending::Unknown);
             }
             Err(error) => {
                 process.kill(Signal::KILL);
@@ -146,8 +147,7 @@ impl<H: Ticket> Lane<H> {
                 return Err(error);
             }
         }
-        drop(dispatch);
-        self.settle(effects);
+        self.release(dispatch);
         self.watch.wake();
         Ok(())
     }
@@ -177,14 +177,17 @@ impl<H: Ticket> Lane<H> {
             return Err((Refusal::Closed, ticket));
         }
         let wants_worker = dispatch.submit(ticket, out, &self.page);
-        let mut effects = Effects::none();
         if dispatch.is_time_to_look() {
-            dispatch.drain(&mut effects);
+            dispatch.drain();
         }
         let spent = std::mem::take(&mut dispatch.graveyard);
-        drop(dispatch);
-        self.settle(effects);
+        self.release(dispatch);
         Ok(Submit { wants_worker, spent })
+    }
+
+    /// Counts a call that failed before it could be handed in.
+    pub fn count_unsent(&self) {
+        self.dispatch.lock().count_unsent();
     }
 
     /// Why the lane takes no more calls, if it takes no more.
@@ -240,20 +243,17 @@ impl<H: Ticket> Lane<H> {
 
     fn lead_until(&self, ticket: Option<&H>, is_done: &dyn Fn() -> bool, deadline: Option<Instant>) -> Waited {
         loop {
-            let mut effects = Effects::none();
             let mut dispatch = self.dispatch.lock();
-            dispatch.advance(&mut effects);
+            dispatch.advance();
             if is_done() {
-                drop(dispatch);
-                self.settle(effects);
+                self.release(dispatch);
                 return Waited::Done;
             }
-            effects.moved = false; // the leader itself is looking
+            dispatch.effects.moved = false; // the leader itself is looking
             let sleep = self.page.bell().prepare();
             self.set_alarms(&dispatch, ticket);
             let found = dispatch.has_replies();
-            drop(dispatch);
-            self.settle(effects);
+            self.release(dispatch);
             if found {
                 self.page.bell().cancel(sleep);
                 continue;
@@ -295,26 +295,31 @@ impl<H: Ticket> Lane<H> {
         self.page.bell().ring();
     }
 
-    /// Does what a change owes, outside of the lock.
-    pub(super) fn settle(&self, effects: Effects<H>) {
-        if effects.moved {
+    /// Releases the lock, and does what a change owes.
+    fn release(&self, mut dispatch: MutexGuard<'_, Dispatch<H>>) {
+        let owed = dispatch.owed(false);
+        drop(dispatch);
+        self.pay(owed);
+    }
+
+    /// Does, without the lock, what a change owes.
+    pub(super) fn pay(&self, owed: Owed) {
+        if owed.ring {
             self.page.bell().ring();
         }
-        if !effects.announce.is_empty() || effects.broken.is_some() {
-            let mut dispatch = self.dispatch.lock();
-            dispatch.announce.extend(effects.announce);
-            drop(dispatch);
+        if owed.wake {
             self.watch.wake();
+        }
+        if owed.time {
+            self.watch.wake_in(LATE);
         }
     }
 
     /// Takes in what has arrived, without waiting.
     pub fn look(&self) {
-        let mut effects = Effects::none();
         let mut dispatch = self.dispatch.lock();
-        dispatch.advance(&mut effects);
-        drop(dispatch);
-        self.settle(effects);
+        dispatch.advance();
+        self.release(dispatch);
     }
 
     /// Tickets of answered calls that the lane is through with, to be dropped where that is allowed.
@@ -336,16 +341,14 @@ impl<H: Ticket> Lane<H> {
 
     /// Ends the lane at once: every call fails for this reason, every worker gets the signal.
     pub fn destroy(&self, reason: &str, signal: Signal) {
-        let mut effects = Effects::none();
         let mut dispatch = self.dispatch.lock();
-        dispatch.break_all(reason, signal, &mut effects);
+        dispatch.break_all(reason, signal);
         for number in dispatch.seat_numbers().collect::<Vec<_>>() {
             if let Some(process) = dispatch.seat(number).and_then(|seat| seat.process.as_ref()) {
                 process.kill(signal); // also where the lane was broken before
             }
         }
-        drop(dispatch);
-        self.settle(effects);
+        self.release(dispatch);
         self.watch.wake();
     }
 

@@ -3,7 +3,7 @@
 //! It sleeps in the lane's [`Watch`](crate::Watch) and makes one *pass* each time it is woken: bury the dead, take in
 //! replies, refill rings, share out work, set the alarms for the next time; then, without the lock, tell the client.
 
-use super::dispatch::{Departure, Effects};
+use super::dispatch::Departure;
 use super::engine::Lane;
 use super::ticket::Ticket;
 use crate::Watched;
@@ -41,50 +41,51 @@ pub(super) fn run<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>) {
 
 /// Looks at everything once. Returns whether there is more to come.
 fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watched>) -> bool {
-    let mut effects = Effects::none();
-    let mut departures = Vec::new();
     let mut dispatch = lane.dispatch.lock();
+    dispatch.keeper_looks();
     for watched in seen.drain(..) {
         let Watched::Ended(number) = watched else { continue };
         let Some(process) = dispatch.seat_mut(number).and_then(|seat| seat.process.as_mut()) else { continue };
         let Some(ending) = process.poll() else { continue };
         lane.watch.remove(process);
-        departures.extend(dispatch.bury(number, ending, &mut effects));
+        dispatch.bury(number, ending);
     }
-    dispatch.drain(&mut effects);
-    dispatch.advance(&mut effects);
-    dispatch.steal(&lane.page, &mut effects);
+    dispatch.ask_for_backlog(&lane.page);
+    dispatch.advance();
+    dispatch.steal(&lane.page);
     dispatch.arm_keeper();
-    let mut again = dispatch.has_replies(); // they came while the alarms were being set
-    effects.announce.append(&mut dispatch.announce);
+    dispatch.stop_workers(); // a ring that had no room for the order may have some, and nobody was told
+    let again = dispatch.has_replies(); // they came while the alarms were being set
+    let announce = std::mem::take(&mut dispatch.effects.announce);
+    let broken = dispatch.effects.broken.take();
+    let departures = std::mem::take(&mut dispatch.effects.departures);
     let spent = if dispatch.graveyard.len() >= HEAP || dispatch.closing || dispatch.broken.is_some() {
         std::mem::take(&mut dispatch.graveyard)
     } else {
         Vec::new()
     };
     let has_work = dispatch.outstanding() > 0;
+    let owed = dispatch.owed(true);
     drop(dispatch);
 
     if !departures.is_empty() {
         lane.page.bell().ring_always(); // the dead worker may have been about to ring, and nobody else does it
-    } else if effects.moved {
-        lane.page.bell().ring();
     }
-    if !effects.announce.is_empty() {
-        client.announce(std::mem::take(&mut effects.announce));
+    lane.pay(owed);
+    if !announce.is_empty() {
+        client.announce(announce);
     }
     if !spent.is_empty() {
         client.dispose(spent);
     }
-    if let Some(reason) = &effects.broken {
+    if let Some(reason) = &broken {
         client.broken(reason);
     }
     for departure in departures {
         client.departed(departure, has_work);
     }
     let over = lane.dispatch.lock().is_over();
-    again &= !over;
-    if again {
+    if again && !over {
         lane.watch.wake();
     }
     !over

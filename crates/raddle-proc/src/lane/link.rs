@@ -50,6 +50,8 @@ pub mod kind {
     pub const CALL: u8 = 2;
     /// Parent to worker: the payload is function and arguments together.
     pub const APPLY: u8 = 3;
+    /// Parent to worker: call the function of the tag once for each item of the payload.
+    pub const BATCH: u8 = 5;
     /// Parent to worker: end, there is nothing more to do.
     pub const STOP: u8 = 4;
     /// Worker to parent: set up and looking for calls.

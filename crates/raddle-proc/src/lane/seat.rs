@@ -7,10 +7,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use raddle_core::prim::atomic::Ordering::Release;
 use raddle_shm::Arena;
 use raddle_shm::ring::{Consumer, Header, Producer, Slot};
+use rustix::process::Signal;
 
 use super::Payload;
 use super::link::{INLINE, Link, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
@@ -20,6 +22,10 @@ use crate::Process;
 /// How many unanswered records a seat may hold: enough that the worker never waits for the parent, few enough that a
 /// look through them is short.
 const DEPTH: usize = 4096;
+
+/// After this time at the front a call is a long one, whatever was foretold: more than thirty times what the lane lets a call
+/// wait behind another. It is also how long the keeper's timer runs.
+pub(crate) const LATE: Duration = Duration::from_millis(1);
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +66,11 @@ pub(crate) struct Seat<H> {
     /// Its account of why it could not be set up.
     pub(crate) unfit: Option<Payload>,
     /// The keeper alarm as it was last set; `u64::MAX` is never.
-    pub(crate) armed: u64,
+    armed: u64,
+    /// Nothing that the worker says counts any more: it broke the rules, or the lane is broken.
+    deaf: bool,
+    /// The first call that is not answered, as the keeper saw it, and since when; none while nobody waits behind it.
+    front: Option<(u64, Instant)>,
     requests: Producer,
     replies: Consumer,
     arena: Arena,
@@ -84,6 +94,8 @@ impl<H: Ticket> Seat<H> {
             process: None,
             unfit: None,
             armed: u64::MAX,
+            deaf: false,
+            front: None,
             requests: link.request_producer(),
             replies: link.reply_consumer(),
             arena: Arena::new(SPILL_SOFT, link.request_spill().len()),
@@ -124,7 +136,72 @@ impl<H: Ticket> Seat<H> {
 
     /// Whether replies lie in the ring.
     pub(crate) fn has_replies(&self) -> bool {
-        !self.replies.is_empty()
+        !self.deaf && !self.replies.is_empty()
+    }
+
+    /// Whether it may be sent calls.
+    pub(crate) fn takes_calls(&self) -> bool {
+        self.stage != Stage::Leaving && !self.deaf
+    }
+
+    /// Whether a payload of this size can ever be sent.
+    pub(crate) fn can_hold(&self, len: usize) -> bool {
+        len <= self.link.request_spill().len()
+    }
+
+    /// Whether the worker runs a call.
+    pub(crate) fn is_running(&self) -> bool {
+        self.load > 0 && self.has_started(self.next_call())
+    }
+
+    /// Calls that count when work is shared out: one more than there are while the worker is being started, because then also
+    /// the first has not begun.
+    pub(crate) fn spare(&self) -> usize {
+        self.load + usize::from(self.stage == Stage::Starting && self.load > 0)
+    }
+
+    /// The keeper sees the seat at this moment.
+    pub(crate) fn note_front(&mut self, now: Instant) {
+        let front = self.next_call();
+        self.front = match self.front {
+            _ if self.spare() < 2 => None,
+            Some(known) if known.0 == front => Some(known),
+            _ => Some((front, now)),
+        };
+    }
+
+    /// Whether calls wait behind one for longer than the lane ever foretells.
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
+        self.stage == Stage::Starting || self.front.is_some_and(|(_, since)| now.duration_since(since) >= LATE)
+    }
+
+    /// Believes nothing that the worker says from now on, and ends it; its death does the rest.
+    pub(crate) fn distrust(&mut self) {
+        self.deaf = true;
+        if let Some(process) = &self.process {
+            process.kill(Signal::KILL);
+        }
+    }
+
+    /// Names the process of the worker.
+    pub(crate) fn occupy(&mut self, process: Process) {
+        self.process = Some(process);
+        if self.deaf {
+            self.distrust(); // it was faster than whoever started it
+        }
+    }
+
+    /// Has the keeper woken when so many records are done.
+    pub(crate) fn set_alarm(&mut self, at: u64) {
+        self.armed = at;
+        self.link.keeper_alarm().set(at);
+    }
+
+    /// Has the keeper woken when so many records are done, or earlier.
+    pub(crate) fn arm(&mut self, at: u64) {
+        if at < self.armed {
+            self.set_alarm(at);
+        }
     }
 
     /// Sends a call. Gives the ticket back if there is no room for it now.
@@ -138,17 +215,21 @@ impl<H: Ticket> Seat<H> {
         if self.flights.len() >= DEPTH {
             self.trim();
         }
-        if self.stage == Stage::Leaving || self.flights.len() >= DEPTH {
+        if !self.takes_calls() || self.flights.len() >= DEPTH {
             return Err(ticket);
         }
-        if out.kind == kind::CALL && !self.define(out.tag, functions) {
+        if matches!(out.kind, kind::CALL | kind::BATCH) && !self.define(out.tag, functions) {
             return Err(ticket);
         }
         ticket.place().set(Spot::Seat { seat: number, ordinal: self.first + self.flights.len() as u64 });
+        let is_watched = ticket.life().load().watched;
         if let Err(Some(ticket)) = self.push(Some(ticket), out) {
             return Err(ticket);
         }
         self.load += 1;
+        if is_watched {
+            self.arm(self.last() + 1);
+        }
         self.link.worker_bell().ring();
         Ok(())
     }
@@ -236,7 +317,10 @@ impl<H: Ticket> Seat<H> {
         if !self.requests.revoke(self.flights[index].slot) {
             return None;
         }
-        let (header, payload) = self.bytes_of(index)?;
+        let Some((header, payload)) = self.bytes_of(index) else {
+            self.distrust(); // it wrote where it may not
+            return None;
+        };
         let flight = &mut self.flights[index];
         let ticket = flight.ticket.take()?;
         let spilled = flight.spilled.take();
@@ -283,6 +367,9 @@ impl<H: Ticket> Seat<H> {
 
     /// Takes in one reply.
     pub(crate) fn receive(&mut self) -> Result<Option<Arrival<H>>, Corrupt> {
+        if self.deaf {
+            return Ok(None);
+        }
         let crowded = self.replies.used() > self.replies.capacity() / 4;
         let Some(record) = self.replies.peek().map_err(|_| Corrupt)? else { return Ok(None) };
         let header = record.header;
@@ -341,21 +428,22 @@ impl<H: Ticket> Seat<H> {
         }
     }
 
-    /// Removes the flight that was answered, and those before it that need no answer.
+    /// Removes the flight that was answered, and those before it that need no answer. None, and nothing has changed: it is an
+    /// answer out of order, or to something that was not asked.
     fn answered(&mut self, ordinal: u64) -> Option<H> {
+        let index = usize::try_from(ordinal.checked_sub(self.first)?).ok()?;
+        let next = self.flights.iter().position(|flight| flight.ticket.is_some())?;
+        if index != next {
+            return None;
+        }
         loop {
             let flight = self.flights.pop_front()?;
             self.first += 1;
             self.release(flight.spilled);
-            match flight.ticket {
-                None if self.first <= ordinal => {}
-                Some(ticket) if self.first == ordinal + 1 => {
-                    self.load -= 1;
-                    ticket.place().set(Spot::Nowhere);
-                    return Some(ticket);
-                }
-                // An answer out of order, or to something that was not asked.
-                _ => return None,
+            if let Some(ticket) = flight.ticket {
+                self.load -= 1;
+                ticket.place().set(Spot::Nowhere);
+                return Some(ticket);
             }
         }
     }
@@ -380,6 +468,7 @@ impl<H: Ticket> Seat<H> {
 
     /// Every ticket that is still here, for a lane that breaks.
     pub(crate) fn take_all(&mut self) -> Vec<H> {
+        self.deaf = true; // it may still answer
         self.load = 0;
         self.flights.iter_mut().filter_map(|flight| flight.ticket.take()).collect()
     }

@@ -17,6 +17,11 @@ pub trait Ticket: Send + Sync + 'static {
     /// Where the call is; changed by the lane only.
     fn place(&self) -> &Place;
 
+    /// How many calls this is for the statistics: one, or as many as a batch has items.
+    fn items(&self) -> u32 {
+        1
+    }
+
     /// Ends the call's life with this reply and wakes the threads that wait for it. Called at most once, under the
     /// lane's lock: it stores, it does not run user code. Returns whether somebody must be told (`Next::announce`).
     fn deliver(&self, reply: Reply) -> bool;
@@ -69,11 +74,11 @@ pub enum OnDeath {
 /// A request on its way out.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    /// [`CALL`](super::kind::CALL) or [`APPLY`](super::kind::APPLY).
+    /// [`CALL`](super::kind::CALL), [`BATCH`](super::kind::BATCH) or [`APPLY`](super::kind::APPLY).
     pub kind: u8,
     /// How the worker reads the payload.
     pub flags: u8,
-    /// For `CALL`: the number that [`Lane::define`](super::Lane::define) gave.
+    /// For `CALL` and `BATCH`: the number that [`Lane::define`](super::Lane::define) gave.
     pub tag: u32,
     /// The payload, in pieces that are sent as one.
     pub parts: &'a [&'a [u8]],
@@ -106,6 +111,9 @@ pub(crate) enum Spot {
 const TAG: u32 = 62;
 const SEAT: u32 = 48;
 
+/// How many seats a place can name.
+pub(crate) const SEATS: usize = 1 << (TAG - SEAT);
+
 impl Place {
     // Ordering: Relaxed everywhere; the word is read and written under the lane's lock, which orders it.
 
@@ -113,10 +121,7 @@ impl Place {
         let word = self.0.load(Relaxed);
         match word >> TAG {
             1 => Spot::Backlog(word & ((1 << TAG) - 1)),
-            2 => Spot::Seat {
-                seat: (word >> SEAT) as usize & ((1 << (TAG - SEAT)) - 1),
-                ordinal: word & ((1 << SEAT) - 1),
-            },
+            2 => Spot::Seat { seat: (word >> SEAT) as usize & (SEATS - 1), ordinal: word & ((1 << SEAT) - 1) },
             _ => Spot::Nowhere,
         }
     }

@@ -56,6 +56,7 @@ fn a_function_is_sent_once_to_each_worker_and_named_by_number() {
         pool.wait(call);
         assert_eq!(call.value(), [b'a' + (index % 2) as u8, b'x', b'0' + (index % 10) as u8]);
     }
+    assert_eq!(pool.lane.counts().died, 0);
 }
 
 #[test]

@@ -154,11 +154,11 @@ fn a_lane_that_is_to_break_breaks() {
     let ((one, _hold), (other, _hold2)) = (pool.held(), pool.held());
     let queued: Vec<_> = (0..20).map(|_| pool.submit(op::ECHO, b"")).collect();
     eventually("both run", || pool.lane.has_started(&one) && pool.lane.has_started(&other));
-    pool.kill(pool.pids()[0], Signal::SEGV);
+    pool.kill(pool.pids()[0], Signal::KILL);
     for call in queued.iter().chain([&one, &other]) {
         assert_eq!(pool.wait(call), Waited::Done);
         let Reply::Broken(reason) = call.reply() else { panic!("{:?}", call.reply()) };
-        assert!(reason.contains("was killed by SIGSEGV"), "{reason}");
+        assert!(reason.contains("was killed by SIGKILL"), "{reason}");
     }
     assert!(matches!(pool.try_submit(op::ECHO, b""), Err(Refusal::Broken(_))));
     assert_eq!(pool.lane.join(None), Waited::Done);
@@ -190,7 +190,7 @@ fn the_account_of_an_unfit_worker_is_the_reason_even_when_it_is_gone_already() {
         pool.keep();
         assert_eq!(pool.lane.join(None), Waited::Done);
         let Reply::Broken(reason) = call.reply() else { panic!("{:?}", call.reply()) };
-        assert_eq!(&*reason, "a worker was unfit: there are no tools");
+        assert_eq!(&*reason, "there are no tools");
         assert_eq!(*pool.crew.broken.lock(), [reason.to_string()]);
     }
 }
@@ -254,4 +254,19 @@ fn a_stopped_worker_stops_nobody_else() {
     hold.release();
     pool.kill(stopped, Signal::CONT);
     assert_eq!(pool.wait(&held), Waited::Done);
+}
+
+#[test]
+fn a_replacement_that_the_keeper_started_hears_signals() {
+    let _cap = Cap::seconds(60);
+    let pool = Pool::ready(1);
+    let (running, _hold) = pool.held();
+    let next = pool.submit(op::PID, b"");
+    eventually("it runs", || pool.lane.has_started(&running));
+    pool.kill(pool.pids()[0], Signal::KILL);
+    // The keeper, which takes no signals, has started the next worker.
+    let pid = pool.number(&next) as u32;
+    assert!(running.is_lost());
+    pool.kill(pid, Signal::TERM);
+    assert_eq!(pool.departed(2).ending, Ending::Signalled(15));
 }

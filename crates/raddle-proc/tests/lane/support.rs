@@ -1,5 +1,6 @@
 //! A lane with its crew of workers, and a call that somebody waits for: what a language above the lane is made of.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,7 @@ use raddle_core::prim::atomic::Ordering::{Relaxed, SeqCst};
 use raddle_core::prim::atomic::{AtomicU64, AtomicUsize};
 use raddle_core::prim::thread;
 use raddle_proc::lane::{
-    Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Payload, Place, Refusal, Reply, Submit, Ticket, Waited,
-    kind,
+    Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Place, Refusal, Reply, Submit, Ticket, Waited, kind,
 };
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
@@ -32,7 +32,8 @@ impl Cap {
         #[expect(clippy::disallowed_methods, reason = "nothing else ends a test that hangs")]
         thread::spawn(move || {
             if parker.park(Some(until)) == Wake::TimedOut {
-                eprintln!("{name} has hung for {seconds} s");
+                // Not `eprintln`: the harness would keep it for a report that never comes.
+                let _ = writeln!(std::io::stderr(), "{name} has hung for {seconds} s");
                 std::process::abort();
             }
         });
@@ -185,10 +186,6 @@ impl Client<Call> for Keeping {
         if has_work && !matches!(self.lane.refusal(), Some(Refusal::Broken(_))) {
             start(&self.lane, &self.crew.mode);
         }
-    }
-
-    fn unfit(&self, account: Payload) -> String {
-        format!("a worker was unfit: {}", String::from_utf8_lossy(&account))
     }
 
     fn broken(&self, reason: &str) {

@@ -2,6 +2,7 @@
 //!
 //! A call's payload is one byte that says what to do, and its argument.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,7 @@ struct Worker {
     /// The same descriptors once more, for breaking the rules.
     raw: [OwnedFd; 3],
     begun: u64,
-    functions: Vec<Vec<u8>>,
+    functions: HashMap<usize, Vec<u8>>,
 }
 
 impl Worker {
@@ -96,7 +97,7 @@ impl Worker {
             await_file(file);
         }
         end.say(kind::READY, &[]).unwrap();
-        Self { end, raw, begun: 0, functions: Vec::new() }
+        Self { end, raw, begun: 0, functions: HashMap::new() }
     }
 
     fn run(mut self) {
@@ -119,14 +120,14 @@ impl Worker {
         let payload = self.end.payload().expect("the parent writes no nonsense").to_vec();
         self.end.done_reading();
         if kind == kind::DEFINE {
-            assert_eq!(tag, self.functions.len(), "definitions come once and in order");
-            self.functions.push(payload);
+            let known = self.functions.insert(tag, payload);
+            assert!(known.is_none(), "a function is sent once");
             self.end.finish();
             return;
         }
         self.begun += 1;
         if kind == kind::CALL {
-            let whole = [&self.functions[tag][..], &payload].concat();
+            let whole = [&self.functions[&tag][..], &payload].concat();
             self.call(&whole);
         } else {
             self.call(&payload);
