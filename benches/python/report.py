@@ -19,6 +19,8 @@ import rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
+MARKS = ("<!-- measured by `make bench` -->", "<!-- end of what was measured -->")
 NOTES = ROOT / "benches" / "notes.md"
 LEVEL = 0.05
 """Two times that differ by less than this share are called level: a second run could turn them round."""
@@ -268,8 +270,19 @@ def document(data: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def short_table(data: dict[str, Any]) -> str:
+    """The medians without the columns that need an explanation, for the README."""
+    heads = ("work", "lane", "concurrent.futures", "best peer", "", "Raddle", "x stdlib")
+    kept = [cells[:6] + cells[6:7] for line, cells in zip(lines_of(data), summary(data)) if line.metric == "median"]
+    return f"{markdown(heads, kept)}\n\n{machine(data)}."
+
+
 def write_document(data: dict[str, Any]) -> None:
+    """Rewrites `docs/benchmarks.md`, and the table between the marks in the README."""
     DOCUMENT.write_text(document(data))
+    before, _, rest = README.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    README.write_text(f"{before}{MARKS[0]}\n\n{short_table(data)}\n\n{MARKS[1]}{after}")
 
 
 def main() -> None:

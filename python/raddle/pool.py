@@ -12,6 +12,7 @@ from . import _raddle
 from ._cpus import usable_cpus
 from ._future import Future
 from ._future import as_completed as _as_completed
+from ._interrupt import seen_from_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -130,7 +131,10 @@ class Pool:
             RuntimeError: After `shutdown`, in a forked child, or when the interpreter is ending.
             BrokenPool: If workers cannot be set up.
         """
-        return cast("Future[T]", self._lane.submit(fn, args, kwargs))
+        try:
+            return cast("Future[T]", self._lane.submit(fn, args, kwargs))
+        except KeyboardInterrupt as interrupt:
+            raise seen_from_outside(interrupt) from None
 
     def map(
         self,
@@ -177,7 +181,10 @@ class Pool:
         feed = _Feed(calls, self._lane.binder(fn), self._ration if window is None else lambda: (window, 1))
         pick = _in_order if ordered else _as_they_come
         results = pick(feed, deadline, self._lane.failure_of)
-        next(results)  # the first calls are on their way when `map` returns
+        try:
+            next(results)  # the first calls are on their way when `map` returns
+        except KeyboardInterrupt as interrupt:
+            raise seen_from_outside(interrupt) from None
         return _with_bar(results, iterables, self.name) if progress else results
 
     def _ration(self) -> tuple[int, int]:
@@ -213,6 +220,9 @@ class Pool:
         if wait:
             try:
                 self._lane.join()
+            except KeyboardInterrupt as interrupt:
+                self._lane.kill("the pool was interrupted while it shut down")
+                raise seen_from_outside(interrupt) from None
             except BaseException:
                 self._lane.kill("the pool was interrupted while it shut down")
                 raise
@@ -225,7 +235,10 @@ class Pool:
     ) -> None:
         if kind is not None and not issubclass(kind, Exception):
             self._lane.kill(f"the block of the pool was left by {kind.__name__}")
-        self.shutdown(cancel_futures=kind is not None)
+        try:
+            self.shutdown(cancel_futures=kind is not None)
+        except KeyboardInterrupt as interrupt:
+            raise seen_from_outside(interrupt) from None
 
     def __repr__(self) -> str:
         numbers = self._lane.counts()
@@ -331,6 +344,8 @@ def _in_order(feed: _Feed, deadline: float | None, failure_of: Callable[[Any], B
             del value
             feed.done(items or 1)
             futures.extend(feed.more())
+    except KeyboardInterrupt as interrupt:
+        raise seen_from_outside(interrupt) from None
     finally:
         for future in futures:
             future.cancel()
@@ -362,6 +377,8 @@ def _as_they_come(feed: _Feed, deadline: float | None, failure_of: Callable[[Any
                 del value
                 feed.done(items or 1)
                 in_flight += watch.add(feed.more())
+    except KeyboardInterrupt as interrupt:
+        raise seen_from_outside(interrupt) from None
     finally:
         for future in watch.close():
             future.cancel()
@@ -373,6 +390,9 @@ def _with_bar(results: Iterator[T], iterables: tuple[Iterable[Any], ...], label:
     sizes = [operator.length_hint(iterable, -1) for iterable in iterables]
     known = [size for size in sizes if size >= 0]
     with Bar(min(known) if known else None, label) as bar:
-        for result in results:
-            bar.advance()
-            yield result
+        try:
+            for result in results:
+                bar.advance()
+                yield result
+        except KeyboardInterrupt as interrupt:
+            raise seen_from_outside(interrupt) from None
