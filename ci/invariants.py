@@ -257,7 +257,9 @@ class Tree:
     @cached_property
     def rust(self) -> list[RustFile]:
         """Product code: what lies in src/. Tests, examples and benches keep their own rules."""
-        return [self.rust_file(path) for path in sorted(self.root.glob("crates/*/src/**/*.rs"))]
+        # A file `tests.rs` below `src` is the body of its parent's `#[cfg(test)] mod tests;`.
+        paths = [path for path in sorted(self.root.glob("crates/*/src/**/*.rs")) if path.name != "tests.rs"]
+        return [self.rust_file(path) for path in paths]
 
     def rust_file(self, path: Path) -> RustFile:
         return RustFile(path.relative_to(self.root).as_posix(), path.read_text(encoding="utf-8"))

@@ -105,7 +105,7 @@ def test_queued_calls_run_elsewhere_when_their_worker_dies(gate):
     with raddle.Pool("process", 1) as pool:
         held = pool.submit(gate)
         gate.wait_entered()
-        pid = until(lambda: [p for p in pool._lane._lane.pids()], "the worker")[0]
+        pid = until(lambda: list(pool._lane._lane.pids()), "the worker")[0]
         queued = [pool.submit(calls.add, number, 0) for number in range(50)]
         os.kill(pid, signal.SIGKILL)
         assert isinstance(held.exception(30), raddle.WorkerDied)

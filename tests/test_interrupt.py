@@ -18,11 +18,10 @@ INSIDE = (
     "_raddle",
     "_process_crew",
     "_pool_",
-    "_exit",
+    "_exit.py",
     "_thread_pool",
     "_process_pool",
     "raddle_boot",
-    "_future.py",
     "_map.py",
 )
 
@@ -70,6 +69,7 @@ PROGRAMS = {
                 pass
     """,
     "starting pools": """
+        raddle.Pool("process", 2)
         print("ready", flush=True)
         while True:
             with raddle.Pool("process", 2) as pool:
@@ -172,6 +172,8 @@ def judge(ended):
     assert "Exception ignored" not in ended.err, ended.err
     for word in INSIDE:
         assert word not in ended.err, f"{word} in\n{ended.err}"
+    ours = [line for line in ended.err.splitlines() if line.startswith("  File ") and "/raddle/" in line]
+    assert len(ours) <= 1, f"more than the one place that the user called\n{ended.err}"
 
 
 DELAYS = random.Random(2024)
@@ -204,8 +206,8 @@ def test_ctrl_c_in_the_drop_in_leaves_no_process(script, method):
 
         if __name__ == "__main__":
             with ProcessPoolExecutor(2, multiprocessing.get_context("{method}")) as executor:
-                futures = [executor.submit(time.sleep, 60) for _ in range(4)]
-                calls.until(futures[1].running)
+                futures = [executor.submit(time.sleep, 60) for _ in range(2)]
+                calls.until(lambda: all(future.running() for future in futures))
                 print("ready", flush=True)
                 futures[0].result()
     """)

@@ -252,7 +252,7 @@ def test_a_closure_is_taken_as_it_is_when_the_call_is_handed_in(pool):
         return value + offset
 
     results = []
-    for offset in (1, 2, 3, 1, 2, 3, 4):
+    for offset in (1, 2, 3, 1, 2, 3, 4):  # noqa: B007  # `add` reads it
         results.append(pool.submit(add, 0).result())
     assert results == [1, 2, 3, 1, 2, 3, 4]
 

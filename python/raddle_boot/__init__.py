@@ -45,6 +45,8 @@ def native(link: int, page: int, bell: int, boot: int, parent: int) -> None:
 
     # The parent gets Ctrl-C and decides; a worker that is asked to end is asked by the parent.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    for descriptor in (link, page, bell):
+        os.set_inheritable(descriptor, False)  # they came through `exec`, and are to go no further
     settings = _pickle.loads(os.pread(boot, os.fstat(boot).st_size, 0))
     os.close(boot)
     sys.path[:] = settings["path"]
@@ -164,7 +166,7 @@ def load_extension(path: str) -> ModuleType:
         loader = ExtensionFileLoader(name, path)
         spec = ModuleSpec(name, loader, origin=path)
         extension = loader.create_module(spec)
-        extension.__spec__ = spec
+        extension.__spec__, extension.__file__ = spec, path
         loader.exec_module(extension)
         sys.modules[name] = extension
         os.register_at_fork(after_in_child=extension.forked)

@@ -662,3 +662,6 @@ fn want_idle(page: &Page) -> bool {
     fence(SeqCst);
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,6 +139,18 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_place_is_taken_for_another(seat in 0..SEATS, ordinal in 0..1_u64 << SEAT, number in 0..1_u64 << TAG) {
+            let place = Place::default();
+            for spot in [Spot::Seat { seat, ordinal }, Spot::Backlog(number)] {
+                place.set(spot);
+                prop_assert_eq!(place.get(), spot);
+            }
+        }
+    }
 
     #[test]
     fn a_place_keeps_what_was_put_into_it() {

@@ -1,0 +1,253 @@
+"""Random workers die in every way there is while tasks flow; every future ends, nothing hangs, nothing is left.
+
+`RADDLE_STRESS_SECONDS` says for how long (20 by default), `RADDLE_STRESS_SEED` repeats a run's choices.
+"""
+
+from __future__ import annotations
+
+import collections
+import gc
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+import calls
+import raddle
+from calls import until
+
+SECONDS = float(os.environ.get("RADDLE_STRESS_SECONDS", "20"))
+SEED = int(os.environ.get("RADDLE_STRESS_SEED", str(random.SystemRandom().randrange(2**32))))
+
+WORKERS = 3
+#: Calls in flight, at most.
+AHEAD = 300
+
+
+def echo(number, payload):
+    return number, payload
+
+
+def nap(number, seconds):
+    time.sleep(seconds)
+    return number
+
+
+def raises(number):
+    raise KeyError(number)
+
+
+def die(number):
+    os._exit(number % 256)
+
+
+def grow(number, size):
+    return number, b"g" * size
+
+
+def make_task(chance, number, pool):
+    """Submits one call of a random sort. Returns its future, and a check of what it may come to."""
+    kind = chance.choices(
+        ["echo", "nap", "raises", "grow", "closure", "die", "unpicklable"], [50, 6, 8, 14, 12, 0.4, 2]
+    )[0]
+    if kind == "echo":
+        payload = chance.choice([b"", b"x" * 10, b"y" * 20_000, "text\ud800", {"a": [number]}, b"z" * 300_000])
+        return pool.submit(calls.apply, _named("echo"), number, payload), lambda value: value == (number, payload)
+    if kind == "nap":
+        return pool.submit(calls.apply, _named("nap"), number, chance.uniform(0, 0.01)), lambda value: value == number
+    if kind == "raises":
+        return pool.submit(calls.apply, _named("raises"), number), KeyError
+    if kind == "grow":
+        size = chance.choice([1, 16_384, 100_000, 1_000_000])
+        return pool.submit(calls.apply, _named("grow"), number, size), lambda value: value == (number, b"g" * size)
+    if kind == "closure":
+        return pool.submit(lambda: number * 2), lambda value: value == number * 2
+    if kind == "die":
+        return pool.submit(calls.exit_now, number % 256), raddle.WorkerDied
+    return pool.submit(calls.identity, threading.Lock()), TypeError
+
+
+def _named(name):
+    return FUNCTIONS[name]
+
+
+def by_value(function):
+    """A copy of the function that no module has: workers cannot import this file."""
+    import types
+
+    copy = types.FunctionType(function.__code__, {"os": os, "time": time}, function.__name__)
+    copy.__module__ = "__main__"
+    return copy
+
+
+FUNCTIONS = {function.__name__: by_value(function) for function in (echo, nap, raises, grow)}
+
+
+class Killer(threading.Thread):
+    """Ends a random worker every now and then, in one of the ways in turn.
+
+    Between two deaths a call must have come back: a pool none of whose workers lives long enough to start gives up.
+    """
+
+    def __init__(self, pool, chance, came_of):
+        super().__init__(name="killer")
+        self.pool = pool
+        self.chance = chance
+        self.came_of = came_of
+        self.over = threading.Event()
+        self.killed = collections.Counter()
+
+    def run(self):
+        ways = ["SIGKILL", "SIGSEGV", "SIGSTOP+SIGKILL", "SIGTERM", "all at once"]
+        turn = 0
+        seen = self.came_of["returned"]
+        while not self.over.wait(self.chance.uniform(0.0, 0.06)):
+            pids = self.pool._lane._lane.pids()
+            if not pids or self.came_of["returned"] == seen:
+                continue
+            seen = self.came_of["returned"]
+            way = ways[turn % len(ways)]
+            turn += 1
+            try:
+                if way == "all at once":
+                    for pid in pids:
+                        os.kill(pid, signal.SIGKILL)
+                elif way == "SIGSTOP+SIGKILL":
+                    pid = self.chance.choice(pids)
+                    os.kill(pid, signal.SIGSTOP)
+                    self.over.wait(self.chance.uniform(0, 0.02))
+                    os.kill(pid, signal.SIGKILL)
+                else:
+                    os.kill(self.chance.choice(pids), getattr(signal, way))
+            except ProcessLookupError:
+                continue  # it has died of something else meanwhile
+            self.killed[way] += 1
+
+
+def resources():
+    """Descriptors, threads and children of this process."""
+    gc.collect()
+    children = 0
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/children") as file:
+                children += len(file.read().split())
+        except FileNotFoundError:
+            pass
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), children
+
+
+def memory():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def flow(chance, seconds):
+    """Lets tasks flow through a pool whose workers are killed. Returns what came of them."""
+    came_of = collections.Counter()
+    with raddle.Pool("process", WORKERS) as pool:
+        killer = Killer(pool, random.Random(chance.random()), came_of)
+        killer.start()
+        in_flight = collections.deque()
+        end = time.monotonic() + seconds
+        number = 0
+        try:
+            while time.monotonic() < end or in_flight:
+                while time.monotonic() < end and len(in_flight) < AHEAD:
+                    number += 1
+                    future, expected = make_task(chance, number, pool)
+                    if chance.random() < 0.03:
+                        future.cancel()
+                    if chance.random() < 0.1:
+                        future.add_done_callback(lambda _: came_of.update(["callbacks"]))
+                        came_of["callbacks due"] += 1
+                    in_flight.append((future, expected))
+                future, expected = in_flight.popleft()
+                came_of[judge(future, expected)] += 1
+        finally:
+            killer.over.set()
+            killer.join()
+        # The pool is whole after all this.
+        assert list(pool.map(calls.identity, range(100))) == list(range(100))
+        until(lambda: came_of["callbacks"] == came_of["callbacks due"], "every callback")
+        now = pool.statistics()
+        assert now.pending == now.running == 0
+        assert now.died >= came_of["lost"] > 0
+    came_of["died"] = now.died
+    came_of.update({f"killed by {way}": count for way, count in killer.killed.items()})
+    return came_of
+
+
+def judge(future, expected):
+    """Says what came of a future; fails if that could not be."""
+    if future.cancelled():
+        return "cancelled"
+    error = future.exception(timeout=60)  # a future that does not end is the failure that is looked for
+    if isinstance(error, raddle.WorkerDied):
+        assert error.pid > 0
+        assert str(error.pid) in str(error)
+        return "lost"
+    if isinstance(expected, type):
+        assert isinstance(error, expected), f"{error!r} instead of {expected}"
+        return "raised"
+    assert error is None, error
+    assert expected(future.result(0)), future.result(0)
+    return "returned"
+
+
+@pytest.mark.stress
+def test_nothing_is_lost_and_nothing_hangs_while_workers_are_killed(capsys):
+    chance = random.Random(SEED)
+    with capsys.disabled():
+        print(f"\nseed {SEED}, {SECONDS:.0f} s")
+    flow(chance, min(2.0, SECONDS / 5))  # what is loaded and allocated once
+    resources_before, memory_before = resources(), memory()
+    rounds = [flow(chance, SECONDS / 4) for _ in range(4)]
+    total = sum(rounds, collections.Counter())
+    with capsys.disabled():
+        print(", ".join(f"{count} {what}" for what, count in sorted(total.items())))
+    until(lambda: resources()[1:] <= resources_before[1:], "threads and processes to end", 10)
+    assert resources() <= resources_before
+    assert memory() - memory_before < 32 << 20
+    assert total["returned"] > 100
+    assert total["lost"] >= 4
+
+
+@pytest.mark.stress
+def test_the_drop_in_breaks_cleanly_however_its_workers_die(process_lane, capsys):
+    if process_lane.is_pool:
+        pytest.skip("a pool lives on, see above")
+    from concurrent.futures.process import BrokenProcessPool
+
+    chance = random.Random(SEED)
+    end = time.monotonic() + SECONDS / 4
+    rounds = 0
+    before = None
+    while time.monotonic() < end:
+        rounds += 1
+        runner = process_lane.make(2)
+        futures = [runner.submit(calls.add, number, 1) for number in range(chance.randrange(1, 200))]
+        ways = [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]
+        for _ in range(chance.randrange(100)):
+            pass
+        for pid in list(runner._processes)[: chance.randrange(1, 3)]:
+            try:
+                os.kill(pid, chance.choice(ways))
+            except ProcessLookupError:
+                pass
+        for number, future in enumerate(futures):
+            error = future.exception(60)
+            assert error is None or isinstance(error, BrokenProcessPool), error
+            assert error is not None or future.result() == number + 1
+        runner.shutdown()
+        del runner, futures, future
+        if rounds == 3:
+            before = resources()
+    with capsys.disabled():
+        print(f"\nseed {SEED}, {process_lane}, {rounds} pools broken")
+    if before is not None:
+        until(lambda: resources() <= before, "everything to be given back", 10)

@@ -1,0 +1,185 @@
+"""asyncio takes our executors and futures as it takes the standard library's."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+
+import pytest
+
+import calls
+import raddle
+from calls import until
+
+
+def executor_of(lane):
+    if lane.is_pool:
+        pytest.skip("asyncio asks for an Executor; a pool's futures are wrapped, see below")
+    return lane.make(2)
+
+
+def test_run_in_executor(lane):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with executor_of(lane) as executor:
+            assert await loop.run_in_executor(executor, calls.add, 1, 2) == 3
+            results = await asyncio.gather(*(loop.run_in_executor(executor, calls.add, n, n) for n in range(100)))
+            assert results == [2 * n for n in range(100)]
+            with pytest.raises(ValueError, match="bad"):
+                await loop.run_in_executor(executor, calls.fail)
+
+    asyncio.run(main())
+
+
+def test_wrap_future(runner):
+    async def main():
+        assert await asyncio.wrap_future(runner.submit(calls.add, 1, 2)) == 3
+        with pytest.raises(ValueError, match="bad"):
+            await asyncio.wrap_future(runner.submit(calls.fail))
+        futures = [asyncio.wrap_future(runner.submit(calls.add, n, 1)) for n in range(200)]
+        assert sum(await asyncio.gather(*futures)) == 20100
+
+    asyncio.run(main())
+
+
+def test_a_future_that_has_ended_can_be_wrapped(runner):
+    future = runner.submit(calls.add, 1, 2)
+    future.result()
+
+    async def main():
+        return await asyncio.wrap_future(future)
+
+    assert asyncio.run(main()) == 3
+
+
+def test_the_loop_runs_while_a_call_does(runner, gate):
+    async def main():
+        future = asyncio.wrap_future(runner.submit(gate, "through"))
+        ticks = 0
+        while gate.entered() == 0 or ticks < 10:
+            await asyncio.sleep(0)
+            ticks += 1
+        gate.open()
+        return await future
+
+    assert asyncio.run(main()) == "through"
+
+
+def test_cancelling_the_wrapper_cancels_a_call_that_waits(lane, gate, tmp_path):
+    with lane.make(1) as runner:
+        held = runner.submit(gate)
+        gate.wait_entered()
+        waiting = [runner.submit(calls.touch, tmp_path / f"ran{n}") for n in range(4)][-1]
+
+        async def main():
+            wrapped = asyncio.wrap_future(waiting)
+            await asyncio.sleep(0)
+            wrapped.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await wrapped
+
+        asyncio.run(main())
+        assert waiting.cancelled()
+        gate.open()
+        held.result()
+    assert not (tmp_path / "ran3").exists()
+
+
+def test_cancelling_the_wrapper_leaves_a_call_that_runs(lane, gate):
+    with lane.make(1) as runner:
+        running = runner.submit(gate, "finished")
+        gate.wait_entered()
+
+        async def main():
+            wrapped = asyncio.wrap_future(running)
+            await asyncio.sleep(0)
+            wrapped.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await wrapped
+            gate.open()
+
+        asyncio.run(main())
+        assert running.result(30) == "finished"
+
+
+def test_a_timeout_of_asyncio(runner, gate):
+    async def main():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(runner.submit(gate)), 0.05)
+
+    asyncio.run(main())
+    gate.open()
+
+
+def test_cancelling_the_future_itself_is_heard_by_the_loop(lane, gate):
+    with lane.make(1) as runner:
+        runner.submit(gate)
+        gate.wait_entered()
+        waiting = [runner.submit(calls.identity) for _ in range(4)][-1]
+
+        async def main():
+            wrapped = asyncio.wrap_future(waiting)
+            threading.Timer(0.02, waiting.cancel).start()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(wrapped, 20)
+            gate.open()
+
+        asyncio.run(main())
+
+
+def test_a_dead_worker_is_heard_by_the_loop():
+    async def main():
+        with raddle.Pool("process", 1) as pool:
+            with pytest.raises(raddle.WorkerDied):
+                await asyncio.wrap_future(pool.submit(calls.exit_now, 1))
+            assert await asyncio.wrap_future(pool.submit(calls.add, 1, 1)) == 2
+
+    asyncio.run(main())
+
+
+def test_coroutines_on_several_loops_share_a_pool(runner):
+    async def main(number):
+        futures = [asyncio.wrap_future(runner.submit(calls.add, number, n)) for n in range(50)]
+        return await asyncio.gather(*futures)
+
+    results = {}
+
+    def run(number):
+        results[number] = asyncio.run(main(number))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert results == {number: [number + n for n in range(50)] for number in range(4)}
+
+
+def test_our_thread_executor_as_the_loops_default():
+    import raddle.futures
+
+    async def main():
+        asyncio.get_running_loop().set_default_executor(raddle.futures.ThreadPoolExecutor(2))
+        assert await asyncio.to_thread(calls.add, 1, 2) == 3
+        assert await asyncio.gather(*(asyncio.to_thread(calls.add, n, 1) for n in range(50))) == list(range(1, 51))
+
+    asyncio.run(main())
+
+
+def test_a_future_is_told_to_the_loop_promptly(runner):
+    async def main():
+        runner_future = runner.submit(time.sleep, 0.05)
+        started = time.monotonic()
+        await asyncio.wrap_future(runner_future)
+        return time.monotonic() - started
+
+    assert asyncio.run(main()) < 5
+
+
+def test_isfuture_and_concurrent_types(runner):
+    future = runner.submit(calls.identity, 1)
+    assert isinstance(future, concurrent.futures.Future)
+    assert not asyncio.isfuture(future)
+    until(future.done, "the call to end")

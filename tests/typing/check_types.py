@@ -1,0 +1,84 @@
+"""What type checkers see. `mypy --strict` must accept this file; it is never run."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import operator
+from collections.abc import Iterator
+from typing import assert_type
+
+import raddle
+import raddle.futures as rf
+
+
+def parse(text: str, base: int = 10) -> int:
+    return int(text, base)
+
+
+class Point:
+    def __init__(self, x: float) -> None:
+        self.x = x
+
+    def scaled(self, by: float) -> Point:
+        return Point(self.x * by)
+
+
+def pools() -> None:
+    with raddle.Pool("process", workers=2, name="mill", initializer=print, initargs=("up",)) as pool:
+        assert_type(pool, raddle.Pool)
+        assert_type(pool.submit(parse, "3"), rf.Future[int])
+        assert_type(pool.submit(parse, "3", base=8).result(), int)
+        assert_type(pool.submit(Point, 1.5).result(timeout=2), Point)
+        assert_type(pool.submit(Point(1.0).scaled, 2.0).result(), Point)
+        assert_type(pool.submit(lambda: "text").result(), str)
+        assert_type(pool.submit(parse, "3").exception(), BaseException | None)
+        assert_type(pool.map(parse, ["1", "2"]), Iterator[int])
+        assert_type(
+            list(pool.map(operator.add, [1], [2], ordered=False, window=3, timeout=1.0, progress=True)), list[int]
+        )
+        assert_type(pool.statistics(), raddle.PoolStatistics)
+        assert_type(pool.statistics().busy_seconds, float)
+        assert_type(pool.kind, str)
+        assert_type(pool.workers, int)
+        for future in pool.as_completed([pool.submit(parse, "1")], timeout=3):
+            assert_type(future.result(), int)
+        pool.shutdown(wait=False, cancel_futures=True)
+        pool.submit(parse, 3)  # type: ignore[arg-type]
+        pool.submit(parse)  # type: ignore[call-arg]
+        pool.submit(parse, "3", nonsense=1)  # type: ignore[call-arg]
+    raddle.Pool("thread", "two")  # type: ignore[arg-type]
+    raddle.Pool()  # type: ignore[call-arg]
+
+
+def drop_ins() -> None:
+    with rf.ThreadPoolExecutor(2, "prefix") as threads, rf.ProcessPoolExecutor(2, max_tasks_per_child=3) as processes:
+        assert_type(threads.submit(parse, "3"), rf.Future[int])
+        assert_type(processes.submit(parse, "3").result(), int)
+        assert_type(processes.map(parse, ["1"], buffersize=3, chunksize=2), Iterator[int])
+        executors: list[concurrent.futures.Executor] = [threads, processes]
+        del executors
+        done, not_done = rf.wait([threads.submit(parse, "3")], timeout=1, return_when=rf.FIRST_COMPLETED)
+        assert_type(done, set[concurrent.futures.Future[int]])
+        assert_type(not_done, set[concurrent.futures.Future[int]])
+        standard: concurrent.futures.Future[int] = threads.submit(parse, "3")
+        standard.add_done_callback(lambda future: print(future.result()))
+        processes.kill_workers()
+
+
+async def in_asyncio() -> None:
+    with raddle.Pool("thread") as pool:
+        assert_type(await asyncio.wrap_future(pool.submit(parse, "3")), int)
+
+
+def errors() -> None:
+    try:
+        raddle.Pool("process").submit(parse, "3").result()
+    except raddle.WorkerDied as error:
+        assert_type(error.pid, int)
+        assert_type(error.exitcode, int | None)
+        assert_type(error.call, str)
+    except raddle.RemoteError as error:
+        assert_type(error.type_name, str)
+    except (raddle.BrokenPool, raddle.DeadlockError, rf.BrokenProcessPool, rf.BrokenThreadPool):
+        pass
