@@ -11,7 +11,6 @@ import pytest
 
 import calls
 import raddle
-from calls import until
 
 
 def executor_of(lane):
@@ -182,4 +181,3 @@ def test_isfuture_and_concurrent_types(runner):
     future = runner.submit(calls.identity, 1)
     assert isinstance(future, concurrent.futures.Future)
     assert not asyncio.isfuture(future)
-    until(future.done, "the call to end")

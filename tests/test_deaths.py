@@ -169,6 +169,34 @@ def test_an_idle_worker_that_dies_costs_no_call(pool, number):
         until(lambda pid=pid: not is_there(pid), "the dead worker to be collected")
 
 
+def test_a_worker_that_is_killed_while_it_starts():
+    for delay in (0, 0.005, 0.02):
+        with raddle.Pool("process", 1) as pool:
+            future = pool.submit(calls.add, 1, 1)
+            time.sleep(delay)  # not to let something happen, but to hit another moment of the start
+            for pid in pool._lane._lane.pids():
+                os.kill(pid, signal.SIGKILL)
+            error = future.exception(30)
+            assert isinstance(error, raddle.WorkerDied) or future.result() == 2
+            assert pool.submit(calls.add, 1, 1).result(30) == 2
+
+
+@pytest.mark.xfail(strict=True, reason="deaths at the start are counted although another worker works")
+def test_starting_workers_that_are_killed_do_not_break_a_pool_where_one_works():
+    with raddle.Pool("process", 2) as pool:
+        working = pool.submit(calls.pid).result()
+        for _ in range(15):
+            other = pool.submit(time.sleep, 0.01)
+            held = [pool.submit(calls.add, number, 1) for number in range(20)]
+            for pid in set(pool._lane._lane.pids()) - {working}:
+                os.kill(pid, signal.SIGKILL)
+            for number, future in enumerate(held):
+                error = future.exception(30)
+                assert isinstance(error, raddle.WorkerDied) or future.result() == number + 1
+            other.exception(30)
+        assert pool.submit(calls.add, 1, 1).result(30) == 2
+
+
 def test_all_idle_workers_at_once(gate):
     with raddle.Pool("process", 4) as pool:
         futures = [pool.submit(gate, n) for n in range(4)]

@@ -173,6 +173,7 @@ def test_large_payloads_give_their_memory_back(measured):
     """)
 
 
+@pytest.mark.xfail(strict=True, reason="a large answer's memory is given back with the next large answer only")
 def test_a_huge_payload_gives_shared_memory_back(measured):
     measured("""
         def shared():
@@ -183,7 +184,7 @@ def test_a_huge_payload_gives_shared_memory_back(measured):
             assert pool.submit(calls.length, b"x" * (200 << 20)).result() == 200 << 20
             assert len(pool.submit(calls.make_bytes, 200 << 20).result()) == 200 << 20
             assert pool.submit(calls.identity).result() is None
-            calls.until(lambda: shared() < 140 << 20, "the pages to be given back", 5)
+            calls.until(lambda: shared() < 140 << 20, "the pages to be given back", 2)
     """)
 
 

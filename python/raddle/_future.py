@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from . import _raddle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Future", "as_completed", "wait"]
 
@@ -22,6 +22,14 @@ class Future(_raddle.FutureCore, stdlib.Future[T]):
 
     Made by executors and pools; make one yourself only for tests, as in the standard library.
     """
+
+    if TYPE_CHECKING:
+        # The native class knows no types of results.
+        def result(self, timeout: float | None = ...) -> T: ...
+        def exception(self, timeout: float | None = ...) -> BaseException | None: ...
+        def set_result(self, result: T) -> None: ...
+        def set_exception(self, exception: BaseException | None) -> None: ...
+        def add_done_callback(self, fn: Callable[[stdlib.Future[T]], object], /) -> None: ...
 
 
 Future.__module__ = "raddle.futures"

@@ -6,7 +6,7 @@ import itertools
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -78,7 +78,7 @@ def map_results(futures: list[Future[T]], deadline: float | None) -> Iterator[T]
 
 def _result_or_cancel(future: Future[T], deadline: float) -> T:
     try:
-        return cast("T", future.result(deadline - time.monotonic()))
+        return future.result(deadline - time.monotonic())
     except BaseException:
         future.cancel()
         raise

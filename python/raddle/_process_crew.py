@@ -78,7 +78,7 @@ class ProcessCrew:
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
         with self._lock:
-            if has_work and self.lane.refusal() in (None, "") and self.lane.workers() < self._most:
+            if (has_work or self.lane.outstanding()) and self.lane.refusal() in (None, "") and self.lane.workers() < self._most:
                 self._start()
 
     def _broken(self, reason: str) -> None:

@@ -126,7 +126,8 @@ class Crew:
         if process is not None:
             process.join()
             process.close()
-        if expected and has_work and self.lane.refusal() in (None, ""):
+        # Asked again: what came while the process was still in `processes` found no free place.
+        if expected and (has_work or self.lane.outstanding()) and self.lane.refusal() in (None, ""):
             with self._lock:
                 self._start()
 

@@ -50,9 +50,10 @@ def grow(number, size):
 
 def make_task(chance, number, pool):
     """Submits one call of a random sort. Returns its future, and a check of what it may come to."""
-    kind = chance.choices(
-        ["echo", "nap", "raises", "grow", "closure", "die", "unpicklable"], [50, 6, 8, 14, 12, 0.4, 2]
-    )[0]
+    kinds = {"echo": 50, "nap": 6, "pid": 20, "raises": 8, "grow": 14, "closure": 12, "die": 0.4, "unpicklable": 2}
+    kind = chance.choices(list(kinds), list(kinds.values()))[0]
+    if kind == "pid":
+        return pool.submit(calls.pid), is_a_pid
     if kind == "echo":
         payload = chance.choice([b"", b"x" * 10, b"y" * 20_000, "text\ud800", {"a": [number]}, b"z" * 300_000])
         return pool.submit(calls.apply, _named("echo"), number, payload), lambda value: value == (number, payload)
@@ -68,6 +69,10 @@ def make_task(chance, number, pool):
     if kind == "die":
         return pool.submit(calls.exit_now, number % 256), raddle.WorkerDied
     return pool.submit(calls.identity, threading.Lock()), TypeError
+
+
+def is_a_pid(value):
+    return value > 0
 
 
 def _named(name):
@@ -89,26 +94,24 @@ FUNCTIONS = {function.__name__: by_value(function) for function in (echo, nap, r
 class Killer(threading.Thread):
     """Ends a random worker every now and then, in one of the ways in turn.
 
-    Between two deaths a call must have come back: a pool none of whose workers lives long enough to start gives up.
+    It takes those that have answered a call: a pool none of whose workers lives long enough to start gives up, and rightly.
     """
 
-    def __init__(self, pool, chance, came_of):
+    def __init__(self, pool, chance):
         super().__init__(name="killer")
         self.pool = pool
         self.chance = chance
-        self.came_of = came_of
+        self.answered = set()
         self.over = threading.Event()
         self.killed = collections.Counter()
 
     def run(self):
         ways = ["SIGKILL", "SIGSEGV", "SIGSTOP+SIGKILL", "SIGTERM", "all at once"]
         turn = 0
-        seen = self.came_of["returned"]
         while not self.over.wait(self.chance.uniform(0.0, 0.06)):
-            pids = self.pool._lane._lane.pids()
-            if not pids or self.came_of["returned"] == seen:
+            pids = [pid for pid in self.pool._lane._lane.pids() if pid in self.answered]
+            if not pids:
                 continue
-            seen = self.came_of["returned"]
             way = ways[turn % len(ways)]
             turn += 1
             try:
@@ -150,7 +153,7 @@ def flow(chance, seconds):
     """Lets tasks flow through a pool whose workers are killed. Returns what came of them."""
     came_of = collections.Counter()
     with raddle.Pool("process", WORKERS) as pool:
-        killer = Killer(pool, random.Random(chance.random()), came_of)
+        killer = Killer(pool, random.Random(chance.random()))
         killer.start()
         in_flight = collections.deque()
         end = time.monotonic() + seconds
@@ -167,7 +170,10 @@ def flow(chance, seconds):
                         came_of["callbacks due"] += 1
                     in_flight.append((future, expected))
                 future, expected = in_flight.popleft()
-                came_of[judge(future, expected)] += 1
+                what = judge(future, expected)
+                came_of[what] += 1
+                if what == "returned" and expected is is_a_pid:
+                    killer.answered.add(future.result())
         finally:
             killer.over.set()
             killer.join()

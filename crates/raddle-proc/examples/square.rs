@@ -7,7 +7,7 @@
 //! The program starts itself once more for each worker. It is all that a language above the lane has to bring: a ticket that
 //! stands for a call, a client for the keeper, and a loop in the worker.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 mod linux {
     use std::env;
     use std::error::Error;
@@ -209,10 +209,10 @@ mod linux {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     linux::main()
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), loom))]
 fn main() {}

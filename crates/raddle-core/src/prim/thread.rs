@@ -8,8 +8,17 @@ pub use std::thread::{Builder, JoinHandle, Thread, ThreadId, current, spawn, yie
 /// How many processors this process may use, as it was at the first call.
 #[cfg(not(loom))]
 pub fn processors() -> usize {
-    static PROCESSORS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    use super::atomic::{AtomicUsize, Ordering::Relaxed};
+    /// 0 until the first call. Threads that come at once find the same number.
+    static PROCESSORS: AtomicUsize = AtomicUsize::new(0);
+    match PROCESSORS.load(Relaxed) {
+        0 => {
+            let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            PROCESSORS.store(count, Relaxed);
+            count
+        }
+        count => count,
+    }
 }
 
 #[cfg(loom)]

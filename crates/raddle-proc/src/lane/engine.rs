@@ -405,17 +405,25 @@ impl<H: Ticket> Lane<H> {
     }
 
     fn keep(&self, client: &impl Client<H>) {
-        /// Says that the keeper is over also when it panics: whoever joins must not wait for ever.
-        struct Over<'a>(&'a Mutex<Keeper>);
-        impl Drop for Over<'_> {
+        /// Says that the keeper is over also when it panics: whoever joins must not wait for ever, nor whoever waits for a
+        /// call of a worker that nobody watches.
+        struct Over<'a, H: Ticket> {
+            lane: &'a Lane<H>,
+            has_panicked: bool,
+        }
+        impl<H: Ticket> Drop for Over<'_, H> {
             fn drop(&mut self) {
-                let mut keeper = self.0.lock();
+                if self.has_panicked {
+                    self.lane.destroy("the thread that watched over the workers has panicked", Signal::KILL);
+                }
+                let mut keeper = self.lane.keeper.lock();
                 keeper.is_over = true;
                 keeper.joiners.drain(..).for_each(|joiner| joiner.unpark());
             }
         }
-        let _over = Over(&self.keeper);
+        let mut over = Over { lane: self, has_panicked: true };
         keeper::run(self, client);
+        over.has_panicked = false;
     }
 
     /// Sleeps until the keeper has ended: then every worker has, too. At once if it was never started.

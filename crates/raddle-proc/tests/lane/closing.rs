@@ -4,10 +4,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use raddle_core::life::Event;
-use raddle_proc::lane::{OnDeath, Refusal, Reply, Ticket, Waited};
+use raddle_proc::lane::{Client, Departure, OnDeath, Refusal, Reply, Ticket, Waited};
 use rustix::process::Signal;
 
-use crate::support::{Cap, Pool, eventually};
+use crate::support::{Call, Cap, Pool, eventually};
 use crate::worker::op;
 
 #[test]
@@ -183,4 +183,42 @@ fn a_call_that_ended_elsewhere_is_not_the_lanes_business() {
     pool.lane.watch(&call);
     assert!(!pool.lane.has_started(&call));
     assert_eq!(pool.lane.outstanding(), 0);
+}
+
+/// Fails when it is to replace a worker.
+struct Helpless;
+
+impl Client<Call> for Helpless {
+    fn surround(&self, life: &mut (dyn FnMut() + Send)) {
+        life();
+    }
+
+    fn announce(&self, _: Vec<Call>) {}
+
+    fn dispose(&self, tickets: Vec<Call>) {
+        drop(tickets);
+    }
+
+    fn departed(&self, _: Departure, _: bool) {
+        panic!("this panic is part of the test");
+    }
+
+    fn broken(&self, _: &str) {}
+}
+
+#[test]
+fn a_keeper_that_panics_takes_the_lane_with_it_and_nobody_waits_for_ever() {
+    let _cap = Cap::seconds(60);
+    let pool = Pool::empty(2, OnDeath::Replace, "");
+    pool.start();
+    pool.start();
+    pool.lane.start_keeper(Helpless).unwrap();
+    let ((running, _hold), (lost, _hold2)) = (pool.held(), pool.held());
+    eventually("both run", || pool.lane.has_started(&running) && pool.lane.has_started(&lost));
+    pool.kill(pool.pids()[1], Signal::KILL);
+    assert_eq!(pool.wait(&running), Waited::Done);
+    assert!(matches!(running.reply(), Reply::Broken(_)));
+    assert!(lost.is_lost());
+    assert_eq!(pool.lane.join(None), Waited::Done);
+    assert!(matches!(pool.try_submit(op::ECHO, b""), Err(Refusal::Broken(_))));
 }

@@ -1,8 +1,11 @@
 //! A worker may die at any moment: the call that it ran is lost, and nothing else is.
 
-use std::time::{Duration, Instant};
+use std::collections::HashSet;
+use std::time::Duration;
 
-use raddle_core::prim::thread;
+use raddle_core::prim::Mutex;
+use raddle_core::prim::atomic::AtomicBool;
+use raddle_core::prim::atomic::Ordering::Relaxed;
 use raddle_proc::lane::{OnDeath, Refusal, Reply, Waited};
 use raddle_proc::{Ending, Process, Spawn, spawn};
 use rustix::process::Signal;
@@ -30,7 +33,7 @@ fn the_way_a_worker_ends_is_told_with_the_call_that_it_ran() {
     let ways = [
         (op::EXIT, 7, Ending::Exited(7)),
         (op::SIGNAL, libc_signal::ABRT, Ending::Signalled(6)),
-        (op::SIGNAL, libc_signal::SEGV, Ending::Signalled(11)),
+        (op::SIGNAL, libc_signal::USR1, Ending::Signalled(10)),
         (op::SIGNAL, libc_signal::KILL, Ending::Signalled(9)),
     ];
     for (what, argument, ending) in ways {
@@ -93,58 +96,56 @@ fn a_worker_that_dies_between_taking_the_leaders_bell_and_ringing_it_is_noticed(
 fn twenty_thousand_calls_survive_random_kills() {
     let _cap = Cap::seconds(300);
     let pool = Pool::of(3);
-    let mut numbers = Numbers::fresh();
-    let flowing = std::sync::atomic::AtomicBool::new(true);
-    let (mut lost, mut kills) = (0, 0);
-    std::thread::scope(|s| {
-        let threads: Vec<_> = (0..2_u64)
-            .map(|part| {
-                let pool = &pool;
-                s.spawn(move || {
-                    let mut lost = 0;
-                    for batch in 0..20_u64 {
-                        let base = (part * 20 + batch) * 500;
-                        let calls: Vec<_> =
-                            (base..base + 500).map(|number| pool.submit(op::ECHO, &number.to_le_bytes())).collect();
-                        for (number, call) in (base..).zip(&calls) {
-                            assert_eq!(pool.wait(call), Waited::Done);
-                            if call.is_lost() {
-                                lost += 1;
-                            } else {
-                                assert_eq!(call.number(), number);
-                            }
-                        }
-                    }
-                    lost
-                })
-            })
-            .collect();
-        let killer = s.spawn(|| {
-            let mut kills = 0;
-            while flowing.load(std::sync::atomic::Ordering::Relaxed) {
-                crate::worker::sleep(Duration::from_micros(numbers.below(8_000)));
-                // Only workers that are ready: three in a row that are not would break the lane.
-                let pids = pool.pids();
-                if pids.is_empty() || pool.lane.counts().died > kills {
-                    continue;
-                }
-                pool.kill(pids[numbers.below(pids.len() as u64) as usize], Signal::KILL);
-                kills += 1;
-                let (before, until) = (pool.lane.counts().finished, Instant::now() + Duration::from_millis(200));
-                while pool.lane.counts().finished < before + 50 && Instant::now() < until {
-                    thread::yield_now();
-                }
-            }
-            kills
-        });
-        lost = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-        flowing.store(false, std::sync::atomic::Ordering::Relaxed);
-        kills = killer.join().unwrap();
+    let flowing = AtomicBool::new(true);
+    // Workers that were ready once: three in a row that die before that break the lane.
+    let ready = Mutex::new(HashSet::new());
+    let (lost, kills) = std::thread::scope(|s| {
+        let (pool, ready) = (&pool, &ready);
+        let flows = [0, 1].map(|part| s.spawn(move || flow(pool, ready, part)));
+        let killer = s.spawn(|| kill_at_random(pool, ready, &flowing));
+        let lost = flows.map(|flow| flow.join());
+        flowing.store(false, Relaxed);
+        let kills = killer.join();
+        (lost.into_iter().map(|lost| lost.unwrap()).sum::<u64>(), kills.unwrap())
     });
     let counts = pool.lane.counts();
     assert_eq!((counts.submitted, counts.finished, counts.failed), (20_000, 20_000 - lost, lost));
     assert!(kills > 0 && lost <= kills, "{lost} calls were lost with {kills} workers");
     assert_eq!((pool.lane.outstanding(), counts.pending, counts.running), (0, 0, 0));
+}
+
+/// Hands in ten thousand calls, and says how many were lost.
+fn flow(pool: &Pool, ready: &Mutex<HashSet<u32>>, part: u64) -> u64 {
+    let mut lost = 0;
+    for batch in 0..20 {
+        let base = (part * 20 + batch) * 500;
+        let kind = |number: u64| if number.is_multiple_of(50) { op::PID } else { op::ECHO };
+        let calls = (base..base + 500).map(|number: u64| pool.submit(kind(number), &number.to_le_bytes()));
+        for (number, call) in (base..).zip(calls.collect::<Vec<_>>()) {
+            assert_eq!(pool.wait(&call), Waited::Done);
+            match kind(number) {
+                _ if call.is_lost() => lost += 1,
+                op::PID => _ = ready.lock().insert(call.number() as u32),
+                _ => assert_eq!(call.number(), number),
+            }
+        }
+    }
+    lost
+}
+
+/// Kills workers as long as calls flow, and says how many.
+fn kill_at_random(pool: &Pool, ready: &Mutex<HashSet<u32>>, flowing: &AtomicBool) -> u64 {
+    let mut numbers = Numbers::fresh();
+    let mut kills = 0;
+    while flowing.load(Relaxed) {
+        crate::worker::sleep(Duration::from_micros(numbers.below(4_000)));
+        let pids: Vec<_> = pool.pids().into_iter().filter(|pid| ready.lock().remove(pid)).collect();
+        if let Some(&pid) = pids.get(numbers.below(3) as usize) {
+            pool.kill(pid, Signal::KILL);
+            kills += 1;
+        }
+    }
+    kills
 }
 
 #[test]

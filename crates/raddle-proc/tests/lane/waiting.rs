@@ -1,28 +1,34 @@
 //! Any number of threads wait at once; one of them sleeps for all.
 
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-use raddle_core::prim::thread;
 use raddle_proc::lane::Waited;
 
 use crate::support::{Cap, Numbers, Pool, eventually};
 use crate::worker::op;
+
+/// By hand, because a scope tells nobody but itself, and the thread sanitizer must know too.
+fn join(threads: Vec<ScopedJoinHandle<'_, ()>>) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
 
 #[test]
 fn many_threads_that_wait_at_once_all_get_their_answers() {
     let _cap = Cap::seconds(120);
     let pool = Pool::of(2);
     std::thread::scope(|s| {
-        for thread in 0..8_u64 {
-            let pool = &pool;
+        let pool = &pool;
+        let waiters = (0..8_u64).map(|thread| {
             s.spawn(move || {
                 for number in 0..250 {
                     let wanted = thread * 1_000 + number;
                     let call = pool.submit(op::ECHO, &wanted.to_le_bytes());
                     assert_eq!(pool.number(&call), wanted);
                 }
-            });
-        }
+            })
+        });
+        join(waiters.collect());
     });
 }
 
@@ -34,10 +40,8 @@ fn threads_that_wait_for_calls_of_different_length_all_wake() {
     for _ in 0..20 {
         let calls: Vec<_> = (0..8).map(|_| pool.sleeper(numbers.below(4))).collect();
         std::thread::scope(|s| {
-            for call in &calls {
-                let pool = &pool;
-                s.spawn(move || assert_eq!(pool.wait(call), Waited::Done));
-            }
+            let pool = &pool;
+            join(calls.iter().map(|call| s.spawn(move || assert_eq!(pool.wait(call), Waited::Done))).collect());
         });
     }
 }
@@ -63,15 +67,15 @@ fn a_leader_that_gives_up_leaves_the_lead_to_a_follower() {
     let ((first, hold_first), (second, hold_second)) = (pool.held(), pool.held());
     std::thread::scope(|s| {
         let (pool, first, second) = (&pool, &first, &second);
-        for _ in 0..3 {
-            s.spawn(move || assert_eq!(pool.wait(second), Waited::Done));
-        }
-        for millis in [10, 20, 30] {
+        let patient = (0..3).map(|_| s.spawn(move || assert_eq!(pool.wait(second), Waited::Done)));
+        let hasty = [10, 20, 30].map(|millis| {
             let deadline = Some(Instant::now() + Duration::from_millis(millis));
-            s.spawn(move || assert_eq!(pool.wait_until(first, deadline), Waited::TimedOut));
-        }
+            s.spawn(move || assert_eq!(pool.wait_until(first, deadline), Waited::TimedOut))
+        });
+        let all = patient.chain(hasty).collect();
         crate::worker::sleep(Duration::from_millis(40));
         hold_second.release();
+        join(all);
     });
     hold_first.release();
     assert_eq!(pool.wait(&first), Waited::Done);
@@ -120,5 +124,4 @@ fn a_result_that_nobody_waits_for_is_found_by_a_look() {
     });
     assert_eq!(call.value(), b"here");
     assert_eq!(pool.wait(&call), Waited::Done);
-    thread::yield_now();
 }

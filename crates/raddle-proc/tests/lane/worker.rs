@@ -228,7 +228,7 @@ impl Worker {
 pub(crate) mod libc_signal {
     pub(crate) const ABRT: i32 = 6;
     pub(crate) const KILL: i32 = 9;
-    pub(crate) const SEGV: i32 = 11;
+    pub(crate) const USR1: i32 = 10;
 }
 
 pub(crate) fn sleep(time: Duration) {
