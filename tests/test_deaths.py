@@ -181,7 +181,6 @@ def test_a_worker_that_is_killed_while_it_starts():
             assert pool.submit(calls.add, 1, 1).result(30) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="deaths at the start are counted although another worker works")
 def test_starting_workers_that_are_killed_do_not_break_a_pool_where_one_works():
     with raddle.Pool("process", 2) as pool:
         working = pool.submit(calls.pid).result()

@@ -181,18 +181,11 @@ DELAYS = random.Random(2024)
 
 @pytest.mark.parametrize("delay", [round(DELAYS.uniform(0, 0.4), 3) for _ in range(20)])
 def test_ctrl_c_at_a_random_moment(script, delay):
-    name = random.Random(delay).choice([name for name in PROGRAMS if name not in ("threads", "exceptions")])
+    name = random.Random(delay).choice([name for name in PROGRAMS if name != "threads"])
     judge(interrupt(script, PROGRAMS[name], delay))
 
 
-SWALLOWED = pytest.mark.xfail(
-    strict=True, reason="an interrupt while an answer is unpickled is taken for that call's own"
-)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=SWALLOWED) if name == "exceptions" else name for name in PROGRAMS]
-)
+@pytest.mark.parametrize("name", list(PROGRAMS))
 def test_ctrl_c_while_the_program(script, name):
     judge(interrupt(script, PROGRAMS[name], 0.15))
 

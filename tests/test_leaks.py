@@ -173,7 +173,6 @@ def test_large_payloads_give_their_memory_back(measured):
     """)
 
 
-@pytest.mark.xfail(strict=True, reason="a large answer's memory is given back with the next large answer only")
 def test_a_huge_payload_gives_shared_memory_back(measured):
     measured("""
         def shared():

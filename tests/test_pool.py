@@ -128,16 +128,18 @@ def may_not_look(lane, request):
 
 
 @pytest.mark.usefixtures("may_not_look")
-@pytest.mark.parametrize("ask", ["done", "not running", "_state", "repr"])
-def test_a_program_may_ask_again_and_again_instead_of_waiting(runner, ask):
-    future = runner.submit(calls.identity, 1)
-    questions = {
-        "done": future.done,
-        "not running": lambda: not future.running() and future.done(),
-        "_state": lambda: future._state == "FINISHED",
-        "repr": lambda: "state=finished returned int" in repr(future),
-    }
-    until(questions[ask], "the call to end", patience=3)
+def test_a_program_may_ask_again_and_again_instead_of_waiting(lane):
+    with lane.make(1) as runner:
+        for ask in (
+            lambda future: future.done(),
+            lambda future: not future.running() and future.done(),
+            lambda future: future._state == "FINISHED",
+            lambda future: "state=finished returned int" in repr(future),
+        ):
+            assert runner.submit(calls.identity, 1).result() == 1
+            future = runner.submit(calls.identity, 2)
+            until(lambda ask=ask, future=future: ask(future), "the call to end", patience=3)
+            assert future.result() == 2
 
 
 # --- cancel ---------------------------------------------------------------------------------------------------------

@@ -50,8 +50,9 @@ class ProcessCrew:
             if self._boot is None:
                 self._boot = self._write_boot()
                 _exit.remember(self)
-            self._start()
+            # The keeper first: whatever interrupts this, no worker is without one.
             self.lane.start_keeper(self._departed, self._broken)
+            self._start()
 
     def _start(self) -> None:
         assert self._boot is not None, "`grow` has written it"
@@ -78,7 +79,11 @@ class ProcessCrew:
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
         with self._lock:
-            if (has_work or self.lane.outstanding()) and self.lane.refusal() in (None, "") and self.lane.workers() < self._most:
+            if (
+                (has_work or self.lane.outstanding())
+                and self.lane.refusal() in (None, "")
+                and self.lane.workers() < self._most
+            ):
                 self._start()
 
     def _broken(self, reason: str) -> None:

@@ -79,11 +79,16 @@ class Crew:
         with self._lock:
             first = not self.processes
             missing = self._most - len(self.processes)
-            for _ in range(missing if first and self._method == "fork" else min(missing, 1 if self._may_grow() else 0)):
-                self._start()
             if first:
                 _exit.remember(self)
-                self.lane.start_keeper(self._departed, self._broken)
+            try:
+                for _ in range(
+                    missing if first and self._method == "fork" else min(missing, 1 if self._may_grow() else 0)
+                ):
+                    self._start()
+            finally:  # also if Ctrl-C came in between: no worker is without a keeper
+                if first:
+                    self.lane.start_keeper(self._departed, self._broken)
 
     def _may_grow(self) -> bool:
         # A fork would copy our own threads' locks: the pool stays as it was made, as in the standard library.

@@ -211,6 +211,7 @@ impl WorkerEnd {
 
     /// Sleeps until there may be a request.
     pub fn sleep(&mut self) -> Wait {
+        self.free_taken(); // a huge answer's pages, if the parent has copied it out
         let ticket = self.link.worker_bell().prepare();
         if !self.requests.is_empty() {
             self.link.worker_bell().cancel(ticket);

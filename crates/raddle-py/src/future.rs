@@ -374,7 +374,7 @@ impl FutureCore {
         let Some(Home::Process(shared)) = this.home() else {
             return Err(PyRuntimeError::new_err("a reply without a process lane"));
         };
-        let decoded = match shared.decode(py, &reply, label.as_ref().map(|label| label.bind(py))) {
+        let decoded = match shared.decode(py, &reply, label.as_ref().map(|label| label.bind(py)))? {
             Ok(value) => Value::Returned(value),
             Err(error) => Value::Raised(error.into_value(py).into_any()),
         };

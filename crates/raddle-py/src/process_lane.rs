@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyList, PyModule, PyTuple, PyType};
@@ -70,11 +70,28 @@ impl Shared {
     }
 
     /// The value of a reply, or the exception.
+    ///
+    /// The outer error is a Ctrl-C that came while it was being unpickled: it is the caller's, and the reply can be
+    /// read again.
     pub(crate) fn decode(
         &self,
         py: Python<'_>,
         reply: &Reply,
         label: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyResult<Py<PyAny>>> {
+        let mut interrupted = false;
+        match self.read(py, reply, label, &mut interrupted) {
+            Err(error) if interrupted => Err(error),
+            read => Ok(read),
+        }
+    }
+
+    fn read(
+        &self,
+        py: Python<'_>,
+        reply: &Reply,
+        label: Option<&Bound<'_, PyAny>>,
+        interrupted: &mut bool,
     ) -> PyResult<Py<PyAny>> {
         match reply {
             Reply::Lost(loss) => Err(errors::lost(py, &describe(label), loss)),
@@ -82,12 +99,14 @@ impl Shared {
                 Err(errors::refused(&Refusal::Broken(reason.clone()), self.config.broken.bind(py)))
             }
             Reply::Answer { kind: kind::VALUE, flags, payload, .. } => {
-                self.load(py, *flags, payload, "the result of", label).map(Bound::unbind)
+                self.load(py, *flags, payload, "the result of", label, interrupted).map(Bound::unbind)
             }
             Reply::Answer { kind, payload, .. } => {
-                let pair = self.load(py, 0, payload, "the exception of", label)?;
+                let pair = self.load(py, 0, payload, "the exception of", label, interrupted)?;
                 let (error, text): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
-                let cause = self.config.remote_traceback.bind(py).call1((text,))?;
+                let cause = self.config.remote_traceback.bind(py).call1((text,)).inspect_err(|error| {
+                    *interrupted = error.is_instance_of::<PyKeyboardInterrupt>(py);
+                })?;
                 error.setattr("__cause__", cause)?;
                 let error = PyErr::from_value(error);
                 if *kind == kind::UNREADABLE {
@@ -110,12 +129,17 @@ impl Shared {
         payload: &[u8],
         what: &str,
         label: Option<&Bound<'_, PyAny>>,
+        interrupted: &mut bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         if flags & flag::FLAT != 0 {
             return codec::unflatten(py, payload);
         }
         let bytes = PyBytes::new(py, payload);
         self.config.loads.bind(py).call1((bytes,)).map_err(|error| {
+            *interrupted = error.is_instance_of::<PyKeyboardInterrupt>(py);
+            if *interrupted {
+                return error;
+            }
             errors::note(py, &error, &format!("raddle: {what} {} could not be unpickled here", describe(label)));
             self.strictly(py, error)
         })
@@ -326,7 +350,7 @@ impl ProcessLane {
     /// The exception that a batch brought along, as `Future.result` would raise it.
     fn unpack(&self, py: Python<'_>, packed: &[u8]) -> PyResult<Py<PyAny>> {
         let reply = Reply::Answer { kind: kind::ERROR, flags: 0, nanos: 0, payload: packed.into() };
-        match self.shared.decode(py, &reply, None) {
+        match self.shared.decode(py, &reply, None)? {
             Ok(value) => Ok(value),
             Err(error) => Ok(error.into_value(py).into_any()),
         }
@@ -603,6 +627,9 @@ impl ProcessLane {
     fn grow(&self, py: Python<'_>, future: &Py<FutureCore>) -> PyResult<()> {
         let grow = self.grow.lock().as_ref().map(|grow| grow.clone_ref(py));
         let Some(Err(error)) = grow.map(|grow| grow.call0(py)) else { return Ok(()) };
+        if !error.is_instance_of::<pyo3::exceptions::PyException>(py) {
+            return Err(error); // Ctrl-C is the caller's, whatever becomes of the call
+        }
         if self.shared.lane.seats() > 0 || self.shared.lane.take_back(&Handle(future.clone_ref(py))).is_none() {
             error.write_unraisable(py, None);
             return Ok(());

@@ -567,7 +567,9 @@ impl<H: Ticket> Dispatch<H> {
         }
         if !expected && self.broken.is_none() {
             self.counts.died += 1;
-            self.stillborn += u32::from(stillborn);
+            // Where another worker works, the setting up is not what kills them.
+            let none_works = !self.seats().any(|seat| seat.stage == Stage::Live);
+            self.stillborn += u32::from(stillborn && none_works);
             if self.on_death == OnDeath::Break {
                 self.break_all(&format!("{loss}, and the pool is broken"), Signal::TERM);
             } else if self.stillborn >= STILLBORN {
