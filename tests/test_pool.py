@@ -120,14 +120,6 @@ def test_running_and_done_tell_where_a_call_is(lane, gate):
         assert not first.running()
 
 
-@pytest.fixture
-def may_not_look(lane, request):
-    if lane.in_processes:
-        reason = "nobody takes in the answers of workers while a program only asks"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
-@pytest.mark.usefixtures("may_not_look")
 def test_a_program_may_ask_again_and_again_instead_of_waiting(lane):
     with lane.make(1) as runner:
         for ask in (

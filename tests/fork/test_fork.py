@@ -111,7 +111,8 @@ def test_leaving_the_block_in_the_child_does_nothing_to_the_parents_pool(kind):
 
 def test_a_child_that_ends_in_the_ordinary_way_leaves_the_parents_pool_alone(script):
     ended = script("""
-        import os, raddle, sys
+        import os, raddle, sys, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns when a process with threads forks
         pool = raddle.Pool("process", 2)
         threads = raddle.Pool("thread", 2)
         print(pool.submit(abs, -1).result(), threads.submit(abs, -1).result(), flush=True)

@@ -406,12 +406,17 @@ impl FutureCore {
         }
     }
 
-    /// Looks whether a worker process has begun the call, and takes the step if so.
+    /// Takes in what workers have answered; and if this call has only begun, takes the step. Nobody else may be there to
+    /// do it: a program may ask again and again instead of waiting.
     fn look(slf: &Bound<'_, Self>) {
-        if let (Phase::New, Some(Home::Process(shared))) = (slf.get().life().phase, slf.get().home())
-            && shared.lane.has_started(&Handle(slf.clone().unbind()))
-        {
-            let _ = slf.get().life.step(Event::Start); // refused if it has ended meanwhile, which is as good
+        let this = slf.get();
+        let Some(Home::Process(shared)) = this.home() else { return };
+        if this.is_over() || shared.is_foreign() {
+            return;
+        }
+        shared.lane.look();
+        if this.life().phase == Phase::New && shared.lane.has_started(&Handle(slf.clone().unbind())) {
+            let _ = this.life.step(Event::Start); // refused if it has ended meanwhile, which is as good
         }
     }
 
@@ -487,8 +492,9 @@ impl FutureCore {
     }
 
     /// Return True if the call was cancelled or has ended.
-    fn done(&self) -> bool {
-        self.life().is_done()
+    fn done(slf: &Bound<'_, Self>) -> bool {
+        Self::look(slf);
+        slf.get().life().is_done()
     }
 
     /// Call `fn` with the future as its only argument when the future is done, or now if it is.

@@ -57,6 +57,11 @@ struct Config {
 }
 
 impl Shared {
+    /// Whether the lane was made by another process, of which this one is a fork: its locks are not ours.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.forks != runtime::forks()
+    }
+
     /// Pickles `object`, by value if that is how it has to be.
     fn dumps<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = object.py();
@@ -469,7 +474,7 @@ impl ProcessLane {
 
     /// Whether the lane was made by another process, of which this one is a fork.
     fn is_foreign(&self) -> bool {
-        self.shared.forks != runtime::forks()
+        self.shared.is_foreign()
     }
 
     // The crew holds the lane, and the lane the crew's method.
