@@ -1,7 +1,8 @@
 """Installs pip into the environment whose Python runs this, for interpreters that come without ensurepip.
 
 Debian keeps ensurepip in a package of its own, so a machine with nothing but `python3` cannot fill an environment.
-The wheel is found on the package index (PIP_INDEX_URL, else PyPI), must have the hash below, and installs itself.
+The wheel is found on the package index that PIP_INDEX_URL names, must have the hash below, and installs itself. Without that
+variable the caller says which package to install instead.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ def fetch(url: str) -> bytes:
 
 def main() -> None:
     """Finds the wheel, checks it, lets it install itself."""
-    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/") + "/pip/"
+    base = os.environ.get("PIP_INDEX_URL")
+    if not base:
+        raise SystemExit("error: this Python has no ensurepip, and PIP_INDEX_URL names no index to take pip from")
+    index = base.rstrip("/") + "/pip/"
     link = re.search(rf'href="([^"]*{re.escape(WHEEL)}[^"]*)"', fetch(index).decode())
     if link is None:
         raise SystemExit(f"error: {index} does not offer {WHEEL}")
