@@ -17,7 +17,7 @@ use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
 use raddle_core::sched::{Pop, Queue, Waited};
 
-use crate::batch::run_batch;
+use crate::batch::{Arguments, run_batch};
 use crate::deadlock;
 use crate::future::{FutureCore, Home, Sleeper};
 use crate::gate;
@@ -28,13 +28,6 @@ struct Call {
     future: Py<FutureCore>,
     function: Py<PyAny>,
     arguments: Arguments,
-}
-
-/// What a function is called with.
-enum Arguments {
-    Call(Py<PyTuple>, Option<Py<PyDict>>),
-    /// A list of tuples: one call each.
-    Batch(Py<PyList>),
 }
 
 /// What the threads of a pool share.

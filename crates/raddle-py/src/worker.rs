@@ -22,7 +22,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use raddle_proc::child::{Crowded, Look, WorkerEnd};
 use raddle_proc::lane::{flag, kind};
 
-use crate::batch::run_batch;
+use crate::batch::{Arguments, run_batch};
 use crate::codec;
 use crate::gate;
 use crate::runtime;
@@ -61,13 +61,6 @@ struct Worker {
 enum Function {
     Pickled(Py<PyBytes>),
     Ready(Py<PyAny>),
-}
-
-/// What a function is called with.
-enum Arguments {
-    Call(Py<PyTuple>, Option<Py<PyDict>>),
-    /// A list of tuples: one call each.
-    Batch(Py<PyList>),
 }
 
 /// What a call came to, as bytes.

@@ -15,7 +15,7 @@ use super::dispatch::{Dispatch, Owed};
 use super::keeper::{self, Client};
 use super::lead::{Lead, Waited};
 use super::link::Page;
-use super::seat::{LATE, Seat, Stage};
+use super::seat::{LATE, Seat};
 use super::ticket::{OnDeath, Outgoing, SEATS, Spot, Ticket};
 use crate::{Process, Watch, with_signals_blocked};
 
@@ -370,15 +370,6 @@ impl<H: Ticket> Lane<H> {
     /// Calls that are not answered yet.
     pub fn outstanding(&self) -> usize {
         self.dispatch.lock().outstanding()
-    }
-
-    /// Whether every worker that takes calls has some.
-    pub fn is_crowded(&self) -> bool {
-        let dispatch = self.dispatch.lock();
-        dispatch
-            .seat_numbers()
-            .filter_map(|number| dispatch.seat(number))
-            .all(|seat| seat.load() > 0 || seat.stage == Stage::Leaving)
     }
 
     /// Starts the keeper, if it has not been started. It ends by itself when the lane is closed or broken and its last
