@@ -46,6 +46,17 @@ def test_importing_the_module_does_not_import_multiprocessing(script):
     assert ended.out.split() == ["False", "True"], ended.err
 
 
+def test_the_drop_in_loads_nothing_that_the_standard_library_does_not(script):
+    ended = script("""
+        import sys
+        from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+        before = set(sys.modules)
+        from raddle.futures import ProcessPoolExecutor, ThreadPoolExecutor
+        print(*sorted(name for name in set(sys.modules) - before if not name.startswith("raddle")))
+    """).run()
+    assert ended.out.split() == ["__future__"], ended.err
+
+
 @pytest.mark.parametrize("name", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
 def test_signatures_are_those_of_the_standard_library(name):
     ours, theirs = getattr(rf, name), getattr(concurrent.futures, name)

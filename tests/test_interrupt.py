@@ -75,6 +75,12 @@ PROGRAMS = {
             with raddle.Pool("process", 2) as pool:
                 pool.submit(abs, 1).result()
     """,
+    "looking at its numbers": """
+        with raddle.Pool("process", 2) as pool:
+            print("ready", flush=True)
+            while True:
+                pool.statistics()
+    """,
     "one by one": """
         with raddle.Pool("process", 2) as pool:
             print("ready", flush=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._pool_statistics import PoolStatistics as PoolStatistics
     from .errors import BrokenError as BrokenError
     from .errors import BrokenPool as BrokenPool
     from .errors import DeadlockError as DeadlockError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from .errors import RemoteError as RemoteError
     from .errors import WorkerDied as WorkerDied
     from .pool import Pool as Pool
-    from .pool import PoolStatistics as PoolStatistics
 
 __all__ = [
     "BrokenError",
@@ -39,9 +39,8 @@ def __getattr__(name: str) -> object:
     # What is not used is not loaded: a program that wants `raddle.futures` alone starts as fast as it can.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    found: object = getattr(import_module(".pool" if name.startswith("Pool") else ".errors", __name__), name)
+    home = {"Pool": "pool", "PoolStatistics": "_pool_statistics"}.get(name, "errors")
+    found: object = getattr(__import__(f"{__name__}.{home}", fromlist=[name]), name)
     globals()[name] = found
     return found
 

@@ -9,27 +9,16 @@ import os
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Protocol
 
 from . import _raddle
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._types import Ending
+
 __all__ = ["check_not_exiting", "forget", "remember", "was_interrupted", "when_dropped"]
-
-
-class Ending(Protocol):
-    """Something that ends by itself once it is told to."""
-
-    def close(self) -> None:
-        """Takes no more work."""
-
-    def join(self) -> None:
-        """Waits until everything is done."""
-
-    def is_over(self) -> bool:
-        """Whether there is nothing to wait for."""
 
 
 _live: set[Ending] = set()

@@ -5,19 +5,20 @@ from __future__ import annotations
 import concurrent.futures as stdlib
 import time
 from concurrent.futures._base import DoneAndNotDoneFutures
-from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from . import _raddle
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from ._types import T
 
 __all__ = ["Future", "as_completed", "wait"]
 
-T = TypeVar("T")
 
-
-class Future(_raddle.FutureCore, stdlib.Future[T]):
+class Future(_raddle.FutureCore, stdlib.Future["T"]):
     """What a call will come to. A `concurrent.futures.Future` whose work is native.
 
     Made by executors and pools; make one yourself only for tests, as in the standard library.
@@ -53,7 +54,7 @@ def as_completed(fs: Iterable[stdlib.Future[T]], timeout: float | None = None) -
         yield from stdlib.as_completed(pending, timeout)
         return
     total = left = len(pending)
-    watch = _raddle.WatchSet(list(cast("set[Future[T]]", pending)))
+    watch = _raddle.WatchSet(list(pending))
     pending.clear()
     try:
         while left:
@@ -63,7 +64,7 @@ def as_completed(fs: Iterable[stdlib.Future[T]], timeout: float | None = None) -
             left -= len(ended)
             ended.reverse()
             while ended:
-                yield cast("stdlib.Future[T]", ended.pop())
+                yield ended.pop()
     finally:
         watch.close()
 
@@ -88,11 +89,11 @@ def wait(
         raise ValueError(f"Invalid return condition: {return_when!r}")
     deadline = None if timeout is None else time.monotonic() + timeout
     done: set[stdlib.Future[T]] = set()
-    watch = _raddle.WatchSet(list(cast("set[Future[T]]", everything)))
+    watch = _raddle.WatchSet(list(everything))
     try:
         ended = watch.next(0)
         while True:
-            done.update(cast("list[stdlib.Future[T]]", ended))
+            done.update(ended)
             if len(done) == len(everything) or (ended and _is_enough(ended, return_when)):
                 break
             ended = watch.next(None if deadline is None else deadline - time.monotonic())

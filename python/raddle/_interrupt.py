@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["seen_from_outside"]
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
+#: Frames of ours, and those of the import system, which loads our rooms when they are first needed.
+_INSIDE: Final = (_HERE, "<frozen importlib")
 
 
 def seen_from_outside(interrupt: KeyboardInterrupt) -> KeyboardInterrupt:
@@ -16,7 +21,7 @@ def seen_from_outside(interrupt: KeyboardInterrupt) -> KeyboardInterrupt:
     frames: list[TracebackType] = []
     entry = interrupt.__traceback__
     while entry is not None:
-        if not entry.tb_frame.f_code.co_filename.startswith(_HERE):
+        if not entry.tb_frame.f_code.co_filename.startswith(_INSIDE):
             frames.append(entry)
         entry = entry.tb_next
     kept: TracebackType | None = None

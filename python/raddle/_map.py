@@ -6,16 +6,16 @@ import itertools
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from ._future import Future
+    from ._types import T
 
 __all__ = ["lazy_or_eager_map"]
-
-T = TypeVar("T")
 
 
 def lazy_or_eager_map(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from . import _exit
 from ._process_crew import ProcessCrew
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from ._future import Future
 
 __all__ = ["ProcessLaneOf"]
 
@@ -26,7 +28,7 @@ class ProcessLaneOf:
         """Closes the lane when its pool is dropped."""
         _exit.when_dropped(owner, self._crew.close)
 
-    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Schedules one call."""
         return self._lane.submit(fn, args, kwargs)
 

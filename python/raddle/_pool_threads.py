@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from . import _exit, _raddle
 from ._thread_pool import Crew as ThreadCrew
 from .errors import BrokenPool
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from ._future import Future
 
 __all__ = ["ThreadLaneOf"]
 
@@ -33,7 +35,7 @@ class ThreadLaneOf:
         """Closes the lane when its pool is dropped."""
         _exit.when_dropped(owner, self._lane.close)
 
-    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Schedules one call."""
         if self._crew.broken is not None:
             raise BrokenPool(self._crew.broken)

@@ -8,14 +8,15 @@ import signal
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
 
 from . import _exit, _raddle
 from ._weak import weakly
 from .errors import BrokenPool, RemoteTraceback
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["ProcessCrew"]
 

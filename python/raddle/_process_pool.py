@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import raddle_boot
 
@@ -20,17 +19,17 @@ from ._cpus import usable_cpus
 from ._map import lazy_or_eager_map
 from ._weak import weakly
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
+    from typing import Any
 
     from ._future import Future
+    from ._types import P, T
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 BrokenProcessPool = stdlib.BrokenProcessPool
 
@@ -255,7 +254,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
             RuntimeError: After `shutdown`, or when the interpreter is ending.
             BrokenProcessPool: If a worker died or the initializer raised.
         """
-        return cast("Future[T]", self._lane.submit(fn, args, kwargs))
+        return self._lane.submit(fn, args, kwargs)
 
     def map(
         self,

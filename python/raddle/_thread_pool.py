@@ -7,20 +7,20 @@ import itertools
 import threading
 import time
 from concurrent.futures._base import LOGGER
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from . import _exit, _raddle
 from ._cpus import usable_cpus
 from ._future import Future  # noqa: TC001  # also tells the lane which class to make
 from ._map import lazy_or_eager_map
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from ._types import P, T
 
 __all__ = ["BrokenThreadPool", "Crew", "ThreadPoolExecutor"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 BrokenThreadPool = stdlib.BrokenThreadPool
 
@@ -174,7 +174,7 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
         future, wants_thread = self._lane.submit(fn, args, kwargs)
         if wants_thread:
             self._crew.grow()
-        return cast("Future[T]", future)
+        return future
 
     def map(
         self,

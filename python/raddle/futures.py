@@ -18,12 +18,12 @@ from concurrent.futures import (
     InvalidStateError,
     TimeoutError,  # noqa: A004  # the standard library exports it
 )
-from typing import TYPE_CHECKING
 
 from ._future import Future as Future
 from ._future import as_completed as as_completed
 from ._future import wait as wait
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._process_pool import BrokenProcessPool as BrokenProcessPool
     from ._process_pool import ProcessPoolExecutor as ProcessPoolExecutor
@@ -61,9 +61,8 @@ def __getattr__(name: str) -> object:
     # As in the standard library: each executor, and `multiprocessing`, is loaded by those who use it.
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    found: object = getattr(import_module(f".{_LAZY[name]}", __package__), name)
+    module = __import__(f"{__package__}.{_LAZY[name]}", fromlist=[name])  # without the package `importlib` around it
+    found: object = getattr(module, name)
     globals()[name] = found
     return found
 

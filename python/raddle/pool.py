@@ -6,7 +6,6 @@ import itertools
 import operator
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
 
 from . import _raddle
 from ._cpus import usable_cpus
@@ -14,18 +13,19 @@ from ._future import Future
 from ._future import as_completed as _as_completed
 from ._interrupt import seen_from_outside
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future as AnyFuture
     from types import TracebackType
+    from typing import Any, Final, NoReturn
 
     from ._pool_processes import ProcessLaneOf
+    from ._pool_statistics import PoolStatistics
     from ._pool_threads import ThreadLaneOf
+    from ._types import P, T
 
-__all__ = ["Pool", "PoolStatistics"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
+__all__ = ["Pool"]
 
 #: `map` keeps about so many seconds of work ahead of the workers.
 _AHEAD: Final = 0.05
@@ -35,37 +35,6 @@ _WIDEST: Final = 4096
 _CHEAP: Final = 20e-6
 #: So many calls make a batch, at most: it is through in milliseconds.
 _LARGEST: Final = 512
-
-
-class PoolStatistics(NamedTuple):
-    """Numbers about a pool since it was made.
-
-    Attributes:
-        kind: ``"thread"`` or ``"process"``.
-        workers: Workers that exist now.
-        submitted: Calls handed in.
-        finished: Calls that returned a value.
-        failed: Calls that raised, or were lost with their worker.
-        cancelled: Calls cancelled before they started.
-        died: Worker processes that died without being asked to.
-        pending: Calls that wait.
-        running: Calls that run.
-        busy_seconds: Time that workers spent inside calls, summed over the workers. For threads it includes waiting for
-            the GIL.
-        wall_seconds: Time since the pool was made.
-    """
-
-    kind: str
-    workers: int
-    submitted: int
-    finished: int
-    failed: int
-    cancelled: int
-    died: int
-    pending: int
-    running: int
-    busy_seconds: float
-    wall_seconds: float
 
 
 class Pool:
@@ -111,15 +80,18 @@ class Pool:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
     ) -> None:
-        lane_of = _lane_of(kind)
-        self.kind: Final = kind
-        self.workers: Final = usable_cpus() if workers is None else _checked_workers(workers)
-        self.name: Final = name or f"{kind}-pool-{next(_numbers)}"
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be callable, not {initializer!r}")
-        self._lane = lane_of(self.workers, self.name, initializer, tuple(initargs))
-        self._made = time.monotonic()
-        self._lane.close_when_dropped(self)
+        try:
+            lane_of = _lane_of(kind)
+            self.kind: Final = kind
+            self.workers: Final = usable_cpus() if workers is None else _checked_workers(workers)
+            self.name: Final = name or f"{kind}-pool-{next(_numbers)}"
+            if initializer is not None and not callable(initializer):
+                raise TypeError(f"initializer must be callable, not {initializer!r}")
+            self._lane = lane_of(self.workers, self.name, initializer, tuple(initargs))
+            self._made = time.monotonic()
+            self._lane.close_when_dropped(self)
+        except KeyboardInterrupt as interrupt:
+            raise seen_from_outside(interrupt) from None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedules ``fn(*args, **kwargs)`` and returns its future.
@@ -132,7 +104,7 @@ class Pool:
             BrokenPool: If workers cannot be set up.
         """
         try:
-            return cast("Future[T]", self._lane.submit(fn, args, kwargs))
+            return self._lane.submit(fn, args, kwargs)
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
 
@@ -207,7 +179,12 @@ class Pool:
 
     def statistics(self) -> PoolStatistics:
         """Numbers about the pool since it was made."""
-        return PoolStatistics(kind=self.kind, wall_seconds=time.monotonic() - self._made, **self._lane.counts())
+        try:
+            from ._pool_statistics import PoolStatistics
+
+            return PoolStatistics(kind=self.kind, wall_seconds=time.monotonic() - self._made, **self._lane.counts())
+        except KeyboardInterrupt as interrupt:
+            raise seen_from_outside(interrupt) from None
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls.
@@ -255,7 +232,7 @@ class Pool:
         )
 
 
-Pool.__module__ = PoolStatistics.__module__ = "raddle"
+Pool.__module__ = "raddle"
 
 _numbers = itertools.count(1)
 

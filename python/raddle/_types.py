@@ -1,0 +1,23 @@
+"""What only type checkers see. Nothing imports this at run time: `typing` takes longer to load than the rest of Raddle."""
+
+from __future__ import annotations
+
+from typing import ParamSpec, Protocol, TypeVar
+
+__all__ = ["Ending", "P", "T"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Ending(Protocol):
+    """Something that ends by itself once it is told to."""
+
+    def close(self) -> None:
+        """Takes no more work."""
+
+    def join(self) -> None:
+        """Waits until everything is done."""
+
+    def is_over(self) -> bool:
+        """Whether there is nothing to wait for."""
