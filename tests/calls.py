@@ -56,6 +56,21 @@ def identity(value=None):
     return value
 
 
+def nap_and_pid(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def slow_then_meet(value, gate):
+    """Returns `value`; 1500 takes long, and 1510 and 1511 wait for each other."""
+    if value == 1500:
+        time.sleep(0.2)
+    if value in (1510, 1511):
+        Path(gate.path, f"entered-{value}").touch()
+        until(lambda: gate.entered() == 2, "the other one", patience=10)
+    return value
+
+
 def add(left, right=0, *, extra=0):
     return left + right + extra
 

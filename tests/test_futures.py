@@ -7,6 +7,7 @@ import inspect
 import itertools
 import multiprocessing
 import os
+import pickle
 import threading
 import time
 
@@ -320,6 +321,64 @@ def test_map_reads_all_its_input_at_once(lane, runner):
     results = runner.map(calls.identity, (read.append(number) or number for number in range(30)))
     assert len(read) == 30
     assert list(results) == list(range(30))
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 7, 100])
+def test_map_with_a_chunksize_gives_the_same_results(lane, runner, chunksize):
+    dropins(lane)
+    assert list(runner.map(calls.identity, range(50), chunksize=chunksize)) == list(range(50))
+    assert list(runner.map(calls.add, range(50), range(50), chunksize=chunksize)) == list(range(0, 100, 2))
+    assert list(runner.map(lambda: 1, chunksize=chunksize)) == []
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 7, 100])
+def test_an_exception_in_a_chunk_comes_at_its_place(lane, runner, chunksize):
+    dropins(lane)
+    seen = []
+    with pytest.raises(ValueError, match="^13$") as caught:
+        for value in runner.map(calls.fail_if, range(30), [13] * 30, chunksize=chunksize):
+            seen.append(value)
+    assert seen == list(range(13))
+    if lane.name != "thread-executor":
+        assert "fail_if" in str(caught.value.__cause__)
+
+
+def test_an_argument_in_a_chunk_that_cannot_be_pickled_fails_alone(lane, runner):
+    dropins(lane)
+    if lane.name == "thread-executor":
+        pytest.skip("nothing is pickled")
+    seen = []
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        for value in runner.map(calls.identity, [1, 2, threading.Lock(), 4], chunksize=4):
+            seen.append(value)
+    assert seen == [1, 2]
+
+
+def test_a_chunk_is_one_call_and_done_to_its_end(lane):
+    dropins(lane)
+    if lane.name == "thread-executor":
+        pytest.skip("threads have no chunks")
+    with lane.make(2) as runner:
+        pids = list(runner.map(calls.nap_and_pid, [0.04] * 6, chunksize=3))
+    assert len(set(pids[:3])) == len(set(pids[3:])) == 1
+
+
+def test_map_goes_through_an_overridden_submit(lane):
+    dropins(lane)
+    with lane.make(1) as plain:
+        base = type(plain)
+
+    class Counting(base):
+        calls = 0
+
+        def submit(self, fn, /, *args, **kwargs):
+            self.calls += 1
+            return super().submit(fn, *args, **kwargs)
+
+    with Counting(1) as runner:
+        assert list(runner.map(calls.identity, range(5))) == list(range(5))
+        assert list(runner.map(calls.add, range(5), range(5), chunksize=5)) == list(range(0, 10, 2))
+        assert runner.calls == 10
 
 
 @pytest.mark.parametrize("buffersize", [1, 3, 100])

@@ -286,8 +286,56 @@ def test_map_of_an_endless_input_is_bounded_without_a_window_too(pool, ordered):
     results = pool.map(calls.identity, numbers, ordered=ordered)
     for _ in range(3000):
         next(results)
-    assert numbers.read <= 3000 + 4096
+    assert numbers.read <= 3000 + 16384
     results.close()
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_batch_whose_calls_turn_out_to_be_slow_is_handed_back_and_shared(pool, gate, ordered):
+    # Hundreds of cheap calls make batches; after a slow one, two that only end together.
+    results = pool.map(calls.slow_then_meet, range(3000), itertools.repeat(gate), ordered=ordered)
+    seen = list(results)
+    assert (seen if ordered else sorted(seen)) == list(range(3000))
+    now = pool.statistics()
+    assert (now.submitted, now.finished, now.failed, now.cancelled) == (3000, 3000, 0, 0)
+    assert (now.pending, now.running) == (0, 0)
+
+
+def test_what_a_batch_has_not_done_after_an_exception_counts_as_cancelled(pool):
+    with pytest.raises(ValueError, match="^2500$"):
+        list(pool.map(calls.fail_if, range(4000), itertools.repeat(2500)))
+    until(lambda: pool.statistics().running == pool.statistics().pending == 0, "the other batches")
+    now = pool.statistics()
+    assert now.failed == 1
+    assert now.submitted == now.finished + now.failed + now.cancelled
+
+
+def test_several_threads_may_read_one_map(pool):
+    results = pool.map(calls.identity, range(5000))
+    taken = [[], []]
+
+    def read(into):
+        while True:
+            try:
+                into.append(next(results))
+            except StopIteration:
+                return
+            except ValueError:  # as with a generator: the other thread is waiting for the next results
+                continue
+
+    readers = [threading.Thread(target=read, args=(into,)) for into in taken]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(30)
+    assert sorted(taken[0] + taken[1]) == list(range(5000))
+
+
+def test_a_map_that_was_closed_yields_nothing_more(pool):
+    results = pool.map(calls.identity, range(5000))
+    assert [next(results) for _ in range(100)] == list(range(100))
+    results.close()
+    assert list(results) == []
 
 
 def test_map_starts_before_its_first_result_is_asked_for(pool, gate):

@@ -7,9 +7,11 @@ import time
 import weakref
 from collections import deque
 
+from . import _raddle
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import Any
 
     from ._future import Future
@@ -24,9 +26,15 @@ def lazy_or_eager_map(
     iterables: tuple[Iterable[Any], ...],
     deadline: float | None,
     buffersize: int | None,
-    submit_all: Callable[[Callable[..., T], Iterator[tuple[Any, ...]]], list[Future[T]]] | None = None,
+    submit_all: Callable[[Callable[..., T], Iterator[Any], bool], list[Future[T]]] | None,
+    unpack: Callable[[Any], BaseException] | None = None,
 ) -> Iterator[T]:
-    """The body of `Executor.map`."""
+    """The body of `Executor.map`.
+
+    `submit_all` schedules a call for each item, which is the only argument or, if it is told so, the tuple of all
+    arguments. None has each call go through `submit`, which may be a subclass's. If its futures may be batches, `unpack` makes
+    the exception that one brought along.
+    """
     if buffersize is not None and not isinstance(buffersize, int):
         raise TypeError("buffersize must be an integer or None")
     if buffersize is not None and buffersize < 1:
@@ -36,7 +44,11 @@ def lazy_or_eager_map(
         first = deque(executor.submit(fn, *args) for args in itertools.islice(calls, buffersize))
         return _buffered(weakref.ref(executor), fn, calls, first, deadline)
     if submit_all is not None:
-        return map_results(submit_all(fn, calls), deadline)
+        starred = len(iterables) != 1
+        futures = submit_all(fn, calls if starred else iter(iterables[0]), starred)
+        if unpack is not None:
+            return _raddle.Results(_map_batches(futures, deadline, unpack))
+        return map_results(futures, deadline)
     return map_results([executor.submit(fn, *args) for args in calls], deadline)
 
 
@@ -65,7 +77,7 @@ def _buffered(
             future.cancel()
 
 
-def map_results(futures: list[Future[T]], deadline: float | None) -> Iterator[T]:
+def map_results(futures: list[Future[T]], deadline: float | None) -> Generator[T]:
     """Yields the results of `futures` in order, letting go of each, and cancels the rest however it ends."""
     futures.reverse()
     try:
@@ -74,6 +86,28 @@ def map_results(futures: list[Future[T]], deadline: float | None) -> Iterator[T]
     finally:
         for future in futures:
             future.cancel()
+
+
+def _map_batches(
+    futures: list[Future[Any]], deadline: float | None, unpack: Callable[[Any], BaseException]
+) -> Iterator[list[Any]]:
+    """The same where each future may be a batch, as lists of results."""
+    sizes = [future._items for future in futures]
+    sizes.reverse()
+    values = map_results(futures, deadline)
+    try:
+        for value in values:
+            if sizes.pop() == 0:
+                yield [value]
+                continue
+            results, failure = value
+            del value
+            yield results
+            del results
+            if failure is not None:
+                raise unpack(failure)
+    finally:
+        values.close()
 
 
 def _result_or_cancel(future: Future[T], deadline: float) -> T:

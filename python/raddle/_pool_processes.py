@@ -7,7 +7,7 @@ from ._process_crew import ProcessCrew
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from ._future import Future
@@ -32,14 +32,15 @@ class ProcessLaneOf:
         """Schedules one call."""
         return self._lane.submit(fn, args, kwargs)
 
-    def binder(self, fn: Callable[..., Any]) -> Callable[[Iterable[tuple[Any, ...]], int], list[Any]]:
-        """A function that schedules a call of `fn` for each tuple of arguments, so many of them as one batch."""
+    def binder(self, fn: Callable[..., Any], starred: bool) -> Callable[[Iterator[Any], int, int], list[Future[Any]]]:
+        """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
+
+        An item is the only argument; if `starred`, the tuple of all arguments.
+        """
         binding = self._lane.bind(fn)
 
-        def submit_all(calls: Iterable[tuple[Any, ...]], size: int) -> list[Any]:
-            if size == 1:
-                return self._lane.submit_many(binding, calls)
-            return self._lane.submit_batches(binding, calls, size)
+        def submit_all(calls: Iterator[Any], most: int, size: int) -> list[Future[Any]]:
+            return self._lane.submit_all(binding, calls, starred=starred, size=size, most=most)
 
         return submit_all
 

@@ -8,7 +8,7 @@ from .errors import BrokenPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from ._future import Future
@@ -44,14 +44,17 @@ class ThreadLaneOf:
             self._crew.grow()
         return future
 
-    def binder(self, fn: Callable[..., Any]) -> Callable[[Iterable[tuple[Any, ...]], int], list[Any]]:
-        """A function that schedules a call of `fn` for each tuple of arguments, so many of them as one batch."""
+    def binder(self, fn: Callable[..., Any], starred: bool) -> Callable[[Iterator[Any], int, int], list[Future[Any]]]:
+        """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
 
-        def submit_all(calls: Iterable[tuple[Any, ...]], size: int) -> list[Any]:
-            if size == 1:
-                return [self.submit(fn, args, {}) for args in calls]
-            futures, wants_thread = self._lane.submit_batches(fn, calls, size)
-            if wants_thread:
+        An item is the only argument; if `starred`, the tuple of all arguments.
+        """
+
+        def submit_all(calls: Iterator[Any], most: int, size: int) -> list[Future[Any]]:
+            if self._crew.broken is not None:
+                raise BrokenPool(self._crew.broken)
+            futures, missing = self._lane.submit_all(fn, calls, starred=starred, size=size, most=most)
+            for _ in range(missing):
                 self._crew.grow()
             return futures
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures.process as stdlib
+import functools
 import multiprocessing as mp
 import os
 import pickle
@@ -273,20 +274,24 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
             fn: The function.
             *iterables: Its arguments.
             timeout: Seconds from now until the last result; `TimeoutError` is raised when they are over.
-            chunksize: Accepted and not needed: every item is a call of its own and costs little.
+            chunksize: So many items go to a worker as one call, done to its end or to the first that raises. Not needed to
+                be fast: without it every item is a call of its own and costs little.
             buffersize: Calls scheduled and not yielded, at most.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         deadline = None if timeout is None else timeout + time.monotonic()
-        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, self._submit_all)
+        overridden = type(self).submit is not ProcessPoolExecutor.submit
+        submit_all = None if overridden else functools.partial(self._submit_all, chunksize)
+        unpack = self._lane.unpack if chunksize > 1 else None
+        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, submit_all, unpack)
 
-    def _submit_all(self, fn: Callable[..., T], calls: Iterator[tuple[Any, ...]]) -> list[Future[T]]:
+    def _submit_all(self, size: int, fn: Callable[..., T], calls: Iterator[Any], starred: bool) -> list[Future[T]]:
         try:
             binding = self._lane.bind(fn)
         except Exception:  # noqa: BLE001  # it cannot be pickled: each call says so
-            return [self.submit(fn, *args) for args in calls]
-        return self._lane.submit_many(binding, calls)
+            return [self.submit(fn, *(args if starred else (args,))) for args in calls]
+        return self._lane.submit_all(binding, calls, starred=starred, size=size, whole=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls.

@@ -197,7 +197,16 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
             buffersize: Calls scheduled and not yielded, at most.
         """
         deadline = None if timeout is None else timeout + time.monotonic()
-        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize)
+        overridden = type(self).submit is not ThreadPoolExecutor.submit
+        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, None if overridden else self._submit_all)
+
+    def _submit_all(self, fn: Callable[..., T], calls: Iterator[Any], starred: bool) -> list[Future[T]]:
+        if self._crew.broken is not None:
+            raise BrokenThreadPool(self._crew.broken)
+        futures, missing = self._lane.submit_all(fn, calls, starred=starred)
+        for _ in range(missing):
+            self._crew.grow()
+        return futures
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls.

@@ -30,11 +30,11 @@ __all__ = ["Pool"]
 #: `map` keeps about so many seconds of work ahead of the workers.
 _AHEAD: Final = 0.05
 #: And never more calls than this.
-_WIDEST: Final = 4096
+_WIDEST: Final = 16384
 #: Calls shorter than this, in seconds, are handed over in batches: the hand-over takes longer than they do.
 _CHEAP: Final = 20e-6
 #: So many calls make a batch, at most: it is through in milliseconds.
-_LARGEST: Final = 512
+_LARGEST: Final = 2048
 
 
 class Pool:
@@ -122,13 +122,13 @@ class Pool:
 
         The input is read as results are taken: it may be endless. There are no chunks to choose: how many calls are in
         flight, and whether cheap ones are handed over in batches, follows from how long they take. A batch is through in
-        milliseconds; a worker that dies costs all of it.
+        milliseconds, or what it has not done is handed back and shared again; a worker that dies costs all of it.
 
         Args:
             fn: The function.
             *iterables: Its arguments.
             ordered: Yield results in the order of the input; otherwise as they come.
-            window: Calls in flight, at most; then there are no batches. By default about 50 ms of work per worker, and 4096 at
+            window: Calls in flight, at most; then there are no batches. By default about 50 ms of work per worker, and 16384 at
                 most.
             timeout: Seconds from now until the last result; `TimeoutError` is raised when they are over.
             progress: Show a bar on stderr.
@@ -149,25 +149,17 @@ class Pool:
         if not iterables:
             raise TypeError("map needs at least one iterable of arguments")
         deadline = None if timeout is None else time.monotonic() + timeout
-        calls = zip(*iterables, strict=False)
-        feed = _Feed(calls, self._lane.binder(fn), self._ration if window is None else lambda: (window, 1))
+        starred = len(iterables) > 1
+        calls = zip(*iterables, strict=False) if starred else iter(iterables[0])
+        feed = _Feed(calls, self._lane.binder(fn, starred), self._lane.pace, self.workers, window)
         pick = _in_order if ordered else _as_they_come
-        results = pick(feed, deadline, self._lane.failure_of)
+        runs = pick(feed, deadline, self._lane.failure_of)
         try:
-            next(results)  # the first calls are on their way when `map` returns
+            next(runs)  # the first calls are on their way when `map` returns
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
+        results = _raddle.Results(runs)
         return _with_bar(results, iterables, self.name) if progress else results
-
-    def _ration(self) -> tuple[int, int]:
-        """How many calls should be ahead, and how many of them make a batch, by the time that they take."""
-        ended, busy = self._lane.pace()
-        narrowest = 2 * self.workers + 2
-        if ended < narrowest:
-            return narrowest, 1
-        each = max(busy / ended, 1e-7)
-        width = max(narrowest, min(_WIDEST, int(self.workers * _AHEAD / each)))
-        return width, min(_LARGEST, width // (4 * self.workers)) if each < _CHEAP else 1
 
     def as_completed(self, fs: Iterable[AnyFuture[T]], timeout: float | None = None) -> Iterator[AnyFuture[T]]:
         """Yields futures as they end, those that have ended first.
@@ -273,32 +265,58 @@ class _Feed:
 
     def __init__(
         self,
-        calls: Iterator[tuple[Any, ...]],
-        submit_all: Callable[[Iterable[tuple[Any, ...]], int], list[Any]],
-        ration: Callable[[], tuple[int, int]],
+        calls: Iterator[Any],
+        submit_all: Callable[[Iterator[Any], int, int], list[Future[Any]]],
+        pace: Callable[[], tuple[int, float]],
+        workers: int,
+        window: int | None,
     ) -> None:
         self._calls = calls
         self._submit_all = submit_all
-        self._ration = ration
+        self._pace = pace
+        self._workers = workers
+        self._window = window
+        self._narrowest = 2 * workers + 2
         self._in_flight = 0
         self._low = 1
+        self._width = window or self._narrowest
+        self._size = 1
+        self._ended, self._busy = pace()
 
-    def more(self) -> list[Any]:
+    def more(self) -> list[Future[Any]]:
         """Futures that fill the window again, if it is half empty."""
         if self._in_flight > self._low:
             return []
-        width, size = self._ration()
-        self._low = max(1, width // 2)
-        futures = self._submit_all(itertools.islice(self._calls, max(0, width - self._in_flight)), size)
-        self._in_flight += sum(future._items or 1 for future in futures) if size > 1 else len(futures)
+        if self._window is None:
+            self._look_at_the_pace()
+        self._low = max(1, self._width // 2)
+        futures = self._submit_all(self._calls, max(0, self._width - self._in_flight), self._size)
+        self._in_flight += sum(future._items or 1 for future in futures) if self._size > 1 else len(futures)
         return futures
+
+    def _look_at_the_pace(self) -> None:
+        """Finds how many calls should be ahead, and how many of them make a batch, by the time that the last ones took."""
+        ended, busy = self._pace()
+        if ended - self._ended < self._narrowest:
+            return
+        each = max((busy - self._busy) / (ended - self._ended), 1e-7)
+        self._ended, self._busy = ended, busy
+        self._width = max(self._narrowest, min(_WIDEST, int(self._workers * _AHEAD / each)))
+        self._size = min(_LARGEST, self._width // (4 * self._workers)) if each < _CHEAP else 1
+
+    def again(self, items: list[Any]) -> list[Future[Any]]:
+        """Futures for items that a batch had no time for, each on its own."""
+        self._size = 1
+        return self._submit_all(iter(items), len(items), 1)
 
     def done(self, items: int) -> None:
         """Counts items out of the window: they have been taken."""
         self._in_flight -= items
 
 
-def _in_order(feed: _Feed, deadline: float | None, failure_of: Callable[[Any], BaseException]) -> Iterator[Any]:
+def _in_order(
+    feed: _Feed, deadline: float | None, failure_of: Callable[[Any], BaseException]
+) -> Iterator[list[Any] | None]:
     futures: deque[Any] = deque()
     try:
         futures.extend(feed.more())
@@ -310,16 +328,22 @@ def _in_order(feed: _Feed, deadline: float | None, failure_of: Callable[[Any], B
             except BaseException:
                 future.cancel()
                 raise
-            items = future._items
+            items = future._batch
             del future  # an exception's traceback must not keep its own future alive
-            if items:
-                yield from value[0]
-                if value[1] is not None:
-                    raise failure_of(value[1])
+            if items is None:
+                yield [value]
+                feed.done(1)
             else:
-                yield value
+                results, failure = value
+                done = len(results)
+                if done < len(items) and failure is None:
+                    futures.extendleft(reversed(feed.again(items[done:])))
+                yield results
+                if failure is not None:
+                    raise failure_of(failure)
+                feed.done(done)
+                del results, items
             del value
-            feed.done(items or 1)
             futures.extend(feed.more())
     except KeyboardInterrupt as interrupt:
         raise seen_from_outside(interrupt) from None
@@ -328,7 +352,9 @@ def _in_order(feed: _Feed, deadline: float | None, failure_of: Callable[[Any], B
             future.cancel()
 
 
-def _as_they_come(feed: _Feed, deadline: float | None, failure_of: Callable[[Any], BaseException]) -> Iterator[Any]:
+def _as_they_come(
+    feed: _Feed, deadline: float | None, failure_of: Callable[[Any], BaseException]
+) -> Iterator[list[Any] | None]:
     watch = _raddle.WatchSet([])
     in_flight = 0
     ended: list[Any] = []
@@ -343,16 +369,22 @@ def _as_they_come(feed: _Feed, deadline: float | None, failure_of: Callable[[Any
             ended.reverse()
             while ended:
                 future = ended.pop()
-                value, items = future.result(), future._items
+                value, items = future.result(), future._batch
                 del future
-                if items:
-                    yield from value[0]
-                    if value[1] is not None:
-                        raise failure_of(value[1])
+                if items is None:
+                    yield [value]
+                    feed.done(1)
                 else:
-                    yield value
+                    results, failure = value
+                    done = len(results)
+                    if done < len(items) and failure is None:
+                        in_flight += watch.add(feed.again(items[done:]))
+                    yield results
+                    if failure is not None:
+                        raise failure_of(failure)
+                    feed.done(done)
+                    del results, items
                 del value
-                feed.done(items or 1)
                 in_flight += watch.add(feed.more())
     except KeyboardInterrupt as interrupt:
         raise seen_from_outside(interrupt) from None

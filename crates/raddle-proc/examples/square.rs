@@ -18,7 +18,7 @@ mod linux {
     use raddle_core::life::{AtomicState, Event, Outcome};
     use raddle_core::park::{self, Parker, Unparker};
     use raddle_core::prim::Mutex;
-    use raddle_proc::child::{Look, WorkerEnd};
+    use raddle_proc::child::{Answer, Look, WorkerEnd};
     use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Place, Reply, Ticket, kind};
     use raddle_proc::{Spawn, spawn};
 
@@ -151,7 +151,8 @@ mod linux {
                     end.done_reading();
                     let square = number.wrapping_mul(number).to_le_bytes();
                     let nanos = begun.elapsed().as_nanos() as u64;
-                    while end.reply(kind::VALUE, 0, nanos, &[&square]).is_err() {
+                    let answer = Answer { kind: kind::VALUE, flags: 0, nanos, done: 1, parts: &[&square] };
+                    while end.reply(&answer).is_err() {
                         end.sleep_for_room(square.len());
                     }
                 }

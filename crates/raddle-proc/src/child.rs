@@ -45,6 +45,21 @@ pub enum Look {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crowded;
 
+/// What a worker answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// One of [`kind`]'s answers.
+    pub kind: u8,
+    /// How to read the payload, see [`flag`].
+    pub flags: u8,
+    /// Nanoseconds that the call ran.
+    pub nanos: u64,
+    /// How many items of a batch were done; 1 for a call of its own.
+    pub done: u32,
+    /// The payload, in pieces.
+    pub parts: &'a [&'a [u8]],
+}
+
 /// A worker's end of its link.
 #[derive(Debug)]
 pub struct WorkerEnd {
@@ -141,8 +156,10 @@ impl WorkerEnd {
     /// # Errors
     ///
     /// When there is no room now: [`sleep_for_room`](Self::sleep_for_room), then try again.
-    pub fn reply(&mut self, kind: u8, flags: u8, nanos: u64, parts: &[&[u8]]) -> Result<(), Crowded> {
-        self.send(kind, flags, nanos, parts)?;
+    pub fn reply(&mut self, answer: &Answer<'_>) -> Result<(), Crowded> {
+        let &Answer { kind, flags, nanos, done, parts } = answer;
+        let id = self.current;
+        self.send(Header { kind, flags, tag: done, id, extra: nanos }, parts)?;
         self.finish();
         Ok(())
     }
@@ -153,16 +170,15 @@ impl WorkerEnd {
     ///
     /// As [`reply`](Self::reply).
     pub fn say(&mut self, kind: u8, parts: &[&[u8]]) -> Result<(), Crowded> {
-        self.send(kind, 0, 0, parts)?;
+        self.send(Header { kind, flags: 0, tag: 0, id: self.current, extra: 0 }, parts)?;
         // Rare, and always news for the keeper.
         self.page.bell().ring();
         ring(self.keeper.as_fd());
         Ok(())
     }
 
-    fn send(&mut self, kind: u8, flags: u8, nanos: u64, parts: &[&[u8]]) -> Result<(), Crowded> {
+    fn send(&mut self, header: Header, parts: &[&[u8]]) -> Result<(), Crowded> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        let header = Header { kind, flags, tag: 0, id: self.current, extra: nanos };
         if len <= INLINE {
             self.replies.push(header, parts).map_err(|_| Crowded)?;
             return Ok(());
@@ -170,7 +186,7 @@ impl WorkerEnd {
         self.free_taken();
         let offset = self.arena.alloc(len).ok_or(Crowded)?;
         spill_out(self.link.reply_spill(), offset, parts);
-        let header = Header { flags: flags | flag::SPILLED, ..header };
+        let header = Header { flags: header.flags | flag::SPILLED, ..header };
         if self.replies.push(header, &[&spill_pointer(offset, len)]).is_err() {
             self.arena.free(offset);
             return Err(Crowded);

@@ -85,6 +85,8 @@ struct Inner {
     notified: bool,
     /// What was called, for messages: a function, or a name.
     label: Option<Py<PyAny>>,
+    /// The items of a batch, for the case that it is stopped.
+    batch: Option<Py<PyList>>,
 }
 
 /// The native part of `raddle.futures.Future`.
@@ -94,7 +96,7 @@ pub(crate) struct FutureCore {
     life: AtomicState,
     place: Place,
     home: OnceLock<Home>,
-    /// The items of a batch; unset for a call of its own.
+    /// How many items a batch has; unset for a call of its own.
     items: OnceLock<u32>,
     inner: Mutex<Inner>,
 }
@@ -129,9 +131,10 @@ impl FutureCore {
     }
 
     /// Makes it the future of a batch: its value is a list of results and, if an item raised, the exception.
-    pub(crate) fn make_batch(&self, items: usize) {
-        let fresh = self.items.set(u32::try_from(items).unwrap_or(u32::MAX)).is_ok();
+    pub(crate) fn make_batch(&self, items: &Bound<'_, PyList>) {
+        let fresh = self.items.set(u32::try_from(items.len()).unwrap_or(u32::MAX)).is_ok();
         debug_assert!(fresh, "a future is one batch");
+        self.inner.lock().batch = Some(items.clone().unbind());
     }
 
     pub(crate) fn home(&self) -> Option<&Home> {
@@ -627,6 +630,12 @@ impl FutureCore {
         self.items.get().copied().unwrap_or(0)
     }
 
+    /// The items of a batch.
+    #[getter(_batch)]
+    fn batch(&self, py: Python<'_>) -> Option<Py<PyList>> {
+        self.inner.lock().batch.as_ref().map(|items| items.clone_ref(py))
+    }
+
     #[getter(_state)]
     fn state<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyString> {
         Self::look(slf);
@@ -721,7 +730,8 @@ impl FutureCore {
         inner.callbacks.iter().try_for_each(|callback| visit.call(callback))?;
         visit.call(&inner.condition)?;
         visit.call(&inner.waiters)?;
-        visit.call(&inner.label)
+        visit.call(&inner.label)?;
+        visit.call(&inner.batch)
     }
 
     fn __clear__(&self) {
@@ -732,6 +742,7 @@ impl FutureCore {
             inner.condition.take(),
             inner.waiters.take(),
             inner.label.take(),
+            inner.batch.take(),
         );
         drop(inner);
         drop(dropped);

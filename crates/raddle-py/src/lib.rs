@@ -7,6 +7,7 @@ mod errors;
 mod future;
 mod gate;
 mod process_lane;
+mod results;
 mod runtime;
 mod thread_lane;
 mod watch_set;
@@ -21,6 +22,8 @@ mod _raddle {
     use super::future::FutureCore;
     #[pymodule_export]
     use super::process_lane::{Binding, ProcessLane};
+    #[pymodule_export]
+    use super::results::Results;
     #[pymodule_export]
     use super::runtime::{forked, set_future_type};
     #[pymodule_export]

@@ -23,6 +23,7 @@ use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, 
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
 
+use crate::batch::{Input, arguments_of};
 use crate::codec;
 use crate::errors;
 use crate::future::{FutureCore, Handle, Home};
@@ -311,41 +312,38 @@ impl ProcessLane {
         self.send(py, future, &binding.named, &args, None)
     }
 
-    /// Hands in one call of a bound function for each tuple of arguments.
-    fn submit_many(&self, py: Python<'_>, binding: &Binding, calls: Bound<'_, PyAny>) -> PyResult<Vec<Py<FutureCore>>> {
-        calls.try_iter()?.map(|args| self.submit_bound(py, binding, args?.cast_into()?)).collect()
-    }
-
-    /// Hands in calls of a bound function, `size` of them as one batch; each on its own where arguments cannot be pickled.
-    fn submit_batches(
+    /// Hands in one call of a bound function for each item of `calls`, `size` of them as one batch, `most` items at most. Where
+    /// arguments cannot be pickled, each goes on its own.
+    ///
+    /// The future of a batch ends with a pair: the results, and the exception of the item that raised or None.
+    #[expect(clippy::too_many_arguments, reason = "Python names them all")]
+    #[pyo3(signature = (binding, calls, *, starred, size = 1, most = None, whole = false))]
+    fn submit_all(
         &self,
         py: Python<'_>,
         binding: &Binding,
         calls: Bound<'_, PyAny>,
+        starred: bool,
         size: usize,
+        most: Option<usize>,
+        whole: bool,
     ) -> PyResult<Vec<Py<FutureCore>>> {
+        let flags = if starred { flag::STARRED } else { 0 } | if whole { flag::WHOLE } else { 0 };
+        let mut calls = Input::new(&calls, most)?;
+        if size == 1 {
+            return calls.map(|item| self.submit_bound(py, binding, arguments_of(item?, starred)?)).collect();
+        }
         let mut futures = Vec::new();
-        let mut calls = calls.try_iter()?;
         loop {
-            let items = calls.by_ref().take(size).collect::<PyResult<Vec<_>>>()?;
+            let items = calls.batch(size)?;
             if items.is_empty() {
                 return Ok(futures);
             }
-            let count = items.len();
-            let items = PyList::new(py, items)?;
-            let pickled = self.shared.dumps(items.as_any()).and_then(|pickle| buffer_of(&pickle));
-            match (&binding.named, pickled) {
-                (Named::Tag(tag), Ok(pickled)) => {
-                    self.check_open(py)?;
-                    let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
-                    future.get().make_batch(count);
-                    let parts: &[&[u8]] = &[pickled.as_bytes(py)];
-                    let out = Outgoing { kind: kind::BATCH, flags: 0, tag: *tag, parts };
-                    futures.push(self.hand_in(py, future, &out)?);
-                }
-                _ => {
-                    for item in items.iter() {
-                        futures.push(self.submit_bound(py, binding, item.cast_into()?)?);
+            match self.submit_batch(py, binding, &items, flags)? {
+                Some(future) => futures.push(future),
+                None => {
+                    for item in items {
+                        futures.push(self.submit_bound(py, binding, arguments_of(item, starred)?)?);
                     }
                 }
             }
@@ -354,7 +352,7 @@ impl ProcessLane {
 
     /// The exception that a batch brought along, as `Future.result` would raise it.
     fn unpack(&self, py: Python<'_>, packed: &[u8]) -> PyResult<Py<PyAny>> {
-        let reply = Reply::Answer { kind: kind::ERROR, flags: 0, nanos: 0, payload: packed.into() };
+        let reply = Reply::Answer { kind: kind::ERROR, flags: 0, nanos: 0, done: 1, payload: packed.into() };
         match self.shared.decode(py, &reply, None)? {
             Ok(value) => Ok(value),
             Err(error) => Ok(error.into_value(py).into_any()),
@@ -584,7 +582,7 @@ impl ProcessLane {
     ) -> PyResult<Py<FutureCore>> {
         let mut flat = Vec::with_capacity(64);
         let pickled;
-        let (mut flags, bytes): (u8, &[u8]) = match kwargs {
+        let (flags, bytes): (u8, &[u8]) = match kwargs {
             None if codec::flatten(args.as_any(), &mut flat) => (flag::FLAT, &flat),
             _ => {
                 let (object, flags) = match kwargs {
@@ -606,13 +604,32 @@ impl ProcessLane {
                 Outgoing { kind: kind::CALL, flags, tag: *tag, parts: &parts[..1] }
             }
             Named::Bytes(function) => {
-                flags |= flag::USER;
                 length = (function.len() as u64).to_le_bytes();
                 parts = [&length, function, bytes];
                 Outgoing { kind: kind::APPLY, flags, tag: 0, parts: &parts }
             }
         };
         self.hand_in(py, future, &out)
+    }
+
+    /// Hands in items as one batch, if they can be pickled and the function has a number.
+    fn submit_batch(
+        &self,
+        py: Python<'_>,
+        binding: &Binding,
+        items: &[Bound<'_, PyAny>],
+        flags: u8,
+    ) -> PyResult<Option<Py<FutureCore>>> {
+        let Named::Tag(tag) = binding.named else { return Ok(None) };
+        let list = PyList::new(py, items)?;
+        let Ok(pickled) = self.shared.dumps(list.as_any()).and_then(|pickle| buffer_of(&pickle)) else {
+            return Ok(None);
+        };
+        self.check_open(py)?;
+        let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
+        future.get().make_batch(&list);
+        let parts: &[&[u8]] = &[pickled.as_bytes(py)];
+        self.hand_in(py, future, &Outgoing { kind: kind::BATCH, flags, tag, parts }).map(Some)
     }
 
     fn hand_in(&self, py: Python<'_>, future: Py<FutureCore>, out: &Outgoing<'_>) -> PyResult<Py<FutureCore>> {

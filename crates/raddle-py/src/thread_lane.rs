@@ -17,7 +17,7 @@ use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
 use raddle_core::sched::{Pop, Queue, Waited};
 
-use crate::batch::{Arguments, run_batch};
+use crate::batch::{Arguments, Batch, Done, Input, arguments_of, run_batch};
 use crate::deadlock;
 use crate::future::{FutureCore, Home, Sleeper};
 use crate::gate;
@@ -116,31 +116,40 @@ impl ThreadLane {
         kwargs: Option<Bound<'_, PyDict>>,
     ) -> PyResult<(Py<FutureCore>, bool)> {
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
-        self.push(py, r#fn, Arguments::Call(args, kwargs), None)
+        let future = self.push(py, r#fn, Arguments::Call(args, kwargs))?;
+        Ok((future, self.missing_threads() > 0))
     }
 
-    /// Hands in calls of one function, `size` of them as one batch. Returns their futures, and whether one more thread would
-    /// help.
-    fn submit_batches(
+    /// Hands in one call of a function for each item of `calls`, `size` of them as one batch, `most` items at most. Returns
+    /// their futures, and how many more threads would help.
+    ///
+    /// The future of a batch ends with a pair: the results, and the exception of the item that raised or None.
+    #[pyo3(signature = (r#fn, calls, *, starred, size = 1, most = None))]
+    fn submit_all(
         &self,
         py: Python<'_>,
         r#fn: Bound<'_, PyAny>,
         calls: Bound<'_, PyAny>,
+        starred: bool,
         size: usize,
-    ) -> PyResult<(Vec<Py<FutureCore>>, bool)> {
-        let (mut futures, mut wants_thread) = (Vec::new(), false);
-        let mut calls = calls.try_iter()?;
+        most: Option<usize>,
+    ) -> PyResult<(Vec<Py<FutureCore>>, usize)> {
+        let mut futures = Vec::new();
+        let mut calls = Input::new(&calls, most)?;
         loop {
-            let items = calls.by_ref().take(size).collect::<PyResult<Vec<_>>>()?;
-            if items.is_empty() {
-                return Ok((futures, wants_thread));
-            }
-            let count = items.len();
-            let items = Arguments::Batch(PyList::new(py, items)?.unbind());
-            let (future, wants) = self.push(py, r#fn.clone().unbind(), items, Some(count))?;
-            wants_thread |= wants;
-            futures.push(future);
+            let arguments = if size == 1 {
+                let Some(item) = calls.next() else { break };
+                Arguments::Call(arguments_of(item?, starred)?.unbind(), None)
+            } else {
+                let items = calls.batch(size)?;
+                if items.is_empty() {
+                    break;
+                }
+                Arguments::Batch(Batch { items: PyList::new(py, items)?.unbind(), starred, whole: false })
+            };
+            futures.push(self.push(py, r#fn.clone().unbind(), arguments)?);
         }
+        Ok((futures, self.missing_threads()))
     }
 
     /// Runs calls until the lane is closed and empty.
@@ -223,30 +232,31 @@ impl ThreadLane {
 }
 
 impl ThreadLane {
-    fn push(
-        &self,
-        py: Python<'_>,
-        function: Py<PyAny>,
-        arguments: Arguments,
-        batch: Option<usize>,
-    ) -> PyResult<(Py<FutureCore>, bool)> {
+    fn push(&self, py: Python<'_>, function: Py<PyAny>, arguments: Arguments) -> PyResult<Py<FutureCore>> {
         if self.work.is_foreign() {
             return Err(runtime::foreign());
         }
         let future = runtime::new_future(py)?;
         future.get().settle_at(Home::Thread(self.work.clone()), None);
-        if let Some(items) = batch {
-            future.get().make_batch(items);
+        if let Arguments::Batch(batch) = &arguments {
+            future.get().make_batch(batch.items.bind(py));
         }
+        let items = u64::from(future.get().batch_size().max(1));
         let call = Call { future: future.clone_ref(py), function, arguments };
-        let outstanding = self.work.counts.outstanding.fetch_add(1, Relaxed) + 1;
+        self.work.counts.outstanding.fetch_add(1, Relaxed);
         if self.work.queue.push(call).is_err() {
             self.work.counts.outstanding.fetch_sub(1, Relaxed);
             return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
         }
-        self.work.counts.submitted.fetch_add(batch.unwrap_or(1) as u64, Relaxed);
+        self.work.counts.submitted.fetch_add(items, Relaxed);
+        Ok(future)
+    }
+
+    /// How many more threads there should be for what has been handed in and has not ended.
+    fn missing_threads(&self) -> usize {
+        let outstanding = usize::try_from(self.work.counts.outstanding.load(Relaxed)).unwrap_or(usize::MAX);
         let threads = self.work.crew.lock().threads;
-        Ok((future, threads < self.work.most && outstanding > threads as u64))
+        outstanding.min(self.work.most).saturating_sub(threads)
     }
 }
 
@@ -262,24 +272,46 @@ impl Work {
         }
         counts.running.fetch_add(items, Relaxed);
         let begun = std::time::Instant::now();
-        let result = match &arguments {
+        let (result, done, raised) = match &arguments {
             Arguments::Call(args, kwargs) => {
-                function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)))
+                let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
+                let raised = result.is_err();
+                (result, 1, raised)
             }
-            Arguments::Batch(items) => run_batch(function.bind(py), items.bind(py))
-                .and_then(|(results, failure)| (results, failure.map(|e| e.into_value(py))).into_pyobject(py))
-                .map(Bound::into_any),
+            Arguments::Batch(batch) => match run_batch(function.bind(py), batch) {
+                Ok(ran) => {
+                    let (done, raised) = (ran.count() as u64, ran.failure.is_some());
+                    let Done { results, failure } = ran;
+                    let pair = (results, failure.map(|error| error.into_value(py))).into_pyobject(py);
+                    (pair.map(Bound::into_any), done, raised)
+                }
+                Err(error) => (Err(error), items, true),
+            },
         };
         counts.busy.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
         counts.running.fetch_sub(items, Relaxed);
         counts.outstanding.fetch_sub(1, Relaxed);
+        counts.ended(items, done, raised);
         drop((function, arguments));
-        (if result.is_ok() { &counts.finished } else { &counts.failed }).fetch_add(items, Relaxed);
         let future = future.into_bound(py);
         FutureCore::finish(&future, result.map(Bound::unbind)).unwrap_or_else(|error| {
             // A done-callback let a KeyboardInterrupt or SystemExit through: it is nobody's here.
             error.write_unraisable(py, Some(&future));
             Vec::new()
         })
+    }
+}
+
+impl Counters {
+    /// A call, or a batch of so many items, has ended. What a batch has not done is cancelled if the last item that it did
+    /// raised; otherwise it goes back to whoever handed it in, as if it had never come.
+    fn ended(&self, items: u64, done: u64, raised: bool) {
+        self.finished.fetch_add(done - u64::from(raised), Relaxed);
+        self.failed.fetch_add(u64::from(raised), Relaxed);
+        if raised {
+            self.cancelled.fetch_add(items - done, Relaxed);
+        } else {
+            self.submitted.fetch_sub(items - done, Relaxed);
+        }
     }
 }

@@ -19,10 +19,10 @@ use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
-use raddle_proc::child::{Crowded, Look, WorkerEnd};
+use raddle_proc::child::{self, Crowded, Look, WorkerEnd};
 use raddle_proc::lane::{flag, kind};
 
-use crate::batch::{Arguments, run_batch};
+use crate::batch::{Arguments, Batch, Done, run_batch};
 use crate::codec;
 use crate::gate;
 use crate::runtime;
@@ -67,6 +67,8 @@ enum Function {
 struct Answer {
     kind: u8,
     flags: u8,
+    /// How many items of a batch were done; 1 for a call of its own.
+    done: u32,
     bytes: Bytes,
 }
 
@@ -152,16 +154,16 @@ impl Worker {
         self.end.done_reading();
         let (answer, nanos) = match request {
             Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0),
-            Ok((function, Arguments::Batch(items))) => {
+            Ok((function, Arguments::Batch(batch))) => {
                 let forks = runtime::forks();
                 let begun = Instant::now();
-                let (results, failure) = run_batch(function.bind(py), items.bind(py))?;
+                let ran = run_batch(function.bind(py), &batch)?;
                 let nanos = begun.elapsed().as_nanos() as u64;
                 if runtime::forks() != forks {
                     return Err(end_fork(py));
                 }
-                drop((function, items));
-                (self.batch(py, results, failure)?, nanos)
+                drop((function, batch));
+                (self.batch(py, ran)?, nanos)
             }
             Ok((function, Arguments::Call(args, kwargs))) => {
                 let forks = runtime::forks();
@@ -188,7 +190,7 @@ impl Worker {
                 unsafe { std::slice::from_raw_parts(pickle.buf_ptr().cast(), pickle.len_bytes()) }
             }
         };
-        self.reply(py, answer.kind, answer.flags, nanos, bytes)
+        self.reply(py, &answer, nanos, bytes)
     }
 
     /// The function and arguments of the request looked at last.
@@ -215,7 +217,9 @@ impl Worker {
         }
         let object = load(py, &seams.loads, payload)?;
         if kind == kind::BATCH {
-            return Ok((function, Arguments::Batch(object.cast_into::<PyList>()?.unbind())));
+            let items = object.cast_into::<PyList>()?.unbind();
+            let batch = Batch { items, starred: flags & flag::STARRED != 0, whole: flags & flag::WHOLE != 0 };
+            return Ok((function, Arguments::Batch(batch)));
         }
         if flags & flag::KEYWORDS == 0 {
             return Ok((function, Arguments::Call(object.cast_into::<PyTuple>()?.unbind(), None)));
@@ -227,15 +231,17 @@ impl Worker {
     fn success(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Answer> {
         let mut flat = Vec::new();
         if codec::flatten(value, &mut flat) {
-            return Ok(Answer { kind: kind::VALUE, flags: flag::FLAT, bytes: Bytes::Flat(flat) });
+            return Ok(Answer { kind: kind::VALUE, flags: flag::FLAT, done: 1, bytes: Bytes::Flat(flat) });
         }
         let pickle = self.dumps(py, value)?;
         self.fits(&pickle)?;
-        Ok(Answer { kind: kind::VALUE, flags: 0, bytes: Bytes::Pickle(pickle.unbind()) })
+        Ok(Answer { kind: kind::VALUE, flags: 0, done: 1, bytes: Bytes::Pickle(pickle.unbind()) })
     }
 
     /// The results of a batch, up to the item that raised or whose result cannot be pickled, and what that was.
-    fn batch(&self, py: Python<'_>, mut results: Bound<'_, PyList>, failure: Option<PyErr>) -> PyResult<Answer> {
+    fn batch(&self, py: Python<'_>, ran: Done<'_>) -> PyResult<Answer> {
+        let Done { mut results, failure } = ran;
+        let mut raised = failure.is_some();
         let mut packed = match failure {
             Some(error) => self.packed_failure(py, error)?,
             None => py.None().into_bound(py),
@@ -245,19 +251,23 @@ impl Worker {
             for (index, result) in results.iter().enumerate() {
                 if let Err(error) = self.dumps(py, &result) {
                     packed = self.packed_failure(py, error)?;
+                    raised = true;
                     results = results.get_slice(0, index);
                     break;
                 }
             }
             pickle = self.dumps(py, (&results, &packed).into_pyobject(py)?.as_any());
         }
-        Ok(Answer { kind: kind::VALUE, flags: 0, bytes: Bytes::Pickle(pickle?.unbind()) })
+        let done = (results.len() + usize::from(raised)) as u32;
+        let flags = if raised { flag::RAISED } else { 0 };
+        Ok(Answer { kind: kind::VALUE, flags, done, bytes: Bytes::Pickle(pickle?.unbind()) })
     }
 
     /// An exception as bytes of their own, so that one that cannot be made again does not take the results with it.
     fn packed_failure<'py>(&self, py: Python<'py>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
         match self.failure(py, kind::ERROR, error)?.bytes {
-            Bytes::Pickle(pickle) => Ok(pickle.into_bound(py)),
+            // A pickler may give a view of its buffer, which could not be pickled again.
+            Bytes::Pickle(pickle) => py.get_type::<PyBytes>().call1((pickle,)),
             Bytes::Flat(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
         }
     }
@@ -280,7 +290,7 @@ impl Worker {
                 self.pack(py, &trouble, &text)?
             }
         };
-        Ok(Answer { kind, flags: 0, bytes: Bytes::Pickle(pickle.unbind()) })
+        Ok(Answer { kind, flags: 0, done: 1, bytes: Bytes::Pickle(pickle.unbind()) })
     }
 
     fn pack<'py>(
@@ -314,8 +324,9 @@ impl Worker {
         Err(PyRuntimeError::new_err(format!("the result is too large for the way back: {len} bytes of pickle")))
     }
 
-    fn reply(&mut self, py: Python<'_>, kind: u8, flags: u8, nanos: u64, bytes: &[u8]) -> PyResult<()> {
-        while self.end.reply(kind, flags, nanos, &[bytes]) == Err(Crowded) {
+    fn reply(&mut self, py: Python<'_>, answer: &Answer, nanos: u64, bytes: &[u8]) -> PyResult<()> {
+        let &Answer { kind, flags, done, .. } = answer;
+        while self.end.reply(&child::Answer { kind, flags, nanos, done, parts: &[bytes] }) == Err(Crowded) {
             self.wait_for_room(py, bytes.len())?;
         }
         Ok(())

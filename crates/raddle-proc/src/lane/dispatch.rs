@@ -26,7 +26,7 @@ const STILLBORN: u32 = 3;
 /// Numbers since the lane was made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    /// Calls handed in.
+    /// Calls handed in, without those that were handed back.
     pub submitted: u64,
     /// Calls that returned a value.
     pub finished: u64,
@@ -44,6 +44,22 @@ pub struct Counts {
     pub workers: u64,
     /// Nanoseconds that workers spent inside calls.
     pub busy: u64,
+}
+
+impl Counts {
+    /// A call, or a batch of so many items, was answered with a value. What a batch has not done is cancelled if the last
+    /// item that it did raised; otherwise it goes back to whoever handed it in, as if it had never come.
+    fn answered(&mut self, items: u64, done: u64, raised: bool) {
+        let done = done.clamp(1, items.max(1));
+        self.finished += done - u64::from(raised);
+        self.failed += u64::from(raised);
+        let left = items - done;
+        if raised {
+            self.cancelled += left;
+        } else {
+            self.submitted -= left;
+        }
+    }
 }
 
 /// What is left to do when the lock has been released. It lies in the dispatch, so that it is there for whoever comes next
@@ -396,11 +412,13 @@ impl<H: Ticket> Dispatch<H> {
     fn deliver(&mut self, ticket: H, reply: Reply) {
         let items = u64::from(ticket.items());
         match &reply {
-            Reply::Answer { kind, nanos, .. } => {
+            Reply::Answer { kind, flags, nanos, done, .. } => {
                 self.pace.record(*nanos);
                 self.counts.busy = self.counts.busy.saturating_add(*nanos);
                 match *kind {
-                    super::kind::VALUE => self.counts.finished += items,
+                    super::kind::VALUE => {
+                        self.counts.answered(items, u64::from(*done), flags & super::flag::RAISED != 0)
+                    }
                     _ => self.counts.failed += items,
                 }
             }

@@ -76,8 +76,12 @@ pub mod flag {
     pub const FLAT: u8 = 2;
     /// A request that ends with keyword arguments.
     pub const KEYWORDS: u8 = 4;
-    /// Free for the language above.
-    pub const USER: u8 = 8;
+    /// A batch whose items are tuples of arguments, not the only argument themselves.
+    pub const STARRED: u8 = 8;
+    /// A batch that is done to its end, however long it takes.
+    pub const WHOLE: u8 = 16;
+    /// The answer to a batch: the last item that was done raised.
+    pub const RAISED: u8 = 32;
 }
 
 /// The page of a lane.

@@ -411,7 +411,7 @@ impl<H: Ticket> Seat<H> {
             kind::VALUE | kind::ERROR | kind::UNREADABLE => {
                 let ticket = self.answered(header.id).ok_or(Corrupt)?;
                 let flags = header.flags & !flag::SPILLED;
-                let reply = Reply::Answer { kind: header.kind, flags, nanos: header.extra, payload };
+                let reply = Reply::Answer { kind: header.kind, flags, nanos: header.extra, done: header.tag, payload };
                 Ok(Some(Arrival::Answer(ticket, reply)))
             }
             _ => Err(Corrupt),

@@ -38,6 +38,8 @@ pub enum Reply {
         flags: u8,
         /// Nanoseconds that the call ran.
         nanos: u64,
+        /// How many items of a batch were done; the others did not run.
+        done: u32,
         /// The answer itself.
         payload: Payload,
     },

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use raddle_core::park::{Parker, Wake};
 use raddle_core::prim::atomic::Ordering::SeqCst;
 use raddle_core::prim::atomic::{AtomicU32, AtomicU64};
-use raddle_proc::child::{Crowded, Look, WorkerEnd};
+use raddle_proc::child::{Answer, Crowded, Look, WorkerEnd};
 use raddle_proc::lane::{flag, kind};
 use raddle_shm::ring::{Header, Lines, Producer};
 use raddle_shm::{Bell, Segment};
@@ -167,7 +167,7 @@ impl Worker {
             _ => panic!("not a call: {what}"),
         };
         let nanos = begun.elapsed().as_nanos() as u64;
-        while self.end.reply(kind, 0, nanos, &[&answer]) == Err(Crowded) {
+        while self.end.reply(&Answer { kind, flags: 0, nanos, done: 1, parts: &[&answer] }) == Err(Crowded) {
             self.end.sleep_for_room(answer.len());
         }
         if what == op::RETIRE {
