@@ -21,6 +21,10 @@ import raddle
 import raddle.futures
 from calls import Gate
 
+# Started in the background by a script, this process ignores Ctrl-C, and so would every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 KINDS = ["thread", "process"]
 EXECUTORS = ["thread-executor", "fork-executor", "spawn-executor", "forkserver-executor"]
 
