@@ -56,6 +56,57 @@ def identity(value=None):
     return value
 
 
+def add_one_in_place(values):
+    values += 1
+    return values
+
+
+def is_writable(values):
+    return values.flags.writeable
+
+
+def filled(size, value):
+    import numpy
+
+    return numpy.full(size, value)
+
+
+_kept = []
+
+
+def keep(values):
+    _kept.append(values)
+    return values
+
+
+def sum_of_kept():
+    return float(sum(values.sum() for values in _kept))
+
+
+def keep_and_die(values):
+    keep(values)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_first(block, value):
+    memoryview(block)[0] = value
+    return block
+
+
+def item_of(mapping, key):
+    return mapping[key]
+
+
+def pid_and_identity(value):
+    return os.getpid(), id(value)
+
+
+def kept_refs():
+    import raddle_boot
+
+    return len(raddle_boot._refs._made)
+
+
 def nap_and_pid(seconds):
     time.sleep(seconds)
     return os.getpid()

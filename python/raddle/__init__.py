@@ -4,6 +4,7 @@
 #
 #   Pool                   many calls over a few workers            pool.py
 #   raddle.futures         drop-in for concurrent.futures           futures.py
+#   raddle.shared          memory that crosses without a copy        shared.py
 #   raddle.errors          every exception, and what it means       errors.py
 #
 # Names with an underscore are the house's own. `_raddle` is the compiled half; `raddle_boot` is the first code in a child.
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import shared as shared
     from ._pool_statistics import PoolStatistics as PoolStatistics
+    from ._ref import Ref as Ref
     from .errors import BrokenError as BrokenError
     from .errors import BrokenPool as BrokenPool
     from .errors import DeadlockError as DeadlockError
@@ -28,8 +31,10 @@ __all__ = [
     "InternalError",
     "Pool",
     "PoolStatistics",
+    "Ref",
     "RemoteError",
     "WorkerDied",
+    "shared",
 ]
 
 __version__ = "0.1.0"
@@ -39,8 +44,11 @@ def __getattr__(name: str) -> object:
     # What is not used is not loaded: a program that wants `raddle.futures` alone starts as fast as it can.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = {"Pool": "pool", "PoolStatistics": "_pool_statistics"}.get(name, "errors")
-    found: object = getattr(__import__(f"{__name__}.{home}", fromlist=[name]), name)
+    if name == "shared":
+        found: object = __import__(f"{__name__}.shared", fromlist=["shared"])
+    else:
+        home = {"Pool": "pool", "PoolStatistics": "_pool_statistics", "Ref": "_ref"}.get(name, "errors")
+        found = getattr(__import__(f"{__name__}.{home}", fromlist=[name]), name)
     globals()[name] = found
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import _exit
 from ._process_crew import ProcessCrew
+from ._ref import Ref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class ProcessLaneOf:
             return self._lane.submit_all(binding, calls, starred=starred, size=size, most=most)
 
         return submit_all
+
+    def put(self, value: object) -> Ref:
+        """Sends an object to every worker that a call names it to."""
+        return Ref(value, self._lane)
 
     def failure_of(self, brought: Any) -> BaseException:
         """The exception that a batch brought along."""

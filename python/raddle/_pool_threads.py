@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import _exit, _raddle
+from ._ref import Ref, resolved
 from ._thread_pool import Crew as ThreadCrew
 from .errors import BrokenPool
 
@@ -29,6 +30,7 @@ class ThreadLaneOf:
         self, workers: int, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
     ) -> None:
         self._lane = _raddle.ThreadLane(workers)
+        self._has_refs = False
         self._crew = ThreadCrew(self._lane, workers, name, initializer, initargs, _broken)
 
     def close_when_dropped(self, owner: object) -> None:
@@ -39,6 +41,9 @@ class ThreadLaneOf:
         """Schedules one call."""
         if self._crew.broken is not None:
             raise BrokenPool(self._crew.broken)
+        if self._has_refs:
+            args = resolved(args)
+            kwargs = dict(zip(kwargs, resolved(tuple(kwargs.values())), strict=True))
         future, wants_thread = self._lane.submit(fn, args, kwargs)
         if wants_thread:
             self._crew.grow()
@@ -53,12 +58,19 @@ class ThreadLaneOf:
         def submit_all(calls: Iterator[Any], most: int, size: int) -> list[Future[Any]]:
             if self._crew.broken is not None:
                 raise BrokenPool(self._crew.broken)
+            if self._has_refs:
+                calls = (resolved(item) for item in calls) if starred else (resolved((item,))[0] for item in calls)
             futures, missing = self._lane.submit_all(fn, calls, starred=starred, size=size, most=most)
             for _ in range(missing):
                 self._crew.grow()
             return futures
 
         return submit_all
+
+    def put(self, value: object) -> Ref:
+        """Threads have every object; the ref is for programs that run on processes too."""
+        self._has_refs = True
+        return Ref(value, None)
 
     def failure_of(self, brought: Any) -> BaseException:
         """The exception that a batch brought along."""

@@ -59,7 +59,7 @@ class ProcessCrew:
         assert self._boot is not None, "`grow` has written it"
         code = (
             f"import sys; sys.path.insert(0, {_BOOT_PATH!r}); import raddle_boot; "
-            f"raddle_boot.native({{0}}, {{1}}, {{2}}, {{3}}, {os.getpid()})"
+            f"raddle_boot.native({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {os.getpid()})"
         )
         self.lane.spawn([sys.executable, *_interpreter_options(), "-c", code], self._boot)
 
@@ -145,12 +145,12 @@ def dumps_by_reference_or_value(value: object) -> bytes:
     return _dumps_by_value(value) if b"__main__" in pickled else pickled
 
 
-def _dumps(value: object) -> bytes:
-    return pickle.dumps(value, 5)
+def _dumps(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
+    return pickle.dumps(value, 5, buffer_callback=buffer_callback)
 
 
-def _dumps_by_value(value: object) -> bytes:
+def _dumps_by_value(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
     import cloudpickle
 
-    pickled: bytes = cloudpickle.dumps(value, 5)
+    pickled: bytes = cloudpickle.dumps(value, 5, buffer_callback)
     return pickled

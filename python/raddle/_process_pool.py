@@ -11,7 +11,6 @@ import signal
 import socket
 import threading
 import time
-from multiprocessing.reduction import ForkingPickler
 
 import raddle_boot
 
@@ -65,7 +64,7 @@ class Crew:
             max_workers=most,
             replace=False,
             strict=True,
-            dumps=ForkingPickler.dumps,
+            dumps=raddle_boot.forking_dumps,
             dumps_by_value=None,
             loads=pickle.loads,
             broken=BrokenProcessPool,
@@ -96,8 +95,7 @@ class Crew:
 
     def _start(self) -> None:
         seat, link = self.lane.seat()
-        page, bell = self.lane.fds()
-        descriptors = (raddle_boot.Descriptor(link), raddle_boot.Descriptor(page), raddle_boot.Descriptor(bell))
+        descriptors = tuple(raddle_boot.Descriptor(fd) for fd in (link, *self.lane.fds()))
         # The fork server's children see its end, not ours: they hold one end of a socket, and we the other.
         ours, theirs = socket.socketpair() if self._method == "forkserver" else (None, None)
         parent = None if ours else os.getpid()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ParamSpec, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Literal, ParamSpec, Protocol, SupportsIndex, TypeAlias, TypeVar
 
-__all__ = ["Ending", "P", "T"]
+__all__ = ["Ending", "Order", "P", "Shape", "T"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: The lengths of an array.
+Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+#: Rows first, or columns first.
+Order: TypeAlias = Literal["C", "F"]
 
 
 class Ending(Protocol):

@@ -161,6 +161,26 @@ class Pool:
         results = _raddle.Results(runs)
         return _with_bar(results, iterables, self.name) if progress else results
 
+    def put(self, value: object) -> Any:
+        """Sends an object to the workers once, for many calls, and returns a `Ref` that stands for it.
+
+        A call that has the ref as an argument gets the object; on processes also where it lies inside of an argument. Each worker makes
+        the object when a call first names it, and keeps it until the ref is collected. Its arrays are not copied: all workers read
+        the same memory, and may only read it. Threads get the object itself.
+
+        Raises:
+            pickle.PicklingError: And others, if it cannot be pickled for worker processes.
+            MemoryError: If there is no room for it in shared memory.
+
+        Example:
+            >>> import raddle
+            >>> with raddle.Pool("process", workers=2) as pool:
+            ...     table = pool.put({"a": 1, "b": 2})
+            ...     list(pool.map(lambda key, table: table[key], "ab", [table] * 2))
+            [1, 2]
+        """
+        return self._lane.put(value)
+
     def as_completed(self, fs: Iterable[AnyFuture[T]], timeout: float | None = None) -> Iterator[AnyFuture[T]]:
         """Yields futures as they end, those that have ended first.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["Descriptor", "drop_in", "native"]
+__all__ = ["Descriptor", "as_it_is", "drop_in", "forking_dumps", "native", "open_ref"]
 
 
 class Descriptor:
@@ -37,7 +37,40 @@ def _received(duplicate: Any) -> Descriptor:
     return Descriptor(duplicate.detach())
 
 
-def native(link: int, page: int, bell: int, boot: int, parent: int) -> None:
+class _Refs:
+    """What was made here of the objects that the parent has put, by key, until it says that nobody needs them."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Any] = {}
+
+    def open(self, key: int, pickle: Any, buffers: tuple[Any, ...]) -> Any:
+        """The object; made when it is first named."""
+        if key not in self._made:
+            import _pickle
+
+            read_only = [memoryview(buffer).toreadonly() for buffer in buffers]
+            self._made[key] = _pickle.loads(pickle, buffers=read_only)
+        return self._made[key]
+
+    def forget(self, key: int) -> None:
+        """Lets go of an object."""
+        self._made.pop(key, None)
+
+
+_refs = _Refs()
+
+
+def open_ref(key: int, pickle: Any, *buffers: Any) -> Any:
+    """What a `raddle.Ref` becomes where it is unpickled."""
+    return _refs.open(key, pickle, buffers)
+
+
+def as_it_is(buffer: Any) -> Any:
+    """What a `raddle.shared.Buffer` becomes where it is unpickled: the memory itself."""
+    return buffer
+
+
+def native(link: int, page: int, bell: int, heap: int, boot: int, parent: int) -> None:
     """Runs a worker of a ``raddle.Pool``. ``boot`` is a descriptor of the pickled start-up settings."""
     # The C modules, without the Python around them: a worker is ready some milliseconds earlier.
     import _pickle
@@ -45,7 +78,7 @@ def native(link: int, page: int, bell: int, boot: int, parent: int) -> None:
 
     # The parent gets Ctrl-C and decides; a worker that is asked to end is asked by the parent.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    for descriptor in (link, page, bell):
+    for descriptor in (link, page, bell, heap):
         os.set_inheritable(descriptor, False)  # they came through `exec`, and are to go no further
     settings = _pickle.loads(os.pread(boot, os.fstat(boot).st_size, 0))
     os.close(boot)
@@ -65,8 +98,9 @@ def native(link: int, page: int, bell: int, boot: int, parent: int) -> None:
         "initialize": None if initializer is None else initialize,
         "unfit": _unfit,
         "idle": flush,
+        "forget": _refs.forget,
     }
-    load_extension(settings["extension"]).work(link, page, bell, parent, seams, settings["max_tasks"])
+    load_extension(settings["extension"]).work((link, page, bell, heap), parent, seams, settings["max_tasks"])
     _end()
 
 
@@ -84,7 +118,7 @@ def _end() -> None:
 
 def drop_in(
     extension_path: str,
-    descriptors: tuple[Descriptor, Descriptor, Descriptor],
+    descriptors: tuple[Descriptor, ...],
     parent: int | None,
     lifeline: Descriptor | None,
     initializer: Callable[..., object] | None,
@@ -94,12 +128,11 @@ def drop_in(
     """Runs a worker of a ``raddle.futures.ProcessPoolExecutor``: the target of a ``multiprocessing.Process``."""
     import pickle
     import signal
-    from multiprocessing.reduction import ForkingPickler
 
     # A replacement is started by a native thread of the parent, which takes no signals; what it starts inherits that.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     seams = {
-        "dumps": ForkingPickler.dumps,
+        "dumps": forking_dumps,
         "dumps_by_value": None,
         "loads": pickle.loads,
         "describe": describe,
@@ -107,13 +140,14 @@ def drop_in(
         "initialize": None if initializer is None else lambda: initializer(*initargs),
         "unfit": _logged_unfit,
         "idle": flush,
+        "forget": _refs.forget,
     }
     if parent is None:
         _end_with_distant_parent()
     if lifeline is not None:
         _hold_on_to(lifeline.fd)
-    link, page, bell = (descriptor.fd for descriptor in descriptors)
-    load_extension(extension_path).work(link, page, bell, parent or os.getppid(), seams, max_tasks)
+    fds = tuple(descriptor.fd for descriptor in descriptors)
+    load_extension(extension_path).work(fds, parent or os.getppid(), seams, max_tasks)
 
 
 def _end_with_distant_parent() -> None:
@@ -187,16 +221,26 @@ def flush() -> None:
             stream.flush()
 
 
-def _dumps(value: object) -> bytes:
+def forking_dumps(value: object, buffer_callback: Callable[[object], object] | None) -> memoryview:
+    """``ForkingPickler.dumps``, with buffers apart."""
+    import io
+    from multiprocessing.reduction import ForkingPickler
+
+    pickled = io.BytesIO()
+    ForkingPickler(pickled, 5, True, buffer_callback).dump(value)
+    return pickled.getbuffer()
+
+
+def _dumps(value: object, buffer_callback: Callable[[object], object] | None) -> bytes:
     import _pickle
 
-    return _pickle.dumps(value, 5)
+    return _pickle.dumps(value, 5, buffer_callback=buffer_callback)
 
 
-def _dumps_by_value(value: object) -> bytes:
+def _dumps_by_value(value: object, buffer_callback: Callable[[object], object] | None) -> bytes:
     import cloudpickle
 
-    pickled: bytes = cloudpickle.dumps(value, 5)
+    pickled: bytes = cloudpickle.dumps(value, 5, buffer_callback)
     return pickled
 
 

@@ -21,6 +21,7 @@ mod linux {
     use raddle_proc::child::{Answer, Look, WorkerEnd};
     use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Place, Reply, Ticket, kind};
     use raddle_proc::{Spawn, spawn};
+    use raddle_shm::heap::Heap;
 
     /// A call: its life, its place in the lane, its reply, and who waits for that.
     #[derive(Clone, Default)]
@@ -110,10 +111,11 @@ mod linux {
                 "{0}".into(),
                 "{1}".into(),
                 "{2}".into(),
+                "{3}".into(),
                 std::process::id().to_string().into(),
             ],
             env: vec![],
-            fds: vec![seating.link.as_fd(), lane.page_fd(), lane.bell_fd()],
+            fds: vec![seating.link.as_fd(), lane.page_fd(), lane.bell_fd(), lane.heap_fd()],
             own_group: false,
         });
         match process {
@@ -127,13 +129,13 @@ mod linux {
 
     /// The whole life of a worker.
     fn work(numbers: &[String]) -> Result<(), Box<dyn Error>> {
-        let [link, page, bell] = [0, 1, 2].map(|index| {
+        let [link, page, bell, heap] = [0, 1, 2, 3].map(|index| {
             numbers[index].parse().map(|number: i32| {
-                // SAFETY: the parent has passed these three to us, and nothing else in this process knows them.
+                // SAFETY: the parent has passed these four to us, and nothing else in this process knows them.
                 unsafe { OwnedFd::from_raw_fd(number) }
             })
         });
-        let mut end = WorkerEnd::open(link?, page?, bell?, numbers[3].parse()?)?;
+        let mut end = WorkerEnd::open(link?, page?, bell?, heap?, numbers[4].parse()?)?;
         end.say(kind::READY, &[]).expect("the first reply has room");
         loop {
             match end.look() {
@@ -161,7 +163,10 @@ mod linux {
     }
 
     fn square_all(numbers: u64, workers: usize) -> Result<(), Box<dyn Error>> {
-        let lane = Arc::new(Lane::new(LaneConfig { on_death: OnDeath::Replace })?);
+        let lane = Arc::new(Lane::new(LaneConfig {
+            on_death: OnDeath::Replace,
+            heap: Heap::create("square-heap", 1 << 20, 0)?,
+        })?);
         for _ in 0..workers {
             start_worker(&lane)?;
         }

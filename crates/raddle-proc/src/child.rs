@@ -12,14 +12,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use raddle_core::park::Patience;
 use raddle_core::prim::atomic::Ordering::{Acquire, SeqCst};
-use raddle_shm::Arena;
 use raddle_shm::futex::Wait;
+use raddle_shm::heap::{Heap, Lease, View};
 use raddle_shm::ring::{Consumer, Header, Producer};
+use raddle_shm::{Arena, Segment};
 
-use crate::lane::link::{INLINE, Link, Page, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
+use crate::lane::link::{
+    INLINE, Link, Page, RETURNS, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer,
+};
+use crate::lane::parcel::{self, Buffer};
 use crate::signal::{die_with_parent, unblock_signals};
 use crate::watch::ring;
 
@@ -77,6 +82,8 @@ pub struct WorkerEnd {
     patience: Patience,
     keeper: OwnedFd,
     page: Page,
+    heap: Arc<Heap>,
+    parent_heap: Arc<View>,
     link: Link,
 }
 
@@ -86,10 +93,11 @@ impl WorkerEnd {
     /// # Errors
     ///
     /// When a descriptor is not what it should be, or memory cannot be mapped.
-    pub fn open(link: OwnedFd, page: OwnedFd, keeper: OwnedFd, parent: u32) -> io::Result<Self> {
+    pub fn open(link: OwnedFd, page: OwnedFd, keeper: OwnedFd, heap: OwnedFd, parent: u32) -> io::Result<Self> {
         unblock_signals();
         die_with_parent(parent)?;
-        let link = Link::open(link)?;
+        let mut link = Link::open(link)?;
+        let parent_heap = Segment::from_fd(heap)?;
         Ok(Self {
             requests: link.request_consumer(),
             replies: link.reply_producer(),
@@ -101,19 +109,67 @@ impl WorkerEnd {
             patience: Patience::new(),
             keeper,
             page: Page::open(page)?,
+            heap: link.own_heap(),
+            parent_heap: View::new(parent_heap.map(0, parent_heap.len())?),
             link,
         })
     }
 
     /// Looks at the next request.
     pub fn look(&mut self) -> Look {
-        match self.requests.peek() {
-            Err(_) => Look::Corrupt,
-            Ok(None) => Look::Empty,
-            Ok(Some(record)) => {
-                let Header { kind, flags, tag, id, .. } = record.header;
-                self.current = id;
-                Look::Request { kind, flags: flags & !flag::SPILLED, tag }
+        self.give_back();
+        loop {
+            match self.requests.peek() {
+                Err(_) => return Look::Corrupt,
+                Ok(None) => return Look::Empty,
+                Ok(Some(record)) => {
+                    let Header { kind, flags, tag, id, .. } = record.header;
+                    self.current = id;
+                    if kind != kind::RELEASE {
+                        return Look::Request { kind, flags: flags & !flag::SPILLED, tag };
+                    }
+                    let (blocks, _) = record.payload.as_chunks();
+                    blocks.iter().for_each(|block| self.heap.given_back(u64::from_ne_bytes(*block)));
+                    self.requests.advance();
+                    self.finish();
+                }
+            }
+        }
+    }
+
+    /// The heap of this worker: what lies in it may be named in answers.
+    pub fn heap(&self) -> &Arc<Heap> {
+        &self.heap
+    }
+
+    /// The heap of the parent.
+    pub fn parent_heap(&self) -> &Arc<View> {
+        &self.parent_heap
+    }
+
+    /// The leases of the buffers that a payload names, empty for inline ones. Once per claimed request: dropping a lease gives
+    /// the block back. None: the payload is not what it should be.
+    pub fn borrow(parent_heap: &Arc<View>, payload: &[u8]) -> Option<Vec<Option<Arc<Lease>>>> {
+        let (buffers, _) = parcel::read(payload)?;
+        let lease = |buffer: &Buffer| match *buffer {
+            Buffer::Inline(_) => Some(None),
+            Buffer::Parent(piece) => parent_heap.receive(piece).map(Arc::new).map(Some),
+            Buffer::Shared(piece) => parent_heap.receive_shared(piece).map(Arc::new).map(Some),
+            Buffer::Worker(_) => None,
+        };
+        buffers.iter().map(lease).collect()
+    }
+
+    /// Names to the parent what is given back of its heap, if the ring has room. Not between making an answer and sending it: the
+    /// answer may name a block whose lease has ended since.
+    pub fn give_back(&mut self) {
+        while self.parent_heap.has_returns() {
+            let returns = self.parent_heap.take_returns(RETURNS);
+            let payload: Vec<u8> = returns.iter().flat_map(|block| block.to_ne_bytes()).collect();
+            let header = Header { kind: kind::RELEASED, flags: 0, tag: 0, id: self.current, extra: 0 };
+            if self.send(header, &[&payload]).is_err() {
+                self.parent_heap.keep_returns(returns);
+                return;
             }
         }
     }

@@ -33,6 +33,7 @@ use raddle_core::life::{AtomicState, Event, Next, Outcome, Phase, State};
 use raddle_core::park::{self, Unparker, Wake};
 use raddle_core::prim::Mutex;
 use raddle_proc::lane::{Place, Reply, Ticket, Waited, kind};
+use raddle_shm::heap::Lease;
 
 use crate::deadlock;
 use crate::errors;
@@ -85,8 +86,17 @@ struct Inner {
     notified: bool,
     /// What was called, for messages: a function, or a name.
     label: Option<Py<PyAny>>,
+}
+
+/// What few calls have: batches, and those whose arguments lie in shared memory.
+#[derive(Default)]
+struct Extras {
+    /// How many items a batch has; 0 for a call of its own.
+    items: u32,
     /// The items of a batch, for the case that it is stopped.
     batch: Option<Py<PyList>>,
+    /// The memory that the arguments lie in.
+    leases: Mutex<Vec<Lease>>,
 }
 
 /// The native part of `raddle.futures.Future`.
@@ -96,8 +106,8 @@ pub(crate) struct FutureCore {
     life: AtomicState,
     place: Place,
     home: OnceLock<Home>,
-    /// How many items a batch has; unset for a call of its own.
-    items: OnceLock<u32>,
+    /// What few calls have.
+    extras: OnceLock<Box<Extras>>,
     inner: Mutex<Inner>,
 }
 
@@ -131,10 +141,24 @@ impl FutureCore {
     }
 
     /// Makes it the future of a batch: its value is a list of results and, if an item raised, the exception.
-    pub(crate) fn make_batch(&self, items: &Bound<'_, PyList>) {
-        let fresh = self.items.set(u32::try_from(items.len()).unwrap_or(u32::MAX)).is_ok();
-        debug_assert!(fresh, "a future is one batch");
-        self.inner.lock().batch = Some(items.clone().unbind());
+    pub(crate) fn make_batch(&self, items: &Bound<'_, PyList>, leases: Vec<Lease>) {
+        self.equip(Extras {
+            items: u32::try_from(items.len()).unwrap_or(u32::MAX),
+            batch: Some(items.clone().unbind()),
+            leases: Mutex::new(leases),
+        });
+    }
+
+    /// Names the memory that the arguments of the call lie in.
+    pub(crate) fn keep_leases(&self, leases: Vec<Lease>) {
+        if !leases.is_empty() {
+            self.equip(Extras { leases: Mutex::new(leases), ..Extras::default() });
+        }
+    }
+
+    fn equip(&self, extras: Extras) {
+        let fresh = self.extras.set(Box::new(extras)).is_ok();
+        debug_assert!(fresh, "a call is equipped once, before it is handed in");
     }
 
     pub(crate) fn home(&self) -> Option<&Home> {
@@ -627,13 +651,13 @@ impl FutureCore {
     /// How many items a batch has; 0 for a call of its own.
     #[getter(_items)]
     pub(crate) fn batch_size(&self) -> u32 {
-        self.items.get().copied().unwrap_or(0)
+        self.extras.get().map_or(0, |extras| extras.items)
     }
 
     /// The items of a batch.
     #[getter(_batch)]
     fn batch(&self, py: Python<'_>) -> Option<Py<PyList>> {
-        self.inner.lock().batch.as_ref().map(|items| items.clone_ref(py))
+        self.extras.get()?.batch.as_ref().map(|items| items.clone_ref(py))
     }
 
     #[getter(_state)]
@@ -731,7 +755,7 @@ impl FutureCore {
         visit.call(&inner.condition)?;
         visit.call(&inner.waiters)?;
         visit.call(&inner.label)?;
-        visit.call(&inner.batch)
+        self.extras.get().map_or(Ok(()), |extras| visit.call(&extras.batch))
     }
 
     fn __clear__(&self) {
@@ -742,7 +766,6 @@ impl FutureCore {
             inner.condition.take(),
             inner.waiters.take(),
             inner.label.take(),
-            inner.batch.take(),
         );
         drop(inner);
         drop(dropped);
@@ -797,7 +820,17 @@ impl Ticket for Handle {
     }
 
     fn items(&self) -> u32 {
-        self.0.get().items.get().copied().unwrap_or(1)
+        self.0.get().batch_size().max(1)
+    }
+
+    fn take_leases(&self) -> Vec<Lease> {
+        self.0.get().extras.get().map_or_else(Vec::new, |extras| std::mem::take(&mut *extras.leases.lock()))
+    }
+
+    fn take_lease(&self, block: u64) -> Option<Lease> {
+        let mut leases = self.0.get().extras.get()?.leases.lock();
+        let index = leases.iter().position(|lease| lease.piece().block == block)?;
+        Some(leases.swap_remove(index))
     }
 
     fn deliver(&self, reply: Reply) -> bool {

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+mod buffer;
 mod codec;
 mod deadlock;
 mod errors;
 mod future;
 mod gate;
+mod parcel;
 mod process_lane;
 mod results;
 mod runtime;
@@ -18,6 +20,8 @@ use pyo3::prelude::*;
 /// The compiled half of Raddle.
 #[pymodule]
 mod _raddle {
+    #[pymodule_export]
+    use super::buffer::Buffer;
     #[pymodule_export]
     use super::future::FutureCore;
     #[pymodule_export]

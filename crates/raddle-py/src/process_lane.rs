@@ -16,18 +16,21 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyList, PyModule, PyTuple, PyType};
 use raddle_core::prim::Mutex;
-use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, flag, kind};
+use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Payload, Refusal, Reply, flag, kind};
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
 
 use crate::batch::{Input, arguments_of};
+use crate::buffer::Buffer;
 use crate::codec;
 use crate::errors;
 use crate::future::{FutureCore, Handle, Home};
 use crate::gate::{self, Timeout};
+use crate::parcel::{self, Packed, Pickle, Reach};
 use crate::runtime;
 
 /// Functions that a lane remembers by number, at most; further ones travel with each call.
@@ -44,7 +47,7 @@ pub(crate) struct Shared {
 
 /// How values are turned into bytes and back, and what errors are called.
 struct Config {
-    /// `dumps(object) -> bytes-like`, used first; for what the flat encoding does not know.
+    /// `dumps(object, buffer_callback) -> bytes-like`, used first; for what the flat encoding does not know.
     dumps: Py<PyAny>,
     /// The same, for what the first one cannot pickle or pickles as a reference into `__main__`. None: there is no second try.
     dumps_by_value: Option<Py<PyAny>>,
@@ -64,15 +67,31 @@ impl Shared {
     }
 
     /// Pickles `object`, by value if that is how it has to be.
-    fn dumps<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    /// Its large buffers are appended to `buffers`, if there is such a list, instead of going into the pickle.
+    fn dumps<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        buffers: Option<&Bound<'py, PyList>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = object.py();
-        let plain = self.config.dumps.bind(py).call1((object,));
+        let callback = buffers.map(|buffers| buffers.getattr(intern!(py, "append"))).transpose()?;
+        let plain = self.config.dumps.bind(py).call1((object, &callback));
         let Some(by_value) = &self.config.dumps_by_value else { return plain };
         match plain {
             Ok(bytes) if !names_main(&bytes)? => Ok(bytes),
             Err(error) if !error.is_instance_of::<pyo3::exceptions::PyException>(py) => Err(error),
-            _ => by_value.bind(py).call1((object,)),
+            _ => {
+                if let Some(buffers) = buffers {
+                    buffers.del_slice(0, buffers.len())?; // what the first try has left
+                }
+                by_value.bind(py).call1((object, &callback))
+            }
         }
+    }
+
+    /// Pickles `object`, its large buffers into the heap that the workers see.
+    fn pack(&self, object: &Bound<'_, PyAny>) -> PyResult<Packed> {
+        parcel::pack(object.py(), &Reach::Parent(self.lane.heap()), |buffers| self.dumps(object, buffers))
     }
 
     /// The value of a reply, or the exception.
@@ -107,8 +126,8 @@ impl Shared {
             Reply::Answer { kind: kind::VALUE, flags, payload, .. } => {
                 self.load(py, *flags, payload, "the result of", label, interrupted).map(Bound::unbind)
             }
-            Reply::Answer { kind, payload, .. } => {
-                let pair = self.load(py, 0, payload, "the exception of", label, interrupted)?;
+            Reply::Answer { kind, flags, payload, .. } => {
+                let pair = self.load(py, *flags, payload, "the exception of", label, interrupted)?;
                 let (error, text): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
                 let cause = self.config.remote_traceback.bind(py).call1((text,)).inspect_err(|error| {
                     *interrupted = error.is_instance_of::<PyKeyboardInterrupt>(py);
@@ -132,7 +151,7 @@ impl Shared {
         &self,
         py: Python<'py>,
         flags: u8,
-        payload: &[u8],
+        payload: &Payload,
         what: &str,
         label: Option<&Bound<'_, PyAny>>,
         interrupted: &mut bool,
@@ -140,8 +159,13 @@ impl Shared {
         if flags & flag::FLAT != 0 {
             return codec::unflatten(py, payload);
         }
-        let bytes = PyBytes::new(py, payload);
-        self.config.loads.bind(py).call1((bytes,)).map_err(|error| {
+        let loads = self.config.loads.bind(py);
+        let loaded = if flags & flag::BUFFERS != 0 {
+            parcel::unpack(loads, payload, payload.leases().iter().cloned())
+        } else {
+            parcel::load(loads, payload, None)
+        };
+        loaded.map_err(|error| {
             *interrupted = error.is_instance_of::<PyKeyboardInterrupt>(py);
             if *interrupted {
                 return error;
@@ -269,8 +293,10 @@ impl ProcessLane {
         grow: Py<PyAny>,
     ) -> PyResult<Self> {
         let on_death = if replace { OnDeath::Replace } else { OnDeath::Break };
+        let heap = runtime::heap()?;
         let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, strict };
-        let shared = Shared { lane: Arc::new(Lane::new(LaneConfig { on_death })?), config, forks: runtime::forks() };
+        let shared =
+            Shared { lane: Arc::new(Lane::new(LaneConfig { on_death, heap })?), config, forks: runtime::forks() };
         let functions = Functions { plain: Some(PyDict::new(py).unbind()), ..Functions::default() };
         Ok(Self {
             shared: Arc::new(shared),
@@ -350,6 +376,19 @@ impl ProcessLane {
         }
     }
 
+    /// Puts an object into the heap that the workers see: its pickle, and its buffers.
+    fn put(&self, value: &Bound<'_, PyAny>) -> PyResult<Vec<Buffer>> {
+        self.check_open(value.py())?;
+        parcel::put(value.py(), self.shared.lane.heap(), |buffers| self.shared.dumps(value, buffers))
+    }
+
+    /// Has every worker forget what it has made of an object that was put.
+    fn forget(&self, key: u64) {
+        if !self.is_foreign() {
+            self.shared.lane.forget(key);
+        }
+    }
+
     /// The exception that a batch brought along, as `Future.result` would raise it.
     fn unpack(&self, py: Python<'_>, packed: &[u8]) -> PyResult<Py<PyAny>> {
         let reply = Reply::Answer { kind: kind::ERROR, flags: 0, nanos: 0, done: 1, payload: packed.into() };
@@ -384,7 +423,7 @@ impl ProcessLane {
             let seating = lane.seat()?;
             // SAFETY: the caller keeps `boot` open during the call.
             let boot = unsafe { BorrowedFd::borrow_raw(boot) };
-            let fds = vec![seating.link.as_fd(), lane.page_fd(), lane.bell_fd(), boot];
+            let fds = vec![seating.link.as_fd(), lane.page_fd(), lane.bell_fd(), lane.heap_fd(), boot];
             match spawn(&Spawn { argv, env: Vec::new(), fds, own_group: true }) {
                 Ok(process) => {
                     let pid = process.pid();
@@ -399,9 +438,10 @@ impl ProcessLane {
         Ok(pid)
     }
 
-    /// The descriptors of the lane's page and of the keeper's bell; they stay the lane's.
-    fn fds(&self) -> (i32, i32) {
-        (self.shared.lane.page_fd().as_raw_fd(), self.shared.lane.bell_fd().as_raw_fd())
+    /// The descriptors of the lane's page, the keeper's bell and the heap; they stay the lane's.
+    fn fds(&self) -> (i32, i32, i32) {
+        let lane = &self.shared.lane;
+        (lane.page_fd().as_raw_fd(), lane.bell_fd().as_raw_fd(), lane.heap_fd().as_raw_fd())
     }
 
     /// Starts the keeper. `departed(seat, pid, exitcode, expected, has_work)` and `broken(reason)` are called by it.
@@ -533,7 +573,7 @@ impl ProcessLane {
         {
             return Ok(Named::Tag(tag.extract()?));
         }
-        let pickle = self.shared.config.dumps.bind(py).call1((function,));
+        let pickle = self.shared.config.dumps.bind(py).call1((function, py.None()));
         if let Ok(pickle) = &pickle {
             let by_reference = plain && (self.shared.config.dumps_by_value.is_none() || !names_main(pickle)?);
             if by_reference {
@@ -544,7 +584,7 @@ impl ProcessLane {
                 return Ok(named);
             }
         }
-        let pickle = self.shared.dumps(function)?;
+        let pickle = self.shared.dumps(function, None)?;
         Ok(self.remember(bytes_of(&pickle)?, false))
     }
 
@@ -581,31 +621,35 @@ impl ProcessLane {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<FutureCore>> {
         let mut flat = Vec::with_capacity(64);
-        let pickled;
-        let (flags, bytes): (u8, &[u8]) = match kwargs {
-            None if codec::flatten(args.as_any(), &mut flat) => (flag::FLAT, &flat),
+        let mut packed;
+        let (flags, head, bytes): (u8, &[u8], &[u8]) = match kwargs {
+            None if codec::flatten(args.as_any(), &mut flat) => (flag::FLAT, &[], &flat),
             _ => {
                 let (object, flags) = match kwargs {
                     None => (args.clone().into_any(), 0),
                     Some(kwargs) => ((args, kwargs).into_pyobject(py)?.into_any(), flag::KEYWORDS),
                 };
-                pickled = match self.shared.dumps(&object).and_then(|pickle| buffer_of(&pickle)) {
-                    Ok(pickled) => pickled,
+                packed = match self.shared.pack(&object) {
+                    Ok(packed) => packed,
                     Err(error) => return self.unpicklable(py, future, error, "an argument"),
                 };
-                (flags, pickled.as_bytes(py))
+                future.get().keep_leases(std::mem::take(&mut packed.leases));
+                match &packed.head {
+                    None => (flags, &[], packed.pickle.as_bytes(py)),
+                    Some(head) => (flags | flag::BUFFERS, head, packed.pickle.as_bytes(py)),
+                }
             }
         };
         let length;
-        let parts: [&[u8]; 3];
+        let parts: [&[u8]; 4];
         let out = match named {
             Named::Tag(tag) => {
-                parts = [bytes, &[], &[]];
-                Outgoing { kind: kind::CALL, flags, tag: *tag, parts: &parts[..1] }
+                parts = [head, bytes, &[], &[]];
+                Outgoing { kind: kind::CALL, flags, tag: *tag, parts: &parts[..2] }
             }
             Named::Bytes(function) => {
                 length = (function.len() as u64).to_le_bytes();
-                parts = [&length, function, bytes];
+                parts = [&length, function, head, bytes];
                 Outgoing { kind: kind::APPLY, flags, tag: 0, parts: &parts }
             }
         };
@@ -622,13 +666,12 @@ impl ProcessLane {
     ) -> PyResult<Option<Py<FutureCore>>> {
         let Named::Tag(tag) = binding.named else { return Ok(None) };
         let list = PyList::new(py, items)?;
-        let Ok(pickled) = self.shared.dumps(list.as_any()).and_then(|pickle| buffer_of(&pickle)) else {
-            return Ok(None);
-        };
+        let Ok(Packed { head, pickle, leases }) = self.shared.pack(list.as_any()) else { return Ok(None) };
         self.check_open(py)?;
         let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
-        future.get().make_batch(&list);
-        let parts: &[&[u8]] = &[pickled.as_bytes(py)];
+        future.get().make_batch(&list, leases);
+        let flags = if head.is_some() { flags | flag::BUFFERS } else { flags };
+        let parts: &[&[u8]] = &[head.as_deref().unwrap_or_default(), pickle.as_bytes(py)];
         self.hand_in(py, future, &Outgoing { kind: kind::BATCH, flags, tag, parts }).map(Some)
     }
 
@@ -688,17 +731,9 @@ impl ProcessLane {
     }
 }
 
-/// The bytes that a pickler returned: `bytes`, or a memoryview (`ForkingPickler`).
-fn buffer_of(pickle: &Bound<'_, PyAny>) -> PyResult<Py<PyBytes>> {
-    if let Ok(bytes) = pickle.cast::<PyBytes>() {
-        return Ok(bytes.clone().unbind());
-    }
-    Ok(pickle.call_method0("tobytes")?.cast_into::<PyBytes>()?.unbind())
-}
-
+/// A copy of the bytes that a pickler has made.
 fn bytes_of(pickle: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let py = pickle.py();
-    Ok(buffer_of(pickle)?.as_bytes(py).to_vec())
+    Ok(Pickle::new(pickle)?.as_bytes(pickle.py()).to_vec())
 }
 
 /// What the keeper does in Python.

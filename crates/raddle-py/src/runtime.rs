@@ -12,13 +12,17 @@
 //! `os.register_at_fork` calls [`forked`] in the child. A lane remembers the number of forks at its making; a lane from
 //! before the last fork belongs to the parent process, and is refused by name instead of waited for.
 
+use std::sync::Arc;
+
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
+use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicU32, Ordering::Relaxed};
+use raddle_shm::heap::Heap;
 
 use crate::future::FutureCore;
 
@@ -44,6 +48,43 @@ pub(crate) fn forked() {
 /// How often this process, or an ancestor since the extension was loaded, was forked off.
 pub(crate) fn forks() -> u32 {
     FORKS.load(Relaxed)
+}
+
+/// Address space of a process's heap; pages exist once they are used.
+const HEAP: usize = 256 << 30;
+/// So much of it stays in memory when it is free, for the next call.
+const HEAP_KEEP: usize = 512 << 20;
+
+/// The heap of this process, and the number of forks at its making.
+static HEAP_OF_PROCESS: Mutex<Option<(u32, Arc<Heap>)>> = Mutex::new(None);
+/// In a worker: the heap from which it answers.
+static HEAP_OF_WORKER: Mutex<Option<(u32, Arc<Heap>)>> = Mutex::new(None);
+
+/// The heap from which this process lends to its workers.
+pub(crate) fn heap() -> PyResult<Arc<Heap>> {
+    let mut current = HEAP_OF_PROCESS.lock();
+    match &*current {
+        Some((made, heap)) if *made == forks() => Ok(heap.clone()),
+        _ => {
+            let heap = Heap::create("raddle-heap", HEAP, HEAP_KEEP)?;
+            // The one from before a fork is the parent's; forgotten, because its locks may be held by nobody.
+            std::mem::forget(current.replace((forks(), heap.clone())));
+            Ok(heap)
+        }
+    }
+}
+
+/// Where a worker's answers lie, from now on.
+pub(crate) fn answer_from(heap: &Arc<Heap>) {
+    std::mem::forget(HEAP_OF_WORKER.lock().replace((forks(), heap.clone())));
+}
+
+/// The heap in which this process makes what it wants to share: in a worker the one that its parent sees, else its own.
+pub(crate) fn lending_heap() -> PyResult<Arc<Heap>> {
+    match &*HEAP_OF_WORKER.lock() {
+        Some((made, heap)) if *made == forks() => Ok(heap.clone()),
+        _ => heap(),
+    }
 }
 
 /// What the use of a pool from before the last fork raises.

@@ -239,7 +239,7 @@ impl ThreadLane {
         let future = runtime::new_future(py)?;
         future.get().settle_at(Home::Thread(self.work.clone()), None);
         if let Arguments::Batch(batch) = &arguments {
-            future.get().make_batch(batch.items.bind(py));
+            future.get().make_batch(batch.items.bind(py), Vec::new());
         }
         let items = u64::from(future.get().batch_size().max(1));
         let call = Call { future: future.clone_ref(py), function, arguments };

@@ -16,7 +16,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
-use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use raddle_proc::child::{self, Crowded, Look, WorkerEnd};
@@ -25,16 +25,14 @@ use raddle_proc::lane::{flag, kind};
 use crate::batch::{Arguments, Batch, Done, run_batch};
 use crate::codec;
 use crate::gate;
+use crate::parcel::{self, Packed, Pickle, Reach};
 use crate::runtime;
-
-/// Payloads larger than this are unpickled where they lie instead of being copied first.
-const LARGE: usize = 4096;
 
 /// What the Python side gives a worker.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 struct Seams {
-    /// `dumps(object) -> bytes-like`.
+    /// `dumps(object, buffer_callback) -> bytes-like`.
     dumps: Py<PyAny>,
     /// The second try, or None.
     dumps_by_value: Option<Py<PyAny>>,
@@ -49,6 +47,8 @@ struct Seams {
     unfit: Py<PyAny>,
     /// Called without arguments before the worker sleeps.
     idle: Py<PyAny>,
+    /// `forget(key)`: lets go of an object that was put.
+    forget: Py<PyAny>,
 }
 
 struct Worker {
@@ -74,17 +74,16 @@ struct Answer {
 
 enum Bytes {
     Flat(Vec<u8>),
-    Pickle(Py<PyAny>),
+    Packed(Packed),
 }
 
-/// Runs calls until there are no more. `max_tasks`: end after so many.
+/// Runs calls until there are no more. `fds`: of the link, the page, the keeper's bell and the parent's heap; they are taken over.
+/// `max_tasks`: end after so many.
 #[pyfunction]
-#[pyo3(signature = (link, page, bell, parent, seams, max_tasks = None))]
+#[pyo3(signature = (fds, parent, seams, max_tasks = None))]
 pub(crate) fn work(
     py: Python<'_>,
-    link: RawFd,
-    page: RawFd,
-    bell: RawFd,
+    fds: [RawFd; 4],
     parent: u32,
     seams: Bound<'_, PyDict>,
     max_tasks: Option<u64>,
@@ -93,7 +92,9 @@ pub(crate) fn work(
         // SAFETY: the caller hands the descriptor over; nobody else in this process uses it.
         unsafe { OwnedFd::from_raw_fd(fd) }
     };
-    let end = WorkerEnd::open(take(link), take(page), take(bell), parent)?;
+    let [link, page, bell, heap] = fds.map(take);
+    let end = WorkerEnd::open(link, page, bell, heap, parent)?;
+    runtime::answer_from(end.heap());
     let mut worker = Worker { end, seams: seams.extract()?, functions: Vec::new() };
     if let Some(initialize) = &worker.seams.initialize
         && let Err(error) = initialize.bind(py).call0()
@@ -126,6 +127,10 @@ impl Worker {
                         self.define(py, tag)?;
                         continue;
                     }
+                    if kind == kind::FORGET {
+                        self.forget(py)?;
+                        continue;
+                    }
                     self.call(py, kind, flags, tag)?;
                     calls += 1;
                     if max_tasks.is_some_and(|most| calls >= most) {
@@ -149,6 +154,17 @@ impl Worker {
         Ok(())
     }
 
+    fn forget(&mut self, py: Python<'_>) -> PyResult<()> {
+        let (keys, _) = self.end.payload().ok_or_else(garbled)?.as_chunks();
+        let keys: Vec<u64> = keys.iter().map(|key| u64::from_ne_bytes(*key)).collect();
+        self.end.done_reading();
+        self.end.finish();
+        for key in keys {
+            self.seams.forget.bind(py).call1((key,))?;
+        }
+        Ok(())
+    }
+
     fn call(&mut self, py: Python<'_>, kind: u8, flags: u8, tag: u32) -> PyResult<()> {
         let request = self.read(py, kind, flags, tag);
         self.end.done_reading();
@@ -163,6 +179,7 @@ impl Worker {
                     return Err(end_fork(py));
                 }
                 drop((function, batch));
+                self.end.give_back();
                 (self.batch(py, ran)?, nanos)
             }
             Ok((function, Arguments::Call(args, kwargs))) => {
@@ -174,6 +191,7 @@ impl Worker {
                     return Err(end_fork(py));
                 }
                 drop((function, args, kwargs));
+                self.end.give_back();
                 let answer = match result.and_then(|value| self.success(py, &value)) {
                     Ok(answer) => answer,
                     Err(error) => self.failure(py, kind::ERROR, error)?,
@@ -181,28 +199,52 @@ impl Worker {
                 (answer, nanos)
             }
         };
-        let pickle;
-        let bytes: &[u8] = match &answer.bytes {
-            Bytes::Flat(bytes) => bytes,
-            Bytes::Pickle(object) => {
-                pickle = pyo3::buffer::PyBuffer::<u8>::get(object.bind(py))?;
-                // SAFETY: `pickle` keeps the buffer alive and unchanged: it is the pickler's own, nobody else has it.
-                unsafe { std::slice::from_raw_parts(pickle.buf_ptr().cast(), pickle.len_bytes()) }
+        self.answer(py, answer, nanos)
+    }
+
+    /// Sends an answer.
+    fn answer(&mut self, py: Python<'_>, answer: Answer, nanos: u64) -> PyResult<()> {
+        let Answer { kind, mut flags, done, bytes } = answer;
+        let (head, content): (&[u8], &[u8]) = match &bytes {
+            Bytes::Flat(bytes) => (&[], bytes),
+            Bytes::Packed(Packed { head: None, pickle, .. }) => (&[], pickle.as_bytes(py)),
+            Bytes::Packed(Packed { head: Some(head), pickle, .. }) => {
+                flags |= flag::BUFFERS;
+                (head, pickle.as_bytes(py))
             }
         };
-        self.reply(py, &answer, nanos, bytes)
+        let parts: &[&[u8]] = &[head, content];
+        while self.end.reply(&child::Answer { kind, flags, nanos, done, parts }) == Err(Crowded) {
+            self.wait_for_room(py, head.len() + content.len())?;
+        }
+        if let Bytes::Packed(Packed { leases, .. }) = bytes {
+            leases.into_iter().for_each(|lease| _ = lease.lend()); // the parent gives them back
+        }
+        Ok(())
     }
 
     /// The function and arguments of the request looked at last.
     fn read(&mut self, py: Python<'_>, kind: u8, flags: u8, tag: u32) -> PyResult<(Py<PyAny>, Arguments)> {
         let Self { end, seams, functions } = self;
+        let parent_heap = end.parent_heap().clone();
         let mut payload = end.payload().ok_or_else(garbled)?;
         let function = if kind == kind::APPLY {
             let (length, rest) = payload.split_first_chunk().ok_or_else(garbled)?;
             let length = u64::from_le_bytes(*length) as usize;
             let (function, rest) = rest.split_at_checked(length).ok_or_else(garbled)?;
             payload = rest;
-            load(py, &seams.loads, function)?.unbind()
+            Some(function)
+        } else {
+            None
+        };
+        // First of all, once: what is named here is given back when it is dropped, whatever goes wrong.
+        let leases = match flags & flag::BUFFERS {
+            0 => Vec::new(),
+            _ => WorkerEnd::borrow(&parent_heap, payload).ok_or_else(garbled)?,
+        };
+        let loads = seams.loads.bind(py);
+        let function = if let Some(function) = function {
+            parcel::load(loads, function, None)?.unbind()
         } else {
             let slot = functions.get_mut(tag as usize).and_then(Option::as_mut).ok_or_else(garbled)?;
             if let Function::Pickled(pickled) = slot {
@@ -215,7 +257,11 @@ impl Worker {
             let args = codec::unflatten(py, payload)?.cast_into::<PyTuple>()?;
             return Ok((function, Arguments::Call(args.unbind(), None)));
         }
-        let object = load(py, &seams.loads, payload)?;
+        let object = if flags & flag::BUFFERS == 0 {
+            parcel::load(loads, payload, None)?
+        } else {
+            parcel::unpack(loads, payload, leases)?
+        };
         if kind == kind::BATCH {
             let items = object.cast_into::<PyList>()?.unbind();
             let batch = Batch { items, starred: flags & flag::STARRED != 0, whole: flags & flag::WHOLE != 0 };
@@ -233,9 +279,9 @@ impl Worker {
         if codec::flatten(value, &mut flat) {
             return Ok(Answer { kind: kind::VALUE, flags: flag::FLAT, done: 1, bytes: Bytes::Flat(flat) });
         }
-        let pickle = self.dumps(py, value)?;
-        self.fits(&pickle)?;
-        Ok(Answer { kind: kind::VALUE, flags: 0, done: 1, bytes: Bytes::Pickle(pickle.unbind()) })
+        let packed = self.pack(py, value)?;
+        self.fits(py, &packed)?;
+        Ok(Answer { kind: kind::VALUE, flags: 0, done: 1, bytes: Bytes::Packed(packed) })
     }
 
     /// The results of a batch, up to the item that raised or whose result cannot be pickled, and what that was.
@@ -246,28 +292,31 @@ impl Worker {
             Some(error) => self.packed_failure(py, error)?,
             None => py.None().into_bound(py),
         };
-        let mut pickle = self.dumps(py, (&results, &packed).into_pyobject(py)?.as_any());
+        let mut pickle = self.pack(py, (&results, &packed).into_pyobject(py)?.as_any());
         if pickle.is_err() {
             for (index, result) in results.iter().enumerate() {
-                if let Err(error) = self.dumps(py, &result) {
+                if let Err(error) = self.pack(py, &result) {
                     packed = self.packed_failure(py, error)?;
                     raised = true;
                     results = results.get_slice(0, index);
                     break;
                 }
             }
-            pickle = self.dumps(py, (&results, &packed).into_pyobject(py)?.as_any());
+            pickle = self.pack(py, (&results, &packed).into_pyobject(py)?.as_any());
         }
+        let pickle = match pickle.and_then(|pickle| self.fits(py, &pickle).map(|()| pickle)) {
+            Ok(pickle) => pickle,
+            Err(error) => return self.failure(py, kind::ERROR, error),
+        };
         let done = (results.len() + usize::from(raised)) as u32;
         let flags = if raised { flag::RAISED } else { 0 };
-        Ok(Answer { kind: kind::VALUE, flags, done, bytes: Bytes::Pickle(pickle?.unbind()) })
+        Ok(Answer { kind: kind::VALUE, flags, done, bytes: Bytes::Packed(pickle) })
     }
 
     /// An exception as bytes of their own, so that one that cannot be made again does not take the results with it.
     fn packed_failure<'py>(&self, py: Python<'py>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
         match self.failure(py, kind::ERROR, error)?.bytes {
-            // A pickler may give a view of its buffer, which could not be pickled again.
-            Bytes::Pickle(pickle) => py.get_type::<PyBytes>().call1((pickle,)),
+            Bytes::Packed(packed) => Ok(PyBytes::new(py, packed.pickle.as_bytes(py)).into_any()),
             Bytes::Flat(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
         }
     }
@@ -277,29 +326,30 @@ impl Worker {
         // Before 3.12 an exception that is being raised does not carry its traceback yet; this puts it there.
         let error = error.into_value(py).into_bound(py).into_any();
         let text = self.seams.describe.bind(py).call1((&error,))?;
-        let packed = self.pack(py, &error, &text);
+        let packed = self.pack_error(py, &error, &text);
         let pickle = match (packed, &self.seams.stand_in) {
             (Ok(pickle), _) => pickle,
             (Err(trouble), Some(stand_in)) => {
                 let stand_in = stand_in.bind(py).call1((&error, &text, trouble.value(py)))?;
-                self.pack(py, &stand_in, &text)?
+                self.pack_error(py, &stand_in, &text)?
             }
             (Err(trouble), None) => {
                 let trouble = trouble.into_value(py).into_bound(py).into_any();
                 let text = self.seams.describe.bind(py).call1((&trouble,))?;
-                self.pack(py, &trouble, &text)?
+                self.pack_error(py, &trouble, &text)?
             }
         };
-        Ok(Answer { kind, flags: 0, done: 1, bytes: Bytes::Pickle(pickle.unbind()) })
+        let packed = Packed { head: None, pickle: Pickle::new(&pickle)?, leases: Vec::new() };
+        Ok(Answer { kind, flags: 0, done: 1, bytes: Bytes::Packed(packed) })
     }
 
-    fn pack<'py>(
+    fn pack_error<'py>(
         &self,
         py: Python<'py>,
         error: &Bound<'py, PyAny>,
         text: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let pickle = self.dumps(py, (error, text).into_pyobject(py)?.as_any())?;
+        let pickle = self.dumps((error, text).into_pyobject(py)?.as_any(), None)?;
         if self.seams.stand_in.is_some() {
             // Many exceptions pickle and cannot be made again: see it here, where something can be done about it.
             self.seams.loads.bind(py).call1((&pickle,))?;
@@ -307,29 +357,36 @@ impl Worker {
         Ok(pickle)
     }
 
-    fn dumps<'py>(&self, py: Python<'py>, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        match (self.seams.dumps.bind(py).call1((object,)), &self.seams.dumps_by_value) {
+    /// Pickles an object, its large buffers into the heap that the parent sees.
+    fn pack(&self, py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<Packed> {
+        let reach = Reach::Worker { own: self.end.heap(), parent: self.end.parent_heap() };
+        parcel::pack(py, &reach, |buffers| self.dumps(object, buffers))
+    }
+
+    fn dumps<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        buffers: Option<&Bound<'py, PyList>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = object.py();
+        let callback = buffers.map(|buffers| buffers.getattr(intern!(py, "append"))).transpose()?;
+        match (self.seams.dumps.bind(py).call1((object, &callback)), &self.seams.dumps_by_value) {
             (Err(error), Some(by_value)) if error.is_instance_of::<PyException>(py) => {
-                by_value.bind(py).call1((object,))
+                if let Some(buffers) = buffers {
+                    buffers.del_slice(0, buffers.len())?; // what the first try has left
+                }
+                by_value.bind(py).call1((object, &callback))
             }
             (pickled, _) => pickled,
         }
     }
 
-    fn fits(&self, pickle: &Bound<'_, PyAny>) -> PyResult<()> {
-        let len = pickle.len()?;
+    fn fits(&self, py: Python<'_>, packed: &Packed) -> PyResult<()> {
+        let len = packed.pickle.as_bytes(py).len() + packed.head.as_ref().map_or(0, Vec::len);
         if self.end.can_reply(len) {
             return Ok(());
         }
         Err(PyRuntimeError::new_err(format!("the result is too large for the way back: {len} bytes of pickle")))
-    }
-
-    fn reply(&mut self, py: Python<'_>, answer: &Answer, nanos: u64, bytes: &[u8]) -> PyResult<()> {
-        let &Answer { kind, flags, done, .. } = answer;
-        while self.end.reply(&child::Answer { kind, flags, nanos, done, parts: &[bytes] }) == Err(Crowded) {
-            self.wait_for_room(py, bytes.len())?;
-        }
-        Ok(())
     }
 
     fn say(&mut self, py: Python<'_>, kind: u8, bytes: &[u8]) -> PyResult<()> {
@@ -344,24 +401,6 @@ impl Worker {
         gate::detached(py, || end.sleep_for_room(len))?;
         drop_interrupt(py)
     }
-}
-
-/// Unpickles bytes; large ones without copying them first.
-fn load<'py>(py: Python<'py>, loads: &Py<PyAny>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    if bytes.len() <= LARGE {
-        return loads.bind(py).call1((PyBytes::new(py, bytes),));
-    }
-    // SAFETY: attached; the view is read-only and released below, before `bytes` goes out of scope.
-    let view = unsafe {
-        let len = bytes.len() as ffi::Py_ssize_t;
-        Bound::from_owned_ptr_or_err(
-            py,
-            ffi::PyMemoryView_FromMemory(bytes.as_ptr().cast_mut().cast(), len, ffi::PyBUF_READ),
-        )
-    }?;
-    let object = loads.bind(py).call1((&view,));
-    view.call_method0("release")?;
-    object
 }
 
 /// Runs signal handlers; a KeyboardInterrupt while no call runs is nobody's.

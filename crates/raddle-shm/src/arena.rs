@@ -81,6 +81,17 @@ impl Arena {
         block.is_some()
     }
 
+    /// The block around an offset: where it begins and ends.
+    pub fn block_at(&self, offset: usize) -> Option<(usize, usize)> {
+        let (&start, &end) = self.blocks.range(..=offset).next_back()?;
+        (offset < end).then_some((start, end))
+    }
+
+    /// Bytes in blocks.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// How many blocks have not been given back.
     pub fn outstanding(&self) -> usize {
         self.blocks.len()

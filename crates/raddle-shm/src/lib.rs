@@ -12,6 +12,7 @@
 | [`Bell`] | sleep until the other side has something; no system call when nobody sleeps |
 | [`Alarm`] | ring when the count reaches *n*, not before |
 | [`Arena`] | who has which piece of a region, for payloads too large for a ring |
+| [`heap`] | large buffers that are used where they lie, by several processes |
 | [`futex`] | the one place in this crate where a thread sleeps |
 "
 )]
@@ -24,6 +25,8 @@ mod arena;
 mod bell;
 #[cfg(target_os = "linux")]
 pub mod futex;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod ring;
 #[cfg(all(target_os = "linux", not(loom)))]

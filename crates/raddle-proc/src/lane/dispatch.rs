@@ -175,6 +175,10 @@ impl<H: Ticket> Dispatch<H> {
         }
     }
 
+    pub(crate) fn forget(&mut self, key: u64) {
+        self.seats.iter_mut().flatten().for_each(|seat| seat.forget(key));
+    }
+
     pub(crate) fn define(&mut self, function: &[u8]) -> u32 {
         self.functions.push(function.into());
         (self.functions.len() - 1) as u32
@@ -360,6 +364,7 @@ impl<H: Ticket> Dispatch<H> {
             Spot::Seat { seat, ordinal } => self.seat_mut(seat)?.revoke(ordinal),
         }?;
         taken.place().set(Spot::Nowhere);
+        drop(taken.take_leases());
         self.counts.cancelled += u64::from(taken.items());
         Some(taken)
     }
@@ -378,6 +383,7 @@ impl<H: Ticket> Dispatch<H> {
         self.backlog_load = 0;
         for ticket in &taken {
             ticket.place().set(Spot::Nowhere);
+            drop(ticket.take_leases());
         }
         self.counts.cancelled += taken.iter().map(|ticket| u64::from(ticket.items())).sum::<u64>();
         taken
@@ -399,6 +405,7 @@ impl<H: Ticket> Dispatch<H> {
                     Ok(None) => break,
                     Ok(Some(Arrival::Answer(ticket, reply))) => self.deliver(ticket, reply),
                     Ok(Some(Arrival::Ready)) => self.stillborn = 0,
+                    Ok(Some(Arrival::Released)) => {}
                     Ok(Some(Arrival::Retired)) => self.effects.moved = true,
                     Err(Corrupt) => {
                         seat.distrust();
@@ -410,6 +417,7 @@ impl<H: Ticket> Dispatch<H> {
     }
 
     fn deliver(&mut self, ticket: H, reply: Reply) {
+        drop(ticket.take_leases()); // of a call that was not answered; the worker of one that was gives them back
         let items = u64::from(ticket.items());
         match &reply {
             Reply::Answer { kind, flags, nanos, done, .. } => {

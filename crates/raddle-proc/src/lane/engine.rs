@@ -9,6 +9,7 @@ use raddle_core::park::{self, Patience, Unparker, Wake};
 use raddle_core::prim::thread::{self, JoinHandle};
 use raddle_core::prim::{Mutex, MutexGuard};
 use raddle_shm::futex;
+use raddle_shm::heap::Heap;
 use rustix::process::Signal;
 
 use super::dispatch::{Dispatch, Owed};
@@ -22,10 +23,12 @@ use crate::{Process, Watch, with_signals_blocked};
 pub use super::dispatch::{Counts, Departure};
 
 /// How a lane behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LaneConfig {
     /// What the death of a worker means.
     pub on_death: OnDeath,
+    /// The heap of this process, whose pieces calls may name. It was made with [`Heap::create`].
+    pub heap: Arc<Heap>,
 }
 
 /// What became of a [`Lane::submit`].
@@ -64,6 +67,7 @@ pub struct Lane<H> {
     /// How long the leader looks before it sleeps.
     patience: Patience,
     keeper: Mutex<Keeper>,
+    heap: Arc<Heap>,
 }
 
 impl<H> std::fmt::Debug for Lane<H> {
@@ -94,6 +98,7 @@ impl<H: Ticket> Lane<H> {
             lead: Lead::default(),
             patience: Patience::new(),
             keeper: Mutex::new(Keeper::default()),
+            heap: config.heap,
         })
     }
 
@@ -107,13 +112,27 @@ impl<H: Ticket> Lane<H> {
         self.watch.bell()
     }
 
+    /// The descriptor of the heap, for a worker.
+    ///
+    /// # Panics
+    ///
+    /// If the heap has none.
+    pub fn heap_fd(&self) -> BorrowedFd<'_> {
+        self.heap.fd().expect("the heap of a lane was made with a segment of its own")
+    }
+
+    /// The heap whose pieces calls may name.
+    pub fn heap(&self) -> &Arc<Heap> {
+        &self.heap
+    }
+
     /// Makes memory for one more worker. It can be sent calls from now on.
     ///
     /// # Errors
     ///
     /// When the system has no memory, address space or file descriptors for it.
     pub fn seat(&self) -> io::Result<Seating> {
-        let seat = Seat::new()?;
+        let seat = Seat::new(self.heap.clone())?;
         let link = seat.link.fd().try_clone_to_owned()?;
         let number = self.dispatch.lock().add_seat(seat);
         let number = number.ok_or_else(|| io::Error::other(format!("a lane has at most {SEATS} workers")))?;
@@ -161,6 +180,11 @@ impl<H: Ticket> Lane<H> {
     /// Registers a function, once, under the number that calls then name.
     pub fn define(&self, function: &[u8]) -> u32 {
         self.dispatch.lock().define(function)
+    }
+
+    /// Has every worker forget what it has made of an object, which calls have named by this key.
+    pub fn forget(&self, key: u64) {
+        self.dispatch.lock().forget(key);
     }
 
     /// Takes in a call.

@@ -11,12 +11,15 @@
 //! 0x0380  spills taken          (parent writes, worker reads)
 //! 0x1000  request bytes, reply bytes             RING each
 //! ...     request spill, reply spill             SPILL each, sparse
+//! ...     the worker's heap                      2 SPILL, sparse
 //! ```
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use raddle_core::prim::atomic::{AtomicU32, AtomicU64};
+use raddle_shm::heap::{Heap, View};
 use raddle_shm::ring::{Consumer, Lines, Producer};
 use raddle_shm::{Alarm, Bell, Mapping, Segment};
 
@@ -24,8 +27,12 @@ use raddle_shm::{Alarm, Bell, Mapping, Segment};
 const RING: usize = 256 << 10;
 /// Address space for large payloads, in each direction. Sparse: pages exist once they are written.
 const SPILL: usize = 16 << 30;
+/// Blocks of a heap that are given back in one record, at most.
+pub(crate) const RETURNS: usize = 512;
 /// Payloads up to this size travel in the ring itself.
 pub(crate) const INLINE: usize = 16 << 10;
+/// So much of a worker's heap stays in memory when it is free, for the next result.
+const HEAP_KEEP: usize = 256 << 20;
 /// Large payloads in flight may take this much before the next one waits for room.
 pub(crate) const SPILL_SOFT: usize = 64 << 20;
 
@@ -52,6 +59,10 @@ pub mod kind {
     pub const APPLY: u8 = 3;
     /// Parent to worker: call the function of the tag once for each item of the payload.
     pub const BATCH: u8 = 5;
+    /// Parent to worker: these blocks of the worker's heap are given back (u64 each).
+    pub const RELEASE: u8 = 6;
+    /// Parent to worker: forget what was made of these (u64 each), if anything was.
+    pub const FORGET: u8 = 7;
     /// Parent to worker: end, there is nothing more to do.
     pub const STOP: u8 = 4;
     /// Worker to parent: set up and looking for calls.
@@ -66,6 +77,8 @@ pub mod kind {
     pub const RETIRED: u8 = 20;
     /// Worker to parent: setting it up failed; the payload is the exception.
     pub const UNFIT: u8 = 21;
+    /// Worker to parent: these blocks of the parent's heap are given back (u64 each).
+    pub const RELEASED: u8 = 22;
 }
 
 /// How a record's payload is to be read.
@@ -82,6 +95,8 @@ pub mod flag {
     pub const WHOLE: u8 = 16;
     /// The answer to a batch: the last item that was done raised.
     pub const RAISED: u8 = 32;
+    /// The payload begins with a list of buffers, see [`parcel`](super::super::parcel).
+    pub const BUFFERS: u8 = 64;
 }
 
 /// The page of a lane.
@@ -135,6 +150,8 @@ pub(crate) struct Link {
     replies: Mapping,
     request_spill: Mapping,
     reply_spill: Mapping,
+    /// The worker's heap, until somebody takes it.
+    heap: Option<Mapping>,
 }
 
 impl Link {
@@ -142,7 +159,7 @@ impl Link {
     pub(crate) fn create() -> io::Result<Self> {
         let mut spill = SPILL;
         loop {
-            let attempt = Segment::create("raddle-link", HEAD + 2 * RING + 2 * spill).and_then(Self::map);
+            let attempt = Segment::create("raddle-link", HEAD + 2 * RING + 4 * spill).and_then(Self::map);
             match attempt {
                 Ok(link) => {
                     write_magic(&link.head);
@@ -164,8 +181,8 @@ impl Link {
 
     fn map(segment: Segment) -> io::Result<Self> {
         let rings = HEAD + 2 * RING;
-        let spill = segment.len().checked_sub(rings).ok_or_else(foreign)? / 2;
-        if spill == 0 {
+        let spill = segment.len().checked_sub(rings).ok_or_else(foreign)? / 4;
+        if spill == 0 || !spill.is_multiple_of(rustix::param::page_size()) {
             return Err(foreign());
         }
         Ok(Self {
@@ -174,6 +191,7 @@ impl Link {
             replies: segment.map_mirrored(HEAD + RING, RING)?,
             request_spill: segment.map(rings, spill)?,
             reply_spill: segment.map(rings + spill, spill)?,
+            heap: Some(segment.map(rings + 2 * spill, 2 * spill)?),
             segment,
         })
     }
@@ -236,6 +254,16 @@ impl Link {
     pub(crate) fn spills_taken(&self) -> &AtomicU64 {
         // SAFETY: as above, an atomic word.
         unsafe { &*self.at(SPILLS_TAKEN).cast() }
+    }
+
+    /// The worker's heap, for the worker. Once per side.
+    pub(crate) fn own_heap(&mut self) -> Arc<Heap> {
+        Heap::new(self.heap.take().expect("each side takes its end once"), HEAP_KEEP)
+    }
+
+    /// The worker's heap, for the parent. Once per side.
+    pub(crate) fn heap_view(&mut self) -> Arc<View> {
+        View::new(self.heap.take().expect("each side takes its end once"))
     }
 
     pub(crate) fn request_spill(&self) -> &Mapping {

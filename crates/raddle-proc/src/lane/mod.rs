@@ -10,6 +10,8 @@ mod lead;
 #[cfg(not(loom))]
 pub(crate) mod link;
 #[cfg(not(loom))]
+pub mod parcel;
+#[cfg(not(loom))]
 mod payload;
 #[cfg(not(loom))]
 mod seat;

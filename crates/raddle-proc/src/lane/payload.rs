@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use raddle_shm::heap::Lease;
+
 const SMALL: usize = 22;
 
 /// Owned bytes; the short ones (most results are) take no allocation.
@@ -13,11 +15,33 @@ pub struct Payload(Repr);
 enum Repr {
     Small { len: u8, bytes: [u8; SMALL] },
     Large(Arc<[u8]>),
+    Parcel(Arc<Parcel>),
+}
+
+/// Bytes that name buffers, and the right to use these.
+struct Parcel {
+    bytes: Box<[u8]>,
+    leases: Vec<Option<Arc<Lease>>>,
 }
 
 impl Payload {
     /// No bytes.
     pub const EMPTY: Self = Self(Repr::Small { len: 0, bytes: [0; SMALL] });
+}
+
+impl Payload {
+    /// Bytes that name buffers: one entry for each, empty for those that lie in the bytes themselves.
+    pub(crate) fn parcel(bytes: &[u8], leases: Vec<Option<Arc<Lease>>>) -> Self {
+        Self(Repr::Parcel(Arc::new(Parcel { bytes: bytes.into(), leases })))
+    }
+
+    /// The leases of the buffers that the bytes name.
+    pub fn leases(&self) -> &[Option<Arc<Lease>>] {
+        match &self.0 {
+            Repr::Parcel(parcel) => &parcel.leases,
+            _ => &[],
+        }
+    }
 }
 
 impl From<&[u8]> for Payload {
@@ -39,6 +63,7 @@ impl Deref for Payload {
         match &self.0 {
             Repr::Small { len, bytes } => &bytes[..usize::from(*len)],
             Repr::Large(bytes) => bytes,
+            Repr::Parcel(parcel) => &parcel.bytes,
         }
     }
 }

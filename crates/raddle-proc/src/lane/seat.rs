@@ -4,18 +4,20 @@
 //! ordinal of a record is its index plus `first`. A flight without a ticket is one that nobody waits for: a definition,
 //! the order to stop, or a call that was revoked.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raddle_core::prim::atomic::Ordering::Release;
 use raddle_shm::Arena;
+use raddle_shm::heap::{Heap, Lease, View};
 use raddle_shm::ring::{Consumer, Header, Producer, Slot};
 use rustix::process::Signal;
 
 use super::Payload;
-use super::link::{INLINE, Link, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
+use super::link::{INLINE, Link, RETURNS, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
+use super::parcel::{self, Buffer};
 use super::ticket::{Outgoing, Reply, Spot, Ticket};
 use crate::Process;
 
@@ -52,6 +54,8 @@ pub(crate) enum Arrival<H> {
     /// This call was answered.
     Answer(H, Reply),
     Ready,
+    /// It has given back memory.
+    Released,
     /// It ends by itself.
     Retired,
 }
@@ -82,13 +86,21 @@ pub(crate) struct Seat<H> {
     /// Which functions the worker has been sent.
     known: Vec<bool>,
     spills_taken: u64,
+    /// The parent's heap, which all workers see.
+    heap: Arc<Heap>,
+    /// Leases of it that the worker has for calls that it has answered, by block.
+    held: HashMap<u64, Vec<Lease>>,
+    /// The worker's heap.
+    worker_heap: Arc<View>,
+    /// What the worker is to be told to forget.
+    forgotten: Vec<u64>,
     /// Last, so that the ends of the rings go before the memory.
     pub(crate) link: Link,
 }
 
 impl<H: Ticket> Seat<H> {
-    pub(crate) fn new() -> io::Result<Self> {
-        let link = Link::create()?;
+    pub(crate) fn new(heap: Arc<Heap>) -> io::Result<Self> {
+        let mut link = Link::create()?;
         Ok(Self {
             stage: Stage::Starting,
             process: None,
@@ -104,6 +116,10 @@ impl<H: Ticket> Seat<H> {
             load: 0,
             known: Vec::new(),
             spills_taken: 0,
+            heap,
+            held: HashMap::new(),
+            worker_heap: link.heap_view(),
+            forgotten: Vec::new(),
             link,
         })
     }
@@ -218,6 +234,7 @@ impl<H: Ticket> Seat<H> {
         if !self.takes_calls() || self.flights.len() >= DEPTH {
             return Err(ticket);
         }
+        self.send_returns();
         if matches!(out.kind, kind::CALL | kind::BATCH) && !self.define(out.tag, functions) {
             return Err(ticket);
         }
@@ -243,6 +260,38 @@ impl<H: Ticket> Seat<H> {
             self.link.worker_bell().ring();
         }
         sent
+    }
+
+    /// Names to the worker what is given back of its heap, and what it is to forget. It need not be woken for the former: it needs
+    /// the room for its next result.
+    fn send_returns(&mut self) {
+        if self.worker_heap.has_returns() {
+            let returns = self.worker_heap.take_returns(RETURNS);
+            if !self.push_numbers(kind::RELEASE, &returns) {
+                self.worker_heap.keep_returns(returns);
+            }
+        }
+        if !self.forgotten.is_empty() {
+            let keys = self.forgotten.split_off(self.forgotten.len().saturating_sub(RETURNS));
+            if !self.push_numbers(kind::FORGET, &keys) {
+                self.forgotten.extend(keys);
+            }
+        }
+    }
+
+    /// Has the worker forget what it has made of an object.
+    pub(crate) fn forget(&mut self, key: u64) {
+        self.forgotten.push(key);
+        if self.takes_calls() {
+            self.trim();
+            self.send_returns();
+            self.link.worker_bell().ring();
+        }
+    }
+
+    fn push_numbers(&mut self, kind: u8, numbers: &[u64]) -> bool {
+        let payload: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+        self.flights.len() < DEPTH && self.push(None, &Outgoing { kind, flags: 0, tag: 0, parts: &[&payload] }).is_ok()
     }
 
     /// Makes sure that the worker has, or will have, been sent a function before the next record.
@@ -373,13 +422,17 @@ impl<H: Ticket> Seat<H> {
         let crowded = self.replies.used() > self.replies.capacity() / 4;
         let Some(record) = self.replies.peek().map_err(|_| Corrupt)? else { return Ok(None) };
         let header = record.header;
-        let mut spilled = false;
-        let payload = if header.flags & flag::SPILLED == 0 {
-            Payload::from(record.payload)
-        } else {
-            spilled = true;
+        let spilled = header.flags & flag::SPILLED != 0;
+        let bytes = if spilled {
             // SAFETY: the worker leaves the range alone until `spills_taken` has passed it, below.
-            Payload::from(unsafe { spill_in(self.link.reply_spill(), record.payload) }.ok_or(Corrupt)?)
+            unsafe { spill_in(self.link.reply_spill(), record.payload) }.ok_or(Corrupt)?
+        } else {
+            record.payload
+        };
+        let payload = if header.flags & flag::BUFFERS == 0 {
+            Payload::from(bytes)
+        } else {
+            Payload::parcel(bytes, leases_of(bytes, &self.heap, &self.worker_heap)?)
         };
         self.replies.advance();
         if spilled {
@@ -408,14 +461,39 @@ impl<H: Ticket> Seat<H> {
                 self.unfit = Some(payload);
                 Ok(Some(Arrival::Retired))
             }
+            kind::RELEASED => {
+                let (blocks, []) = payload.as_chunks() else { return Err(Corrupt) };
+                blocks.iter().try_for_each(|block| self.given_back(u64::from_ne_bytes(*block)))?;
+                Ok(Some(Arrival::Released))
+            }
             kind::VALUE | kind::ERROR | kind::UNREADABLE => {
                 let ticket = self.answered(header.id).ok_or(Corrupt)?;
+                ticket.take_leases().into_iter().for_each(|lease| self.hold(lease));
                 let flags = header.flags & !flag::SPILLED;
                 let reply = Reply::Answer { kind: header.kind, flags, nanos: header.extra, done: header.tag, payload };
                 Ok(Some(Arrival::Answer(ticket, reply)))
             }
             _ => Err(Corrupt),
         }
+    }
+
+    /// Keeps a lease for the worker until it gives the block back or is dead.
+    fn hold(&mut self, lease: Lease) {
+        self.held.entry(lease.piece().block).or_default().push(lease);
+    }
+
+    /// The worker uses a block of the parent's heap no longer: one that it has kept since an answer, or one of the call that it
+    /// runs.
+    fn given_back(&mut self, block: u64) -> Result<(), Corrupt> {
+        if let Some(leases) = self.held.get_mut(&block) {
+            leases.pop();
+            if leases.is_empty() {
+                self.held.remove(&block);
+            }
+            return Ok(());
+        }
+        let running = self.flights.iter().find_map(|flight| flight.ticket.as_ref()).ok_or(Corrupt)?;
+        running.take_lease(block).map(drop).ok_or(Corrupt)
     }
 
     /// Forgets the records at the front that need no answer and that the worker has passed.
@@ -470,7 +548,10 @@ impl<H: Ticket> Seat<H> {
     pub(crate) fn take_all(&mut self) -> Vec<H> {
         self.deaf = true; // it may still answer
         self.load = 0;
-        self.flights.iter_mut().filter_map(|flight| flight.ticket.take()).collect()
+        let tickets: Vec<H> = self.flights.iter_mut().filter_map(|flight| flight.ticket.take()).collect();
+        // It may still write, too: what it was lent is lent until it is dead.
+        tickets.iter().flat_map(Ticket::take_leases).for_each(|lease| self.hold(lease));
+        tickets
     }
 
     /// Revokes what has not started, last first, for a lane that closes; leaves the first `spared` calls that are there.
@@ -479,4 +560,15 @@ impl<H: Ticket> Seat<H> {
         let ordinals: Vec<u64> = calls.skip(spared).map(|index| self.first + index as u64).collect();
         ordinals.into_iter().rev().filter_map(|ordinal| self.revoke(ordinal)).collect()
     }
+}
+
+/// The leases of the buffers that a reply names.
+fn leases_of(payload: &[u8], heap: &Arc<Heap>, worker_heap: &Arc<View>) -> Result<Vec<Option<Arc<Lease>>>, Corrupt> {
+    let (buffers, _) = parcel::read(payload).ok_or(Corrupt)?;
+    let lease = |buffer: &Buffer| match *buffer {
+        Buffer::Inline(_) => Ok(None),
+        Buffer::Parent(piece) | Buffer::Shared(piece) => heap.receive(piece).map(Arc::new).map(Some).ok_or(Corrupt),
+        Buffer::Worker(piece) => worker_heap.receive(piece).map(Arc::new).map(Some).ok_or(Corrupt),
+    };
+    buffers.iter().map(lease).collect()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use raddle_core::life::AtomicState;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
+use raddle_shm::heap::Lease;
 
 use super::Payload;
 use crate::Ending;
@@ -20,6 +21,18 @@ pub trait Ticket: Send + Sync + 'static {
     /// How many calls this is for the statistics: one, or as many as a batch has items.
     fn items(&self) -> u32 {
         1
+    }
+
+    /// Takes out the leases of what the call's arguments lie in. Called under the lane's lock when a call was answered, and then
+    /// they are kept until the worker gives them back; and when it ends in another way.
+    fn take_leases(&self) -> Vec<Lease> {
+        Vec::new()
+    }
+
+    /// Takes out one lease of this block, which the worker has given back before it answered.
+    fn take_lease(&self, block: u64) -> Option<Lease> {
+        let _ = block;
+        None
     }
 
     /// Ends the call's life with this reply and wakes the threads that wait for it. Called at most once, under the

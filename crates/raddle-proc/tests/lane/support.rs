@@ -15,6 +15,7 @@ use raddle_proc::lane::{
     Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Place, Refusal, Reply, Submit, Ticket, Waited, kind,
 };
 use raddle_proc::{Process, Spawn, spawn};
+use raddle_shm::heap::Heap;
 use rustix::process::Signal;
 
 use crate::worker::{MODE, op};
@@ -205,14 +206,14 @@ pub(crate) fn start(lane: &Lane<Call>, mode: &str) -> u32 {
 /// Starts this binary again, with the test `worker` alone, and without what the test harness prints.
 fn start_process(lane: &Lane<Call>, link: std::os::fd::BorrowedFd<'_>, mode: &str) -> Process {
     let script = format!(
-        "exec \"$0\" worker --exact --nocapture --test-threads=1 raddle={{0}},{{1}},{{2}},{} >/dev/null",
+        "exec \"$0\" worker --exact --nocapture --test-threads=1 raddle={{0}},{{1}},{{2}},{{3}},{} >/dev/null",
         std::process::id()
     );
     let itself = std::env::current_exe().unwrap().into_os_string();
     spawn(&Spawn {
         argv: vec!["/bin/sh".into(), "-c".into(), script.into(), itself],
         env: vec![(MODE.into(), mode.into())],
-        fds: vec![link, lane.page_fd(), lane.bell_fd()],
+        fds: vec![link, lane.page_fd(), lane.bell_fd(), lane.heap_fd()],
         own_group: true,
     })
     .unwrap()
@@ -244,7 +245,8 @@ impl Pool {
 
     /// A lane without workers and without a keeper.
     pub(crate) fn empty(most: usize, on_death: OnDeath, mode: &str) -> Self {
-        let lane = Arc::new(Lane::new(LaneConfig { on_death }).unwrap());
+        let heap = Heap::create("raddle-test-heap", 1 << 30, 1 << 20).unwrap();
+        let lane = Arc::new(Lane::new(LaneConfig { on_death, heap }).unwrap());
         Self { lane, crew: Arc::new(Crew { most, mode: mode.into(), ..Crew::default() }) }
     }
 

@@ -64,31 +64,31 @@ pub(crate) fn work_if_asked() {
         return;
     };
     let numbers: Vec<i32> = list.split(',').map(|number| number.parse().unwrap()).collect();
-    let [link, page, bell, parent] = numbers[..] else { panic!("four numbers are expected: {list}") };
-    Worker::open(link, page, bell, parent as u32).run();
+    let [link, page, bell, heap, parent] = numbers[..] else { panic!("four numbers are expected: {list}") };
+    Worker::open([link, page, bell, heap], parent as u32).run();
 }
 
 struct Worker {
     end: WorkerEnd,
     /// The same descriptors once more, for breaking the rules.
-    raw: [OwnedFd; 3],
+    raw: [OwnedFd; 4],
     begun: u64,
     functions: HashMap<usize, Vec<u8>>,
 }
 
 impl Worker {
-    fn open(link: RawFd, page: RawFd, bell: RawFd, parent: u32) -> Self {
+    fn open([link, page, bell, heap]: [RawFd; 4], parent: u32) -> Self {
         let mode = std::env::var(MODE).unwrap_or_default();
         if mode == "stillborn" {
             exit(3);
         }
-        let owned = [link, page, bell].map(|number| {
-            // SAFETY: the parent has passed these three, and nobody else in this process uses them.
+        let owned = [link, page, bell, heap].map(|number| {
+            // SAFETY: the parent has passed these four, and nobody else in this process uses them.
             unsafe { OwnedFd::from_raw_fd(number) }
         });
         let raw = owned.each_ref().map(|fd| fd.try_clone().unwrap());
-        let [link, page, bell] = owned;
-        let mut end = WorkerEnd::open(link, page, bell, parent).unwrap();
+        let [link, page, bell, heap] = owned;
+        let mut end = WorkerEnd::open(link, page, bell, heap, parent).unwrap();
         if mode == "unfit" {
             end.say(kind::UNFIT, &[b"there are no tools"]).unwrap();
             exit(0);

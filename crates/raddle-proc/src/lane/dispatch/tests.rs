@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use raddle_core::life::{AtomicState, Event, Outcome};
 use raddle_core::prim::{Arc, Mutex};
+use raddle_shm::heap::{Heap, Lease};
 use raddle_shm::ring::{Consumer, Header, Producer};
 
 use super::*;
@@ -22,31 +23,49 @@ enum End {
 }
 
 #[derive(Clone, Default)]
-struct Call(Arc<(AtomicState, Place, Mutex<Vec<End>>)>);
+struct Call(Arc<Inside>);
+
+#[derive(Default)]
+struct Inside {
+    life: AtomicState,
+    place: Place,
+    ends: Mutex<Vec<End>>,
+    leases: Mutex<Vec<Lease>>,
+}
 
 impl Ticket for Call {
     fn life(&self) -> &AtomicState {
-        &self.0.0
+        &self.0.life
     }
 
     fn place(&self) -> &Place {
-        &self.0.1
+        &self.0.place
+    }
+
+    fn take_leases(&self) -> Vec<Lease> {
+        std::mem::take(&mut *self.0.leases.lock())
+    }
+
+    fn take_lease(&self, block: u64) -> Option<Lease> {
+        let mut leases = self.0.leases.lock();
+        let index = leases.iter().position(|lease| lease.piece().block == block)?;
+        Some(leases.swap_remove(index))
     }
 
     fn deliver(&self, reply: Reply) -> bool {
-        self.0.2.lock().push(match reply {
+        self.0.ends.lock().push(match reply {
             Reply::Answer { payload, .. } => End::Answered(u64::from_ne_bytes(payload[..8].try_into().unwrap())),
             Reply::Lost(_) => End::Lost,
             Reply::Broken(_) => End::Broken,
         });
-        let (_, next) = self.0.0.step(Event::Finish(Outcome::Returned)).expect("a call ends once");
+        let (_, next) = self.0.life.step(Event::Finish(Outcome::Returned)).expect("a call ends once");
         next.announce
     }
 }
 
 impl Call {
     fn ends(&self) -> Vec<End> {
-        self.0.2.lock().clone()
+        self.0.ends.lock().clone()
     }
 }
 
@@ -58,6 +77,8 @@ struct Player {
     /// The call that was begun and not answered: its ordinal, and the number in its payload.
     begun: Option<(u64, u64)>,
     functions: HashMap<u32, Vec<u8>>,
+    /// Blocks of the parent's heap that the calls which were begun have named, and that were not given back.
+    borrowed: Vec<u64>,
 }
 
 impl Player {
@@ -65,7 +86,7 @@ impl Player {
         let seat = dispatch.seat(seat).expect("there is a seat");
         let link = Link::open(seat.link.fd().try_clone_to_owned().unwrap()).unwrap();
         let (requests, replies) = (link.request_consumer(), link.reply_producer());
-        Self { requests, replies, link, begun: None, functions: HashMap::new() }
+        Self { requests, replies, link, begun: None, functions: HashMap::new(), borrowed: Vec::new() }
     }
 
     fn say(&mut self, kind: u8) {
@@ -99,6 +120,15 @@ impl Player {
         }
     }
 
+    /// Gives back one block, of the call that was begun or of one before.
+    fn give_back(&mut self, which: usize) {
+        if !self.borrowed.is_empty() {
+            let block = self.borrowed.swap_remove(which % self.borrowed.len());
+            let header = Header { kind: kind::RELEASED, ..Header::default() };
+            self.replies.push(header, &[&block.to_ne_bytes()]).expect("the ring has room for a few answers");
+        }
+    }
+
     /// Answers the call that was begun.
     fn answer(&mut self) {
         if let Some((id, number)) = self.begun.take() {
@@ -115,6 +145,9 @@ struct Play {
     players: HashMap<usize, Player>,
     calls: Vec<Call>,
     taken: Vec<bool>,
+    heap: Arc<Heap>,
+    /// The blocks that each call names.
+    blocks: Vec<Vec<u64>>,
 }
 
 impl Play {
@@ -124,11 +157,12 @@ impl Play {
             assert_eq!(dispatch.define(&tag.to_ne_bytes()), tag);
         }
         let page = Page::create().unwrap();
-        Self { page, dispatch, players: HashMap::new(), calls: Vec::new(), taken: Vec::new() }
+        let heap = Heap::create("raddle-test-heap", 1 << 20, 0).unwrap();
+        Self { page, dispatch, players: HashMap::new(), calls: Vec::new(), taken: Vec::new(), heap, blocks: Vec::new() }
     }
 
     fn seat(&mut self) -> usize {
-        let seat = self.dispatch.add_seat(Seat::new().unwrap()).unwrap();
+        let seat = self.dispatch.add_seat(Seat::new(self.heap.clone()).unwrap()).unwrap();
         self.players.insert(seat, Player::at(&self.dispatch, seat));
         seat
     }
@@ -151,6 +185,13 @@ impl Play {
         let out =
             Outgoing { kind: kind::CALL, flags: 0, tag: number as u32 % 3, parts: &[&bytes, &vec![bytes[0]; len]] };
         let call = Call::default();
+        // Some name one block, some two, some the same one twice.
+        let mut leases: Vec<Lease> = (0..len % 3).map(|_| self.heap.lease(100).unwrap()).collect();
+        if len.is_multiple_of(5) {
+            leases.extend(leases.first().map(|lease| self.heap.receive(lease.piece()).unwrap()));
+        }
+        self.blocks.push(leases.iter().map(|lease| lease.piece().block).collect());
+        *call.0.leases.lock() = leases;
         self.dispatch.submit(call.clone(), &out, &self.page);
         self.calls.push(call);
         self.taken.push(false);
@@ -185,6 +226,15 @@ impl Play {
         self.dispatch.arm_keeper();
     }
 
+    /// Has a player begin its next call.
+    fn begin(&mut self, seat: usize) {
+        let Some(player) = self.players.get_mut(&seat).filter(|player| player.begun.is_none()) else { return };
+        player.begin();
+        if let Some((_, number)) = player.begun {
+            player.borrowed.extend(&self.blocks[number as usize]);
+        }
+    }
+
     fn kill(&mut self, seat: usize) {
         if self.players.remove(&seat).is_some() {
             self.dispatch.bury(seat, Ending::Signalled(9));
@@ -197,9 +247,9 @@ impl Play {
             if self.players.is_empty() {
                 self.live_seat();
             }
-            for player in self.players.values_mut() {
-                player.begin();
-                player.answer();
+            for seat in self.players.keys().copied().collect::<Vec<_>>() {
+                self.begin(seat);
+                self.player(seat).answer();
             }
             self.pass();
         }
@@ -263,7 +313,7 @@ fn what_a_dead_worker_left_comes_first_and_in_order() {
     let mut play = Play::new(OnDeath::Replace);
     let seat = play.live_seat();
     (0..5).for_each(|_| _ = play.submit(0));
-    play.player(seat).begin();
+    play.begin(seat);
     play.take_back(2);
     play.kill(seat);
     assert_eq!(play.calls[0].ends(), [End::Lost]);
@@ -295,7 +345,7 @@ fn an_idle_worker_is_seen_through_an_answer_that_nobody_has_taken_in() {
     let seats = [play.live_seat(), play.live_seat()];
     let (first, second) = (play.submit(0), play.submit(0));
     assert_eq!([play.seat_of(first), play.seat_of(second)], seats);
-    play.player(seats[1]).begin();
+    play.begin(seats[1]);
     play.player(seats[1]).answer();
     let third = play.submit(0);
     assert_eq!(play.seat_of(third), seats[1]);
@@ -307,13 +357,13 @@ fn a_closing_lane_tells_its_workers_to_end_when_there_is_room_to_say_so() {
     let seat = play.live_seat();
     // As many requests as the ring holds, all of them taken back.
     (0..5000).for_each(|_| _ = play.submit(0));
-    play.player(seat).begin();
+    play.begin(seat);
     play.dispatch.closing = true;
     assert_eq!(play.dispatch.take_back_all().len(), 4999);
     play.player(seat).answer();
     play.pass();
     assert_eq!(play.dispatch.outstanding(), 0);
-    play.player(seat).begin();
+    play.begin(seat);
     play.pass();
     assert_eq!(play.dispatch.seat(seat).unwrap().stage, Stage::Leaving);
 }
@@ -342,6 +392,7 @@ enum Step {
     Seat,
     Begin(usize),
     Answer(usize),
+    GiveBack(usize, usize),
     Kill(usize),
     Look,
     Pass,
@@ -357,6 +408,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Seat),
         12 => (0..4_usize).prop_map(Step::Begin),
         10 => (0..4_usize).prop_map(Step::Answer),
+        6 => (0..4_usize, any::<usize>()).prop_map(|(seat, which)| Step::GiveBack(seat, which)),
         1 => (0..4_usize).prop_map(Step::Kill),
         3 => Just(Step::Look),
         5 => Just(Step::Pass),
@@ -369,7 +421,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever happens in whatever order, each call ends in exactly one way, and with its own answer.
+    /// Whatever happens in whatever order, each call ends in exactly one way, and with its own answer, and what it was lent comes
+    /// back once.
     #[test]
     fn each_call_ends_once(steps in steps()) {
         let mut play = Play::new(OnDeath::Replace);
@@ -378,7 +431,10 @@ proptest! {
                 Step::Submit(len) if play.dispatch.broken.is_none() => _ = play.submit(len),
                 Step::TakeBack(any) if !play.calls.is_empty() => play.take_back(any % play.calls.len()),
                 Step::Seat if play.players.len() < 4 => _ = play.live_seat(),
-                Step::Begin(seat) => if let Some(player) = play.players.get_mut(&seat) { player.begin() },
+                Step::Begin(seat) => play.begin(seat),
+                Step::GiveBack(seat, which) => {
+                    if let Some(player) = play.players.get_mut(&seat) { player.give_back(which) }
+                }
                 Step::Answer(seat) => if let Some(player) = play.players.get_mut(&seat) { player.answer() },
                 Step::Kill(seat) => play.kill(seat),
                 Step::Look => play.dispatch.advance(),
@@ -408,5 +464,17 @@ proptest! {
         let found = play.dispatch.counts();
         prop_assert_eq!([found.finished, found.failed, found.cancelled], counts);
         prop_assert_eq!((found.pending, found.running), (0, 0));
+
+        // Every block is free when its call has ended and the worker that had it has given it back or is dead, and not before.
+        let lent: std::collections::HashSet<u64> =
+            play.players.values().flat_map(|player| player.borrowed.iter().copied()).collect();
+        play.dispatch.drain();
+        if play.dispatch.broken.is_none() {
+            prop_assert_eq!(play.heap.blocks(), lent.len());
+        }
+        for seat in play.players.keys().copied().collect::<Vec<_>>() {
+            play.kill(seat);
+        }
+        prop_assert_eq!(play.heap.blocks(), 0);
     }
 }
