@@ -56,6 +56,79 @@ def identity(value=None):
     return value
 
 
+_buffer = bytearray(4)
+
+
+def reused_buffer(number):
+    _buffer[:] = number.to_bytes(4, "big")
+    return _buffer
+
+
+def first(values):
+    return values[0]
+
+
+def append_and_count(values):
+    values.append(1)
+    return len(values)
+
+
+def lock_at(number):
+    return threading.Lock() if number == 5000 else number
+
+
+def explodes_at(number):
+    return Explodes() if number == 5000 else number
+
+
+class Interrupts:
+    """Pickling it is where the user presses Ctrl-C."""
+
+    def __reduce__(self):
+        raise KeyboardInterrupt
+
+
+def raise_interrupt(number):
+    raise KeyboardInterrupt
+
+
+def fork_and_come_back(number, log):
+    with open(log, "a") as file:
+        file.write(f"{number}\n")
+    if number == 100:
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+    return number
+
+
+class Mishap(Exception):
+    """An exception that can be referred to weakly."""
+
+
+def mishap_at_5000(number):
+    if number == 5000:
+        raise Mishap(number)
+    return number
+
+
+def nap_and_return(value):
+    time.sleep(0.005)
+    return value
+
+
+class Counted:
+    """Knows how many of it there are."""
+
+    alive = 0
+
+    def __init__(self, number):
+        type(self).alive += 1
+
+    def __del__(self):
+        type(self).alive -= 1
+
+
 def add_one_in_place(values):
     values += 1
     return values

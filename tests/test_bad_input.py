@@ -219,7 +219,7 @@ def test_an_argument_that_raises_when_it_is_unpickled_fails_that_call_alone():
     with raddle.Pool("process", 1) as pool:
         error = pool.submit(calls.identity, calls.Explodes()).exception(30)
         assert isinstance(error, ArithmeticError)
-        assert "could not unpickle the arguments of identity()" in notes(error)
+        assert "could not unpickle identity() or its arguments" in notes(error)
         assert pool.submit(calls.add, 1, 1).result() == 2
 
 

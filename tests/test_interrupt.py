@@ -196,6 +196,26 @@ def test_ctrl_c_while_the_program(script, name):
     judge(interrupt(script, PROGRAMS[name], 0.15))
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_ctrl_c_while_the_interpreter_waits_for_a_drop_in(script, method):
+    program = script(f"""
+        import multiprocessing, time
+        from raddle.futures import ProcessPoolExecutor
+        if __name__ == "__main__":
+            pool = ProcessPoolExecutor(2, multiprocessing.get_context("{method}"))
+            futures = [pool.submit(time.sleep, 60) for _ in range(3)]
+            print("ready", flush=True)
+    """)
+    child = program.start()
+    assert child.stdout.readline() == "ready\n", child.communicate()
+    time.sleep(0.3)
+    os.killpg(child.pid, signal.SIGINT)
+    ended = program.finish(8)
+    assert ended.code in (0, 1, -signal.SIGINT), ended
+    assert "is closed" not in ended.err, ended.err
+    until(lambda: group_members(child.pid) == [], "the workers to end", 5)
+
+
 @pytest.mark.parametrize("name", ["map", "long calls", "leaving the block", "starting pools"])
 def test_ctrl_c_again_and_again_ends_the_program_as_well(script, name):
     ended = interrupt(script, PROGRAMS[name], 0.1, again=5)

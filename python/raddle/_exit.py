@@ -11,6 +11,7 @@ import threading
 import weakref
 
 from . import _raddle
+from ._interrupt import seen_from_outside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._types import Ending
 
-__all__ = ["check_not_exiting", "forget", "remember", "was_interrupted", "when_dropped"]
+__all__ = ["check_not_exiting", "forget", "insist_on", "remember", "was_interrupted", "when_dropped"]
 
 
 _live: set[Ending] = set()
@@ -52,11 +53,28 @@ def _at_exit() -> None:
     global _exiting
     _exiting = True
     endings = list(_live)
-    for ending in endings:
-        ending.close()
-    for ending in endings:
-        ending.join()
-    _live.clear()
+    try:
+        for ending in endings:
+            ending.close()
+        for ending in endings:
+            ending.join()
+    except KeyboardInterrupt as interrupt:
+        # No native thread of ours may be left when the interpreter is taken apart.
+        for ending in endings:
+            ending.abandon()
+        raise seen_from_outside(interrupt) from None
+    finally:
+        _live.clear()
+
+
+def insist_on(wait: Callable[[], object]) -> None:
+    """Calls `wait` until it was not interrupted. For what is over in a moment."""
+    while True:
+        try:
+            wait()
+        except KeyboardInterrupt:
+            continue
+        return
 
 
 def _in_child() -> None:

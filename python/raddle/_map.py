@@ -26,30 +26,32 @@ def lazy_or_eager_map(
     iterables: tuple[Iterable[Any], ...],
     deadline: float | None,
     buffersize: int | None,
-    submit_all: Callable[[Callable[..., T], Iterator[Any], bool], list[Future[T]]] | None,
-    unpack: Callable[[Any], BaseException] | None = None,
+    submit_all: Callable[[Callable[..., T], _raddle.Input, bool], list[Future[T]]] | None,
+    in_chunks: bool = False,
 ) -> Iterator[T]:
     """The body of `Executor.map`.
 
     `submit_all` schedules a call for each item, which is the only argument or, if it is told so, the tuple of all
-    arguments. None has each call go through `submit`, which may be a subclass's. If its futures may be batches, `unpack` makes
-    the exception that one brought along.
+    arguments; `in_chunks` says that its futures may be batches. None has each call go through `submit`, which may be a
+    subclass's.
     """
     if buffersize is not None and not isinstance(buffersize, int):
         raise TypeError("buffersize must be an integer or None")
     if buffersize is not None and buffersize < 1:
         raise ValueError("buffersize must be None or > 0")
-    calls = zip(*iterables, strict=False)
     if buffersize is not None:
-        first = deque(executor.submit(fn, *args) for args in itertools.islice(calls, buffersize))
-        return _buffered(weakref.ref(executor), fn, calls, first, deadline)
-    if submit_all is not None:
-        starred = len(iterables) != 1
-        futures = submit_all(fn, calls if starred else iter(iterables[0]), starred)
-        if unpack is not None:
-            return _raddle.Results(_map_batches(futures, deadline, unpack))
-        return map_results(futures, deadline)
-    return map_results([executor.submit(fn, *args) for args in calls], deadline)
+        zipped = zip(*iterables, strict=False)
+        first = deque(executor.submit(fn, *args) for args in itertools.islice(zipped, buffersize))
+        return _buffered(weakref.ref(executor), fn, zipped, first, deadline)
+    if submit_all is None:
+        return map_results([executor.submit(fn, *args) for args in zip(*iterables, strict=False)], deadline)
+    starred = len(iterables) != 1
+    calls = _raddle.Input(zip(*iterables, strict=False) if starred else iterables[0])
+    futures = submit_all(fn, calls, starred)
+    failure = calls.take_failure()
+    if failure is not None:
+        raise failure
+    return _raddle.Results(_map_chunks(futures, deadline)) if in_chunks else map_results(futures, deadline)
 
 
 def _buffered(
@@ -88,12 +90,9 @@ def map_results(futures: list[Future[T]], deadline: float | None) -> Generator[T
             future.cancel()
 
 
-def _map_batches(
-    futures: list[Future[Any]], deadline: float | None, unpack: Callable[[Any], BaseException]
-) -> Iterator[list[Any]]:
+def _map_chunks(futures: list[Future[Any]], deadline: float | None) -> Iterator[list[Any]]:
     """The same where each future may be a batch, as lists of results."""
-    sizes = [future._items for future in futures]
-    sizes.reverse()
+    sizes = [future._items for future in reversed(futures)]
     values = map_results(futures, deadline)
     try:
         for value in values:
@@ -105,7 +104,9 @@ def _map_batches(
             yield results
             del results
             if failure is not None:
-                raise unpack(failure)
+                raised = [failure]
+                del failure  # an exception must not be kept by a frame of its own traceback
+                raise raised.pop()
     finally:
         values.close()
 

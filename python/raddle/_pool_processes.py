@@ -8,9 +8,10 @@ from ._ref import Ref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from . import _raddle
     from ._future import Future
 
 __all__ = ["ProcessLaneOf"]
@@ -33,30 +34,30 @@ class ProcessLaneOf:
         """Schedules one call."""
         return self._lane.submit(fn, args, kwargs)
 
-    def binder(self, fn: Callable[..., Any], starred: bool) -> Callable[[Iterator[Any], int, int], list[Future[Any]]]:
+    def binder(self, fn: Callable[..., Any], starred: bool) -> Callable[[_raddle.Input, list[Any], int, int], None]:
         """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
 
-        An item is the only argument; if `starred`, the tuple of all arguments.
+        An item is the only argument; if `starred`, the tuple of all arguments. The futures are appended to a list.
         """
         binding = self._lane.bind(fn)
 
-        def submit_all(calls: Iterator[Any], most: int, size: int) -> list[Future[Any]]:
-            return self._lane.submit_all(binding, calls, starred=starred, size=size, most=most)
+        def submit_all(calls: _raddle.Input, futures: list[Any], most: int, size: int) -> None:
+            self._lane.submit_all(binding, calls, futures, starred=starred, size=size, most=most)
 
         return submit_all
+
+    def items_of(self, iterables: tuple[Iterable[Any], ...], starred: bool) -> Iterator[Any]:
+        """What a `map` over `iterables` calls its function with."""
+        return zip(*iterables, strict=False) if starred else iter(iterables[0])
 
     def put(self, value: object) -> Ref:
         """Sends an object to every worker that a call names it to."""
         return Ref(value, self._lane)
 
-    def failure_of(self, brought: Any) -> BaseException:
-        """The exception that a batch brought along."""
-        return self._lane.unpack(brought)
-
-    def pace(self) -> tuple[int, float]:
-        """Calls that have ended, and seconds spent in them."""
+    def pace(self) -> tuple[int, float, int]:
+        """Calls that have ended, seconds spent in them, and bytes that were sent for them."""
         _, finished, failed, _, _, _, _, _, busy = self._lane.counts()
-        return finished + failed, busy
+        return finished + failed, busy, self._lane.bytes()
 
     def counts(self) -> dict[str, Any]:
         """What `PoolStatistics` shows."""

@@ -9,7 +9,7 @@ from .errors import BrokenPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from ._future import Future
@@ -49,38 +49,37 @@ class ThreadLaneOf:
             self._crew.grow()
         return future
 
-    def binder(self, fn: Callable[..., Any], starred: bool) -> Callable[[Iterator[Any], int, int], list[Future[Any]]]:
+    def binder(self, fn: Callable[..., Any], starred: bool) -> Callable[[_raddle.Input, list[Any], int, int], None]:
         """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
 
-        An item is the only argument; if `starred`, the tuple of all arguments.
+        An item is the only argument; if `starred`, the tuple of all arguments. The futures are appended to a list.
         """
 
-        def submit_all(calls: Iterator[Any], most: int, size: int) -> list[Future[Any]]:
+        def submit_all(calls: _raddle.Input, futures: list[Any], most: int, size: int) -> None:
             if self._crew.broken is not None:
                 raise BrokenPool(self._crew.broken)
-            if self._has_refs:
-                calls = (resolved(item) for item in calls) if starred else (resolved((item,))[0] for item in calls)
-            futures, missing = self._lane.submit_all(fn, calls, starred=starred, size=size, most=most)
+            missing = self._lane.submit_all(fn, calls, futures, starred=starred, size=size, most=most)
             for _ in range(missing):
                 self._crew.grow()
-            return futures
 
         return submit_all
+
+    def items_of(self, iterables: tuple[Iterable[Any], ...], starred: bool) -> Iterator[Any]:
+        """What a `map` over `iterables` calls its function with."""
+        items: Iterator[Any] = zip(*iterables, strict=False) if starred else iter(iterables[0])
+        if not self._has_refs:
+            return items
+        return (resolved(item) for item in items) if starred else (resolved((item,))[0] for item in items)
 
     def put(self, value: object) -> Ref:
         """Threads have every object; the ref is for programs that run on processes too."""
         self._has_refs = True
         return Ref(value, None)
 
-    def failure_of(self, brought: Any) -> BaseException:
-        """The exception that a batch brought along."""
-        failure: BaseException = brought
-        return failure
-
-    def pace(self) -> tuple[int, float]:
-        """Calls that have ended, and seconds spent in them."""
+    def pace(self) -> tuple[int, float, int]:
+        """Calls that have ended, seconds spent in them, and bytes that were sent for them: none."""
         _, finished, failed, _, _, _, busy = self._lane.counts()
-        return finished + failed, busy
+        return finished + failed, busy, 0
 
     def counts(self) -> dict[str, Any]:
         """What `PoolStatistics` shows."""

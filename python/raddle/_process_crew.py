@@ -7,6 +7,7 @@ import pickle
 import signal
 import sys
 import threading
+import warnings
 import weakref
 
 from . import _exit, _raddle
@@ -53,7 +54,10 @@ class ProcessCrew:
                 _exit.remember(self)
             # The keeper first: whatever interrupts this, no worker is without one.
             self.lane.start_keeper(self._departed, self._broken)
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                self._make_do(error)
 
     def _start(self) -> None:
         assert self._boot is not None, "`grow` has written it"
@@ -85,7 +89,23 @@ class ProcessCrew:
                 and self.lane.refusal() in (None, "")
                 and self.lane.workers() < self._most
             ):
-                self._start()
+                try:
+                    self._start()
+                except OSError as error:
+                    self._make_do(error)
+
+    def _make_do(self, error: OSError) -> None:
+        """Goes on with the workers that there are, if there are any: the system has no room for more."""
+        started = self.lane.workers()
+        if started == 0:
+            raise error
+        wanted, self._most = self._most, started
+        warnings.warn(
+            f"only {started} of {wanted} workers could be started: {error}\n"
+            "  hint: a worker takes some file descriptors and a process; see `ulimit -n` and `ulimit -u`",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
     def _broken(self, reason: str) -> None:
         """The lane has told every future and every worker; there is nothing left to do."""
@@ -104,6 +124,11 @@ class ProcessCrew:
         """Waits until every worker has ended."""
         self.lane.join()
         _exit.forget(self)
+
+    def abandon(self) -> None:
+        """Ends every worker at once, and waits until that is done."""
+        self.kill("the program was interrupted while it waited for its end")
+        _exit.insist_on(self.lane.join)
 
     def is_over(self) -> bool:
         """Whether no worker runs any more."""
@@ -150,7 +175,6 @@ def _dumps(value: object, buffer_callback: Callable[[object], object] | None = N
 
 
 def _dumps_by_value(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
-    import cloudpickle
+    from ._by_value import dumps_by_value
 
-    pickled: bytes = cloudpickle.dumps(value, 5, buffer_callback)
-    return pickled
+    return dumps_by_value(value, buffer_callback)

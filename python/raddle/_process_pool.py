@@ -146,6 +146,11 @@ class Crew:
         if self.lane.join(timeout):
             _exit.forget(self)
 
+    def abandon(self) -> None:
+        """Ends every worker at once, and waits until that is done."""
+        self.lane.destroy("the program was interrupted while it waited for its end", signal.SIGKILL)
+        _exit.insist_on(self.lane.join)
+
     def is_over(self) -> bool:
         """Whether no worker runs any more."""
         return not self.lane.is_kept()
@@ -281,15 +286,16 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
         deadline = None if timeout is None else timeout + time.monotonic()
         overridden = type(self).submit is not ProcessPoolExecutor.submit
         submit_all = None if overridden else functools.partial(self._submit_all, chunksize)
-        unpack = self._lane.unpack if chunksize > 1 else None
-        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, submit_all, unpack)
+        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, submit_all, chunksize > 1)
 
-    def _submit_all(self, size: int, fn: Callable[..., T], calls: Iterator[Any], starred: bool) -> list[Future[T]]:
+    def _submit_all(self, size: int, fn: Callable[..., T], calls: _raddle.Input, starred: bool) -> list[Future[T]]:
         try:
             binding = self._lane.bind(fn)
         except Exception:  # noqa: BLE001  # it cannot be pickled: each call says so
             return [self.submit(fn, *(args if starred else (args,))) for args in calls]
-        return self._lane.submit_all(binding, calls, starred=starred, size=size, whole=True)
+        futures: list[Future[T]] = []
+        self._lane.submit_all(binding, calls, futures, starred=starred, size=size, whole=True)
+        return futures
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls.

@@ -87,7 +87,7 @@ class Crew:
         for future in self.lane.take_back():
             if future.set_running_or_notify_cancel():
                 future.set_exception(self._explain(error))
-                self.lane.count_failed(1)
+                self.lane.count_failed(future._items or 1)
 
     def close(self) -> None:
         """Takes no more calls."""
@@ -97,6 +97,9 @@ class Crew:
         """Waits until every thread has ended."""
         for thread in list(self.threads):
             thread.join()
+
+    def abandon(self) -> None:
+        """A thread cannot be ended; the interpreter waits for it, or not, as for every other one."""
 
     def is_over(self) -> bool:
         """Whether no thread runs any more."""
@@ -200,10 +203,11 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
         overridden = type(self).submit is not ThreadPoolExecutor.submit
         return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, None if overridden else self._submit_all)
 
-    def _submit_all(self, fn: Callable[..., T], calls: Iterator[Any], starred: bool) -> list[Future[T]]:
+    def _submit_all(self, fn: Callable[..., T], calls: _raddle.Input, starred: bool) -> list[Future[T]]:
         if self._crew.broken is not None:
             raise BrokenThreadPool(self._crew.broken)
-        futures, missing = self._lane.submit_all(fn, calls, starred=starred)
+        futures: list[Future[T]] = []
+        missing = self._lane.submit_all(fn, calls, futures, starred=starred)
         for _ in range(missing):
             self._crew.grow()
         return futures

@@ -25,5 +25,8 @@ class Ending(Protocol):
     def join(self) -> None:
         """Waits until everything is done."""
 
+    def abandon(self) -> None:
+        """Ends what can be ended at once, and waits for it whatever happens."""
+
     def is_over(self) -> bool:
         """Whether there is nothing to wait for."""

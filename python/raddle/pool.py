@@ -29,6 +29,8 @@ __all__ = ["Pool"]
 
 #: `map` keeps about so many seconds of work ahead of the workers.
 _AHEAD: Final = 0.05
+#: And never more bytes of arguments and results than about this, as far as they are known.
+_HEAVIEST: Final = 64 << 20
 #: And never more calls than this.
 _WIDEST: Final = 16384
 #: Calls shorter than this, in seconds, are handed over in batches: the hand-over takes longer than they do.
@@ -149,17 +151,16 @@ class Pool:
         if not iterables:
             raise TypeError("map needs at least one iterable of arguments")
         deadline = None if timeout is None else time.monotonic() + timeout
+        total = _total(iterables) if progress else None
         starred = len(iterables) > 1
-        calls = zip(*iterables, strict=False) if starred else iter(iterables[0])
-        feed = _Feed(calls, self._lane.binder(fn, starred), self._lane.pace, self.workers, window)
-        pick = _in_order if ordered else _as_they_come
-        runs = pick(feed, deadline, self._lane.failure_of)
+        feed = _Feed(self._lane, fn, self._lane.items_of(iterables, starred), starred, self.workers, window)
+        runs = _in_order(feed, deadline) if ordered else _as_they_come(feed, deadline)
         try:
             next(runs)  # the first calls are on their way when `map` returns
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
         results = _raddle.Results(runs)
-        return _with_bar(results, iterables, self.name) if progress else results
+        return _with_bar(results, total, self.name) if progress else results
 
     def put(self, value: object) -> Any:
         """Sends an object to the workers once, for many calls, and returns a `Ref` that stands for it.
@@ -285,15 +286,16 @@ class _Feed:
 
     def __init__(
         self,
-        calls: Iterator[Any],
-        submit_all: Callable[[Iterator[Any], int, int], list[Future[Any]]],
-        pace: Callable[[], tuple[int, float]],
+        lane: ThreadLaneOf | ProcessLaneOf,
+        fn: Callable[..., Any],
+        items: Iterator[Any],
+        starred: bool,
         workers: int,
         window: int | None,
     ) -> None:
-        self._calls = calls
-        self._submit_all = submit_all
-        self._pace = pace
+        self._lane = lane
+        self._input = _raddle.Input(items)
+        self._submit_all = lane.binder(fn, starred)
         self._workers = workers
         self._window = window
         self._narrowest = 2 * workers + 2
@@ -301,42 +303,83 @@ class _Feed:
         self._low = 1
         self._width = window or self._narrowest
         self._size = 1
-        self._ended, self._busy = pace()
+        self._taken = 0
+        self._seen = (*lane.pace(), 0, time.perf_counter())
 
-    def more(self) -> list[Future[Any]]:
+    def more(self) -> list[Any]:
         """Futures that fill the window again, if it is half empty."""
-        if self._in_flight > self._low:
+        if self._in_flight > self._low or self._input.has_ended():
             return []
         if self._window is None:
             self._look_at_the_pace()
         self._low = max(1, self._width // 2)
-        futures = self._submit_all(self._calls, max(0, self._width - self._in_flight), self._size)
+        futures = self._submit(self._input, max(0, self._width - self._in_flight), self._size)
         self._in_flight += sum(future._items or 1 for future in futures) if self._size > 1 else len(futures)
         return futures
 
-    def _look_at_the_pace(self) -> None:
-        """Finds how many calls should be ahead, and how many of them make a batch, by the time that the last ones took."""
-        ended, busy = self._pace()
-        if ended - self._ended < self._narrowest:
-            return
-        each = max((busy - self._busy) / (ended - self._ended), 1e-7)
-        self._ended, self._busy = ended, busy
-        self._width = max(self._narrowest, min(_WIDEST, int(self._workers * _AHEAD / each)))
-        self._size = min(_LARGEST, self._width // (4 * self._workers)) if each < _CHEAP else 1
-
-    def again(self, items: list[Any]) -> list[Future[Any]]:
+    def again(self, items: list[Any]) -> list[Any]:
         """Futures for items that a batch had no time for, each on its own."""
         self._size = 1
-        return self._submit_all(iter(items), len(items), 1)
+        return self._submit(_raddle.Input(items), len(items), 1)
+
+    def _submit(self, items: _raddle.Input, most: int, size: int) -> list[Any]:
+        futures: list[Any] = []
+        try:
+            self._submit_all(items, futures, most, size)
+        except BaseException as error:
+            for future in futures:
+                future.cancel()
+            has_begun = self._taken or self._in_flight
+            if has_begun and type(error) is RuntimeError and self._lane.state() == "closed":
+                raise RuntimeError(
+                    "the pool was shut down before all results of this map were taken\n"
+                    "  hint: take them inside of the block, for example with list()"
+                ) from None
+            raise
+        return futures
+
+    def _look_at_the_pace(self) -> None:
+        """Finds how many calls should be ahead, and how many of them make a batch, by what the last ones took.
+
+        So many that workers stay busy, but no more than are soon taken, and no more bytes than are well to have in flight.
+        """
+        ended, busy, size, taken, now = *self._lane.pace(), self._taken, time.perf_counter()
+        before = self._seen
+        calls = ended - before[0]
+        if calls < self._narrowest:
+            return
+        self._seen = (ended, busy, size, taken, now)
+        each = max((busy - before[1]) / calls, 1e-7)
+        ahead = [self._workers * _AHEAD / each, _WIDEST]
+        if taken > before[3]:
+            ahead.append(2 * _AHEAD * (taken - before[3]) / max(now - before[4], 1e-6))
+        if size > before[2]:
+            ahead.append(_HEAVIEST * calls / (size - before[2]))
+        self._width = max(self._narrowest, int(min(ahead)))
+        self._size = max(1, min(_LARGEST, self._width // (4 * self._workers))) if each < _CHEAP else 1
 
     def done(self, items: int) -> None:
         """Counts items out of the window: they have been taken."""
         self._in_flight -= items
+        self._taken += items
+
+    def finish(self) -> None:
+        """Raises what the input raised; the items before it have been done."""
+        failure = self._input.take_failure()
+        if failure is not None:
+            raise failure
 
 
-def _in_order(
-    feed: _Feed, deadline: float | None, failure_of: Callable[[Any], BaseException]
-) -> Iterator[list[Any] | None]:
+def _unpacked(future: Any, value: Any) -> tuple[list[Any], BaseException | None, list[Any]]:
+    """The results of a future, the exception that ended its batch, and the items that it had no time for."""
+    items = future._batch
+    if items is None:
+        return [value], None, []
+    results, failure = value
+    return results, failure, items[len(results) :] if failure is None else []
+
+
+def _in_order(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | None]:
     futures: deque[Any] = deque()
     try:
         futures.extend(feed.more())
@@ -345,36 +388,35 @@ def _in_order(
             future = futures.popleft()
             try:
                 value = future.result(None if deadline is None else deadline - time.monotonic())
+            except TimeoutError as error:
+                future.cancel()
+                if future.done() or deadline is None:  # the call raised it
+                    raise
+                raise TimeoutError(f"{len(futures) + 1} calls of this map have not ended in time") from error
             except BaseException:
                 future.cancel()
                 raise
-            items = future._batch
-            del future  # an exception's traceback must not keep its own future alive
-            if items is None:
-                yield [value]
-                feed.done(1)
-            else:
-                results, failure = value
-                done = len(results)
-                if done < len(items) and failure is None:
-                    futures.extendleft(reversed(feed.again(items[done:])))
-                yield results
-                if failure is not None:
-                    raise failure_of(failure)
-                feed.done(done)
-                del results, items
-            del value
+            results, failure, left = _unpacked(future, value)
+            del future, value  # an exception's traceback must not keep its own future alive
+            yield results
+            if failure is not None:
+                raised = [failure]
+                del results, failure  # an exception must not be kept by a frame of its own traceback
+                raise raised.pop()
+            feed.done(len(results))
+            if left:
+                futures.extendleft(reversed(feed.again(left)))
+            del results, failure, left
             futures.extend(feed.more())
+        feed.finish()
     except KeyboardInterrupt as interrupt:
-        raise seen_from_outside(interrupt) from None
+        raise seen_from_outside(interrupt) from interrupt.__cause__
     finally:
         for future in futures:
             future.cancel()
 
 
-def _as_they_come(
-    feed: _Feed, deadline: float | None, failure_of: Callable[[Any], BaseException]
-) -> Iterator[list[Any] | None]:
+def _as_they_come(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | None]:
     watch = _raddle.WatchSet([])
     in_flight = 0
     ended: list[Any] = []
@@ -388,40 +430,46 @@ def _as_they_come(
             in_flight -= len(ended)
             ended.reverse()
             while ended:
-                future = ended.pop()
-                value, items = future.result(), future._batch
-                del future
-                if items is None:
-                    yield [value]
-                    feed.done(1)
-                else:
-                    results, failure = value
-                    done = len(results)
-                    if done < len(items) and failure is None:
-                        in_flight += watch.add(feed.again(items[done:]))
-                    yield results
-                    if failure is not None:
-                        raise failure_of(failure)
-                    feed.done(done)
-                    del results, items
-                del value
+                results, failure, left = _taken(ended)
+                yield results
+                if failure is not None:
+                    raised = [failure]
+                    del results, failure  # as above
+                    raise raised.pop()
+                feed.done(len(results))
+                if left:
+                    in_flight += watch.add(feed.again(left))
+                del results, failure, left
                 in_flight += watch.add(feed.more())
+        feed.finish()
     except KeyboardInterrupt as interrupt:
-        raise seen_from_outside(interrupt) from None
+        raise seen_from_outside(interrupt) from interrupt.__cause__
     finally:
         for future in watch.close():
             future.cancel()
 
 
-def _with_bar(results: Iterator[T], iterables: tuple[Iterable[Any], ...], label: str) -> Iterator[T]:
+def _taken(ended: list[Any]) -> tuple[list[Any], BaseException | None, list[Any]]:
+    future = ended.pop()
+    try:
+        return _unpacked(future, future.result())
+    finally:
+        del future  # it has the exception whose traceback has this frame
+
+
+def _total(iterables: tuple[Iterable[Any], ...]) -> int | None:
+    """How many calls a `map` makes, as far as that is known."""
+    sizes = [operator.length_hint(iterable, -1) for iterable in iterables]
+    return min((size for size in sizes if size >= 0), default=None)
+
+
+def _with_bar(results: Iterator[T], total: int | None, label: str) -> Iterator[T]:
     from ._progress import Bar
 
-    sizes = [operator.length_hint(iterable, -1) for iterable in iterables]
-    known = [size for size in sizes if size >= 0]
-    with Bar(min(known) if known else None, label) as bar:
+    with Bar(total, label) as bar:
         try:
             for result in results:
                 bar.advance()
                 yield result
         except KeyboardInterrupt as interrupt:
-            raise seen_from_outside(interrupt) from None
+            raise seen_from_outside(interrupt) from interrupt.__cause__

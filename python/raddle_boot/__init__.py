@@ -238,10 +238,9 @@ def _dumps(value: object, buffer_callback: Callable[[object], object] | None) ->
 
 
 def _dumps_by_value(value: object, buffer_callback: Callable[[object], object] | None) -> bytes:
-    import cloudpickle
+    from raddle._by_value import dumps_by_value
 
-    pickled: bytes = cloudpickle.dumps(value, 5, buffer_callback)
-    return pickled
+    return dumps_by_value(value, buffer_callback)
 
 
 def _unfit(error: BaseException) -> str:

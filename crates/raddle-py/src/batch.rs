@@ -7,23 +7,22 @@
 //!
 //! A function of one argument is mapped over *bare* items, which saves a tuple per call on every side; with more arguments
 //! the items are *starred*: each is the tuple of a call's arguments.
+//!
+//! Between processes each item is encoded when it is read, and each result when its call has returned, as in calls of their own: a
+//! buffer that the input or the function uses again and again is a new object each time on the other side.
 
 use std::time::Duration;
 
+use pyo3::exceptions::PyException;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
+use raddle_core::prim::Mutex;
 
 /// What a function is called with.
 pub(crate) enum Arguments {
     Call(Py<PyTuple>, Option<Py<PyDict>>),
-    Batch(Batch),
-}
-
-/// The items of a batch, and how they are to be done.
-pub(crate) struct Batch {
-    pub(crate) items: Py<PyList>,
-    pub(crate) starred: bool,
-    pub(crate) whole: bool,
+    Batch { items: Py<PyList>, starred: bool },
 }
 
 /// What came of a batch.
@@ -39,8 +38,24 @@ impl Done<'_> {
     }
 }
 
-/// A batch is made to last a quarter of this at most.
-const BUDGET: Duration = Duration::from_millis(50);
+/// When a batch is stopped.
+pub(crate) struct Budget {
+    until: Option<Duration>,
+}
+
+impl Budget {
+    /// A batch is made to last a quarter of this at most.
+    const TIME: Duration = Duration::from_millis(50);
+
+    /// Begins now; a whole batch has no end.
+    pub(crate) fn new(whole: bool) -> Self {
+        Self { until: (!whole).then(|| coarse_now() + Self::TIME) }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| coarse_now() >= until)
+    }
+}
 
 /// The time by a clock that is read in a few nanoseconds and goes in steps of some milliseconds.
 fn coarse_now() -> Duration {
@@ -48,18 +63,19 @@ fn coarse_now() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
-/// Calls `function` once for each item, until one raises or, unless it is to be whole, time is up.
-pub(crate) fn run_batch<'py>(function: &Bound<'py, PyAny>, batch: &Batch) -> PyResult<Done<'py>> {
-    let items = batch.items.bind(function.py());
-    let starred = batch.starred;
-    let until = if batch.whole { Duration::MAX } else { coarse_now() + BUDGET };
+/// Calls `function` once for each item, until one raises or time is up.
+pub(crate) fn run_batch<'py>(
+    function: &Bound<'py, PyAny>,
+    items: &Bound<'py, PyList>,
+    starred: bool,
+) -> PyResult<Done<'py>> {
+    let budget = Budget::new(false);
     let (mut results, mut failure) = (Vec::with_capacity(items.len()), None);
     for item in items.iter() {
-        let result = if starred { function.call1(item.cast_into::<PyTuple>()?) } else { function.call1((item,)) };
-        match result {
+        match call_item(function, item, starred) {
             Ok(result) => {
                 results.push(result);
-                if !batch.whole && coarse_now() >= until {
+                if budget.is_over() {
                     break;
                 }
             }
@@ -72,34 +88,106 @@ pub(crate) fn run_batch<'py>(function: &Bound<'py, PyAny>, batch: &Batch) -> PyR
     Ok(Done { results: PyList::new(function.py(), results)?, failure })
 }
 
-/// The input of a `map`, read as far as it is asked for.
-pub(crate) struct Input<'py> {
-    items: Bound<'py, PyIterator>,
-    most: usize,
-}
-
-impl<'py> Input<'py> {
-    /// What `calls` yields, `most` items at most.
-    pub(crate) fn new(calls: &Bound<'py, PyAny>, most: Option<usize>) -> PyResult<Self> {
-        Ok(Self { items: calls.try_iter()?, most: most.unwrap_or(usize::MAX) })
-    }
-
-    /// The next items, `size` at most.
-    pub(crate) fn batch(&mut self, size: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        self.take(size).collect()
-    }
-}
-
-impl<'py> Iterator for Input<'py> {
-    type Item = PyResult<Bound<'py, PyAny>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.most = self.most.checked_sub(1)?;
-        self.items.next()
-    }
+/// Calls `function` with an item.
+pub(crate) fn call_item<'py>(
+    function: &Bound<'py, PyAny>,
+    item: Bound<'py, PyAny>,
+    starred: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    if starred { function.call1(item.cast_into::<PyTuple>()?) } else { function.call1((item,)) }
 }
 
 /// The arguments of one call of its own, as a tuple.
 pub(crate) fn arguments_of<'py>(item: Bound<'py, PyAny>, starred: bool) -> PyResult<Bound<'py, PyTuple>> {
     if starred { Ok(item.cast_into()?) } else { PyTuple::new(item.py(), [item]) }
+}
+
+/// The input of a `map`, read as far as it is asked for, and never again once it has ended.
+///
+/// If it raises, it has ended too, and what it raised waits until somebody asks: the items before it count.
+#[pyclass(frozen, module = "raddle._raddle")]
+pub(crate) struct Input {
+    state: Mutex<State>,
+}
+
+enum State {
+    Open(Py<PyIterator>),
+    Ended,
+    Failed(PyErr),
+}
+
+#[pymethods]
+impl Input {
+    #[new]
+    fn new(iterable: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self { state: Mutex::new(State::Open(iterable.try_iter()?.unbind())) })
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.next(py)
+    }
+
+    /// Whether there is nothing more to come.
+    fn has_ended(&self) -> bool {
+        !matches!(*self.state.lock(), State::Open(_))
+    }
+
+    /// What it raised, once.
+    fn take_failure(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let state = std::mem::replace(&mut *self.state.lock(), State::Ended);
+        match state {
+            State::Failed(error) => Some(error.into_value(py).into_any()),
+            other => {
+                drop(std::mem::replace(&mut *self.state.lock(), other));
+                None
+            }
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &*self.state.lock() {
+            State::Open(iterator) => visit.call(iterator),
+            State::Ended | State::Failed(_) => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        let dropped = std::mem::replace(&mut *self.state.lock(), State::Ended);
+        drop(dropped);
+    }
+}
+
+impl Input {
+    /// The next item. None at the end, also if that is an exception; only what is no `Exception`, such as Ctrl-C, is raised
+    /// at once.
+    pub(crate) fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut iterator = match &*self.state.lock() {
+            State::Open(iterator) => iterator.bind(py).clone(),
+            State::Ended | State::Failed(_) => return Ok(None),
+        };
+        let end = match iterator.next() {
+            Some(Ok(item)) => return Ok(Some(item)),
+            None => State::Ended,
+            Some(Err(error)) if error.is_instance_of::<PyException>(py) => State::Failed(error),
+            Some(Err(error)) => return Err(error),
+        };
+        let dropped = std::mem::replace(&mut *self.state.lock(), end);
+        drop(dropped);
+        Ok(None)
+    }
+
+    /// The next items, `size` at most.
+    pub(crate) fn batch<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let mut items = Vec::new();
+        while items.len() < size
+            && let Some(item) = self.next(py)?
+        {
+            items.push(item);
+        }
+        Ok(items)
+    }
 }

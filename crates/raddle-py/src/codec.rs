@@ -18,8 +18,47 @@ use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString, PyTuple};
 
 /// Longer strings go through pickle, which frames them; there is nothing to win any more.
 const LONG: usize = 1 << 16;
+/// Before each entry of a sequence: its length, and in the lowest bit whether it is a pickle.
+const HEADER: usize = 8;
 /// Tuples inside tuples, at most.
 const DEPTH: u32 = 8;
+
+/// Appends `object` as an entry of a sequence, if it has a flat encoding.
+pub(crate) fn push_flat(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    if !flatten(object, out) {
+        out.truncate(start);
+        return false;
+    }
+    let len = (out.len() - start - HEADER) as u64;
+    out[start..start + HEADER].copy_from_slice(&(len << 1).to_le_bytes());
+    true
+}
+
+/// Appends a pickle as an entry of a sequence.
+pub(crate) fn push_pickle(pickle: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&((pickle.len() as u64) << 1 | 1).to_le_bytes());
+    out.extend_from_slice(pickle);
+}
+
+/// One object of a sequence.
+pub(crate) enum Entry<'a> {
+    Flat(&'a [u8]),
+    Pickle(&'a [u8]),
+}
+
+/// Takes the first entry off a sequence. None at its end.
+pub(crate) fn next_entry<'a>(sequence: &mut &'a [u8]) -> PyResult<Option<Entry<'a>>> {
+    if sequence.is_empty() {
+        return Ok(None);
+    }
+    let header = u64::from_le_bytes(take(sequence)?);
+    let len = usize::try_from(header >> 1).map_err(|_| garbled())?;
+    let (bytes, rest) = sequence.split_at_checked(len).ok_or_else(garbled)?;
+    *sequence = rest;
+    Ok(Some(if header & 1 == 0 { Entry::Flat(bytes) } else { Entry::Pickle(bytes) }))
+}
 
 /// Appends the flat encoding of `object`. False, and `out` as it was, if there is none.
 pub(crate) fn flatten(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {

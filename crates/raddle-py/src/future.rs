@@ -39,6 +39,7 @@ use crate::deadlock;
 use crate::errors;
 use crate::gate::{self, Timeout};
 use crate::process_lane::Shared;
+use crate::runtime;
 use crate::thread_lane::Work;
 use crate::watch_set::Ready;
 
@@ -141,12 +142,11 @@ impl FutureCore {
     }
 
     /// Makes it the future of a batch: its value is a list of results and, if an item raised, the exception.
-    pub(crate) fn make_batch(&self, items: &Bound<'_, PyList>, leases: Vec<Lease>) {
-        self.equip(Extras {
-            items: u32::try_from(items.len()).unwrap_or(u32::MAX),
-            batch: Some(items.clone().unbind()),
-            leases: Mutex::new(leases),
-        });
+    ///
+    /// `batch`: its items, for the case that it is stopped.
+    pub(crate) fn make_batch(&self, items: usize, batch: Option<Py<PyList>>) {
+        let items = u32::try_from(items).unwrap_or(u32::MAX);
+        self.equip(Extras { items, batch, leases: Mutex::default() });
     }
 
     /// Names the memory that the arguments of the call lie in.
@@ -163,6 +163,15 @@ impl FutureCore {
 
     pub(crate) fn home(&self) -> Option<&Home> {
         self.home.get()
+    }
+
+    /// Whether its call was given to a lane of the process that this one is a fork of: whatever comes of it comes there.
+    pub(crate) fn is_foreign(&self) -> bool {
+        match self.home() {
+            Some(Home::Process(shared)) => shared.is_foreign(),
+            Some(Home::Thread(work)) => work.is_foreign(),
+            None => false,
+        }
     }
 
     /// Takes the step from new to running. False if it was cancelled before.
@@ -229,7 +238,9 @@ impl FutureCore {
 
     /// A leader that sleeps at its lane's bell does not hear an unpark.
     fn nudge(&self) {
-        if let Some(Home::Process(shared)) = self.home() {
+        if let Some(Home::Process(shared)) = self.home()
+            && !shared.is_foreign()
+        {
             shared.lane.nudge();
         }
     }
@@ -306,7 +317,9 @@ impl FutureCore {
     }
 
     fn keep_watch(slf: &Bound<'_, Self>) {
-        if let Some(Home::Process(shared)) = slf.get().home() {
+        if let Some(Home::Process(shared)) = slf.get().home()
+            && !shared.is_foreign()
+        {
             shared.lane.watch(&Handle(slf.clone().unbind()));
         }
     }
@@ -345,6 +358,9 @@ impl FutureCore {
     fn wait(slf: &Bound<'_, Self>, timeout: Timeout) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
         if !this.is_over() {
+            if this.is_foreign() {
+                return Err(runtime::foreign());
+            }
             let deadline = timeout.deadline();
             let me = park::with_current(park::Parker::unparker);
             if this.add_sleeper(|| Sleeper::Thread(me.clone())) {
@@ -401,7 +417,7 @@ impl FutureCore {
         let Some(Home::Process(shared)) = this.home() else {
             return Err(PyRuntimeError::new_err("a reply without a process lane"));
         };
-        let decoded = match shared.decode(py, &reply, label.as_ref().map(|label| label.bind(py)))? {
+        let decoded = match shared.decode(py, &reply, this.batch_size(), label.as_ref().map(|label| label.bind(py)))? {
             Ok(value) => Value::Returned(value),
             Err(error) => Value::Raised(error.into_value(py).into_any()),
         };
@@ -496,6 +512,9 @@ impl FutureCore {
             Phase::Done(outcome) => return Ok(outcome == Outcome::Stopped),
             Phase::Running | Phase::Parked => return Ok(false),
             Phase::New | Phase::Ready => {}
+        }
+        if this.is_foreign() {
+            return Ok(false); // the call is the parent process's, and so is the ring that it lies in
         }
         if let Some(Home::Process(shared)) = this.home() {
             let taken = shared.lane.take_back(&Handle(slf.clone().unbind()));
@@ -779,7 +798,9 @@ fn call_back(slf: &Bound<'_, FutureCore>, callback: &Bound<'_, PyAny>) -> PyResu
         Ok(_) => Ok(()),
         Err(error) if error.is_instance_of::<pyo3::exceptions::PyException>(py) => {
             let keywords = pyo3::types::PyDict::new(py);
-            keywords.set_item("exc_info", error.value(py))?;
+            // As three: before 3.12 the exception alone does not have its traceback yet.
+            let traceback = error.traceback(py);
+            keywords.set_item("exc_info", (error.get_type(py), error.value(py), traceback))?;
             logger(py)?.call_method("error", ("exception calling callback for %r", slf), Some(&keywords))?;
             Ok(())
         }
@@ -825,6 +846,10 @@ impl Ticket for Handle {
 
     fn take_leases(&self) -> Vec<Lease> {
         self.0.get().extras.get().map_or_else(Vec::new, |extras| std::mem::take(&mut *extras.leases.lock()))
+    }
+
+    fn lent(&self) -> u64 {
+        self.0.get().extras.get().map_or(0, |extras| extras.leases.lock().iter().map(|lease| lease.len() as u64).sum())
     }
 
     fn take_lease(&self, block: u64) -> Option<Lease> {

@@ -21,6 +21,8 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _raddle {
     #[pymodule_export]
+    use super::batch::Input;
+    #[pymodule_export]
     use super::buffer::Buffer;
     #[pymodule_export]
     use super::future::FutureCore;

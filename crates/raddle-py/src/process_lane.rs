@@ -20,13 +20,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyList, PyModule, PyTuple, PyType};
 use raddle_core::prim::Mutex;
-use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Payload, Refusal, Reply, flag, kind};
+use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, flag, kind};
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
 
 use crate::batch::{Input, arguments_of};
 use crate::buffer::Buffer;
-use crate::codec;
+use crate::codec::{self, Entry};
 use crate::errors;
 use crate::future::{FutureCore, Handle, Home};
 use crate::gate::{self, Timeout};
@@ -37,6 +37,27 @@ use crate::runtime;
 const FUNCTIONS: usize = 1024;
 /// By-value functions larger than this are not remembered.
 const LARGE_FUNCTION: usize = 1 << 20;
+
+/// A batch has about so many bytes at most: more is no cheaper per byte.
+const BATCH: usize = 256 << 10;
+/// A `map` hands in about so many bytes at once, at most.
+const AT_ONCE: usize = 32 << 20;
+
+/// How the items of a batch are to be done.
+#[derive(Clone, Copy)]
+struct Form {
+    starred: bool,
+    whole: bool,
+}
+
+/// Items for a batch.
+#[derive(Default)]
+struct Gathered<'py> {
+    items: Vec<Bound<'py, PyAny>>,
+    bytes: Vec<u8>,
+    /// One that goes on its own, after them.
+    odd: Option<Bound<'py, PyAny>>,
+}
 
 /// What the futures of a lane need of it.
 pub(crate) struct Shared {
@@ -102,77 +123,104 @@ impl Shared {
         &self,
         py: Python<'_>,
         reply: &Reply,
+        items: u32,
         label: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<PyResult<Py<PyAny>>> {
-        let mut interrupted = false;
-        match self.read(py, reply, label, &mut interrupted) {
-            Err(error) if interrupted => Err(error),
-            read => Ok(read),
-        }
-    }
-
-    fn read(
-        &self,
-        py: Python<'_>,
-        reply: &Reply,
-        label: Option<&Bound<'_, PyAny>>,
-        interrupted: &mut bool,
-    ) -> PyResult<Py<PyAny>> {
         match reply {
-            Reply::Lost(loss) => Err(errors::lost(py, &describe(label), loss)),
+            Reply::Lost(loss) => {
+                let call = describe(label);
+                let call = if items > 1 { format!("a batch of {items} calls of {call}") } else { call };
+                Ok(Err(errors::lost(py, &call, loss)))
+            }
             Reply::Broken(reason) => {
-                Err(errors::refused(&Refusal::Broken(reason.clone()), self.config.broken.bind(py)))
+                Ok(Err(errors::refused(&Refusal::Broken(reason.clone()), self.config.broken.bind(py))))
             }
             Reply::Answer { kind: kind::VALUE, flags, payload, .. } => {
-                self.load(py, *flags, payload, "the result of", label, interrupted).map(Bound::unbind)
+                let value = if flags & flag::FLAT != 0 {
+                    codec::unflatten(py, payload)
+                } else if flags & flag::LIST != 0 {
+                    return self.decode_batch(py, *flags, payload, label).map(Ok);
+                } else if flags & flag::BUFFERS != 0 {
+                    parcel::unpack(self.config.loads.bind(py), payload, payload.leases().iter().cloned())
+                } else {
+                    parcel::load(self.config.loads.bind(py), payload, None)
+                };
+                Ok(self.judged(py, value, "the result of", label)?.map(Bound::unbind))
             }
-            Reply::Answer { kind, flags, payload, .. } => {
-                let pair = self.load(py, *flags, payload, "the exception of", label, interrupted)?;
-                let (error, text): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
-                let cause = self.config.remote_traceback.bind(py).call1((text,)).inspect_err(|error| {
-                    *interrupted = error.is_instance_of::<PyKeyboardInterrupt>(py);
-                })?;
-                error.setattr("__cause__", cause)?;
-                let error = PyErr::from_value(error);
+            Reply::Answer { kind, payload, .. } => {
+                let error = self.decode_error(py, payload, label)?;
                 if *kind == kind::UNREADABLE {
-                    errors::note(
-                        py,
-                        &error,
-                        &format!("raddle: the worker could not unpickle the arguments of {}", describe(label)),
-                    );
-                    return Err(self.strictly(py, error));
+                    let note = format!("raddle: the worker could not unpickle {} or its arguments", describe(label));
+                    errors::note(py, &error, &note);
+                    return Ok(Err(self.strictly(py, error)));
                 }
-                Err(error)
+                Ok(Err(error))
             }
         }
     }
 
-    fn load<'py>(
+    /// The outcome of a batch: the list of results, and the exception of the item that raised or None.
+    fn decode_batch(
+        &self,
+        py: Python<'_>,
+        flags: u8,
+        mut payload: &[u8],
+        label: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let (mut results, mut failure) = (Vec::new(), None);
+        while let Some(entry) = codec::next_entry(&mut payload)? {
+            let value = match entry {
+                Entry::Flat(bytes) => codec::unflatten(py, bytes),
+                Entry::Pickle(bytes) if payload.is_empty() && flags & flag::RAISED != 0 => {
+                    failure = Some(self.decode_error(py, bytes, label)?);
+                    break;
+                }
+                Entry::Pickle(bytes) => parcel::load(self.config.loads.bind(py), bytes, None),
+            };
+            match self.judged(py, value, "a result of", label)? {
+                Ok(value) => results.push(value),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        let failure = failure.map(|error| error.into_value(py));
+        Ok((PyList::new(py, results)?, failure).into_pyobject(py)?.into_any().unbind())
+    }
+
+    /// The exception that a worker has sent.
+    fn decode_error(&self, py: Python<'_>, payload: &[u8], label: Option<&Bound<'_, PyAny>>) -> PyResult<PyErr> {
+        let pair = parcel::load(self.config.loads.bind(py), payload, None);
+        let pair = match self.judged(py, pair, "the exception of", label)? {
+            Ok(pair) => pair,
+            Err(error) => return Ok(error),
+        };
+        let (error, text): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+        let cause = match self.config.remote_traceback.bind(py).call1((text,)) {
+            Ok(cause) => cause,
+            Err(error) => return unless_interrupted(py, error),
+        };
+        match error.setattr("__cause__", cause) {
+            Ok(()) => Ok(PyErr::from_value(error)),
+            Err(error) => unless_interrupted(py, error),
+        }
+    }
+
+    /// What unpickling came to: an exception becomes the outcome of the call, except for a Ctrl-C.
+    fn judged<'py>(
         &self,
         py: Python<'py>,
-        flags: u8,
-        payload: &Payload,
+        loaded: PyResult<Bound<'py, PyAny>>,
         what: &str,
         label: Option<&Bound<'_, PyAny>>,
-        interrupted: &mut bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        if flags & flag::FLAT != 0 {
-            return codec::unflatten(py, payload);
-        }
-        let loads = self.config.loads.bind(py);
-        let loaded = if flags & flag::BUFFERS != 0 {
-            parcel::unpack(loads, payload, payload.leases().iter().cloned())
-        } else {
-            parcel::load(loads, payload, None)
+    ) -> PyResult<PyResult<Bound<'py, PyAny>>> {
+        let error = match loaded {
+            Ok(value) => return Ok(Ok(value)),
+            Err(error) => unless_interrupted(py, error)?,
         };
-        loaded.map_err(|error| {
-            *interrupted = error.is_instance_of::<PyKeyboardInterrupt>(py);
-            if *interrupted {
-                return error;
-            }
-            errors::note(py, &error, &format!("raddle: {what} {} could not be unpickled here", describe(label)));
-            self.strictly(py, error)
-        })
+        errors::note(py, &error, &format!("raddle: {what} {} could not be unpickled here", describe(label)));
+        Ok(Err(self.strictly(py, error)))
     }
 
     /// In the standard library's semantics, a message that cannot be read breaks the pool.
@@ -188,6 +236,11 @@ impl Shared {
         broken.set_cause(py, Some(error));
         broken
     }
+}
+
+/// An exception, to be treated as an outcome; but a Ctrl-C is raised.
+fn unless_interrupted(py: Python<'_>, error: PyErr) -> PyResult<PyErr> {
+    if error.is_instance_of::<PyKeyboardInterrupt>(py) { Err(error) } else { Ok(error) }
 }
 
 /// What was called, for messages.
@@ -338,42 +391,54 @@ impl ProcessLane {
         self.send(py, future, &binding.named, &args, None)
     }
 
-    /// Hands in one call of a bound function for each item of `calls`, `size` of them as one batch, `most` items at most. Where
-    /// arguments cannot be pickled, each goes on its own.
+    /// Hands in one call of a bound function for each item of `calls`, `size` of them as one batch, `most` items at most, and no
+    /// more than some megabytes. Appends their futures to `futures`, also if it raises.
     ///
-    /// The future of a batch ends with a pair: the results, and the exception of the item that raised or None.
+    /// Where arguments cannot be pickled, or have large buffers, each goes on its own, except in a `whole` batch. The future of
+    /// a batch ends with a pair: the results, and the exception of the item that raised or None.
     #[expect(clippy::too_many_arguments, reason = "Python names them all")]
-    #[pyo3(signature = (binding, calls, *, starred, size = 1, most = None, whole = false))]
+    #[pyo3(signature = (binding, calls, futures, *, starred, size = 1, most = None, whole = false))]
     fn submit_all(
         &self,
         py: Python<'_>,
         binding: &Binding,
-        calls: Bound<'_, PyAny>,
+        calls: &Input,
+        futures: &Bound<'_, PyList>,
         starred: bool,
         size: usize,
         most: Option<usize>,
         whole: bool,
-    ) -> PyResult<Vec<Py<FutureCore>>> {
-        let flags = if starred { flag::STARRED } else { 0 } | if whole { flag::WHOLE } else { 0 };
-        let mut calls = Input::new(&calls, most)?;
-        if size == 1 {
-            return calls.map(|item| self.submit_bound(py, binding, arguments_of(item?, starred)?)).collect();
-        }
-        let mut futures = Vec::new();
-        loop {
-            let items = calls.batch(size)?;
-            if items.is_empty() {
-                return Ok(futures);
+    ) -> PyResult<()> {
+        let (mut left, mut room) = (most.unwrap_or(usize::MAX), if most.is_some() { AT_ONCE } else { usize::MAX });
+        let form = Form { starred, whole };
+        while left > 0 && room > 0 {
+            let Named::Tag(tag) = binding.named else { break };
+            if size <= 1 {
+                break;
             }
-            match self.submit_batch(py, binding, &items, flags)? {
-                Some(future) => futures.push(future),
-                None => {
-                    for item in items {
-                        futures.push(self.submit_bound(py, binding, arguments_of(item, starred)?)?);
-                    }
-                }
+            let batch = self.gather(py, calls, size.min(left), form)?;
+            if batch.items.is_empty() && batch.odd.is_none() {
+                return Ok(());
+            }
+            left -= batch.items.len() + usize::from(batch.odd.is_some());
+            room = room.saturating_sub(batch.bytes.len());
+            if !batch.items.is_empty() {
+                futures.append(self.submit_batch(py, binding, tag, batch.items, &batch.bytes, form)?)?;
+            }
+            if let Some(odd) = batch.odd {
+                futures.append(self.submit_bound(py, binding, arguments_of(odd, starred)?)?)?;
             }
         }
+        let before = self.shared.lane.bytes();
+        while left > 0 && room > 0 {
+            let Some(item) = calls.next(py)? else { break };
+            left -= 1;
+            futures.append(self.submit_bound(py, binding, arguments_of(item, starred)?)?)?;
+            if most.is_some() && self.shared.lane.bytes() - before > AT_ONCE as u64 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Puts an object into the heap that the workers see: its pickle, and its buffers.
@@ -386,15 +451,6 @@ impl ProcessLane {
     fn forget(&self, key: u64) {
         if !self.is_foreign() {
             self.shared.lane.forget(key);
-        }
-    }
-
-    /// The exception that a batch brought along, as `Future.result` would raise it.
-    fn unpack(&self, py: Python<'_>, packed: &[u8]) -> PyResult<Py<PyAny>> {
-        let reply = Reply::Answer { kind: kind::ERROR, flags: 0, nanos: 0, done: 1, payload: packed.into() };
-        match self.shared.decode(py, &reply, None)? {
-            Ok(value) => Ok(value),
-            Err(error) => Ok(error.into_value(py).into_any()),
         }
     }
 
@@ -527,9 +583,17 @@ impl ProcessLane {
         drop((grow, plain));
     }
 
+    /// Bytes of calls and answers since the lane was made, with their buffers.
+    fn bytes(&self) -> u64 {
+        if self.is_foreign() { 0 } else { self.shared.lane.bytes() }
+    }
+
     /// Numbers since the lane was made: submitted, finished, failed, cancelled, died, pending, running, workers,
     /// busy seconds.
     fn counts(&self) -> (u64, u64, u64, u64, u64, u64, u64, u64, f64) {
+        if self.is_foreign() {
+            return (0, 0, 0, 0, 0, 0, 0, 0, 0.0); // its locks may be held by threads that do not exist here
+        }
         self.shared.lane.look();
         let counts = self.shared.lane.counts();
         (
@@ -656,23 +720,46 @@ impl ProcessLane {
         self.hand_in(py, future, &out)
     }
 
-    /// Hands in items as one batch, if they can be pickled and the function has a number.
+    /// Reads and encodes items for one batch, until it has `size` items or many bytes, or an item comes that is to go on its
+    /// own.
+    fn gather<'py>(&self, py: Python<'py>, calls: &Input, size: usize, form: Form) -> PyResult<Gathered<'py>> {
+        let mut batch = Gathered::default();
+        while batch.items.len() < size && (form.whole || batch.bytes.len() < BATCH) {
+            let Some(item) = calls.next(py)? else { break };
+            if !codec::push_flat(&item, &mut batch.bytes) {
+                let buffers = PyList::empty(py);
+                match self.shared.dumps(&item, (!form.whole).then_some(&buffers)).and_then(|made| Pickle::new(&made)) {
+                    Ok(pickle) if buffers.is_empty() => codec::push_pickle(pickle.as_bytes(py), &mut batch.bytes),
+                    Err(error) if !error.is_instance_of::<pyo3::exceptions::PyException>(py) => return Err(error),
+                    _ => {
+                        batch.odd = Some(item);
+                        break;
+                    }
+                }
+            }
+            batch.items.push(item);
+        }
+        Ok(batch)
+    }
+
+    /// Hands in items as one batch.
     fn submit_batch(
         &self,
         py: Python<'_>,
         binding: &Binding,
-        items: &[Bound<'_, PyAny>],
-        flags: u8,
-    ) -> PyResult<Option<Py<FutureCore>>> {
-        let Named::Tag(tag) = binding.named else { return Ok(None) };
-        let list = PyList::new(py, items)?;
-        let Ok(Packed { head, pickle, leases }) = self.shared.pack(list.as_any()) else { return Ok(None) };
+        tag: u32,
+        items: Vec<Bound<'_, PyAny>>,
+        bytes: &[u8],
+        form: Form,
+    ) -> PyResult<Py<FutureCore>> {
         self.check_open(py)?;
         let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
-        future.get().make_batch(&list, leases);
-        let flags = if head.is_some() { flags | flag::BUFFERS } else { flags };
-        let parts: &[&[u8]] = &[head.as_deref().unwrap_or_default(), pickle.as_bytes(py)];
-        self.hand_in(py, future, &Outgoing { kind: kind::BATCH, flags, tag, parts }).map(Some)
+        let count = items.len();
+        let kept = if form.whole { None } else { Some(PyList::new(py, items)?.unbind()) };
+        future.get().make_batch(count, kept);
+        let flags =
+            flag::LIST | if form.starred { flag::STARRED } else { 0 } | if form.whole { flag::WHOLE } else { 0 };
+        self.hand_in(py, future, &Outgoing { kind: kind::BATCH, flags, tag, parts: &[bytes] })
     }
 
     fn hand_in(&self, py: Python<'_>, future: Py<FutureCore>, out: &Outgoing<'_>) -> PyResult<Py<FutureCore>> {
@@ -719,7 +806,7 @@ impl ProcessLane {
             &error,
             &format!(
                 "raddle: {what} of this call could not be pickled for the worker process\n  \
-                 hint: pass plain data, open files, locks and connections in the worker, or use Pool(\"thread\")"
+                 hint: pass plain data, and make files, locks and connections inside the worker; or use Pool(\"thread\")"
             ),
         );
         self.shared.lane.count_unsent();

@@ -76,6 +76,7 @@ impl Results {
                 let list = list.bind(py);
                 if at < list.len() {
                     let item = list.get_item(at)?.unbind();
+                    list.set_item(at, py.None())?; // whoever takes it decides how long it lives
                     taken.at += 1;
                     return Ok(Some(item));
                 }

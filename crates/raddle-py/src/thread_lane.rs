@@ -17,7 +17,7 @@ use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
 use raddle_core::sched::{Pop, Queue, Waited};
 
-use crate::batch::{Arguments, Batch, Done, Input, arguments_of, run_batch};
+use crate::batch::{Arguments, Done, Input, arguments_of, run_batch};
 use crate::deadlock;
 use crate::future::{FutureCore, Home, Sleeper};
 use crate::gate;
@@ -72,7 +72,7 @@ impl Work {
 
     /// Whether the pool was made by another process, of which this one is a fork: its locks may be held by threads that
     /// do not exist here.
-    fn is_foreign(&self) -> bool {
+    pub(crate) fn is_foreign(&self) -> bool {
         self.forks != runtime::forks()
     }
 
@@ -120,36 +120,39 @@ impl ThreadLane {
         Ok((future, self.missing_threads() > 0))
     }
 
-    /// Hands in one call of a function for each item of `calls`, `size` of them as one batch, `most` items at most. Returns
-    /// their futures, and how many more threads would help.
+    /// Hands in one call of a function for each item of `calls`, `size` of them as one batch, `most` items at most. Appends
+    /// their futures to `futures`, also if it raises, and returns how many more threads would help.
     ///
     /// The future of a batch ends with a pair: the results, and the exception of the item that raised or None.
-    #[pyo3(signature = (r#fn, calls, *, starred, size = 1, most = None))]
+    #[expect(clippy::too_many_arguments, reason = "Python names them all")]
+    #[pyo3(signature = (r#fn, calls, futures, *, starred, size = 1, most = None))]
     fn submit_all(
         &self,
         py: Python<'_>,
         r#fn: Bound<'_, PyAny>,
-        calls: Bound<'_, PyAny>,
+        calls: &Input,
+        futures: &Bound<'_, PyList>,
         starred: bool,
         size: usize,
         most: Option<usize>,
-    ) -> PyResult<(Vec<Py<FutureCore>>, usize)> {
-        let mut futures = Vec::new();
-        let mut calls = Input::new(&calls, most)?;
-        loop {
+    ) -> PyResult<usize> {
+        let (mut left, size) = (most.unwrap_or(usize::MAX), size.max(1));
+        while left > 0 {
             let arguments = if size == 1 {
-                let Some(item) = calls.next() else { break };
-                Arguments::Call(arguments_of(item?, starred)?.unbind(), None)
+                let Some(item) = calls.next(py)? else { break };
+                left -= 1;
+                Arguments::Call(arguments_of(item, starred)?.unbind(), None)
             } else {
-                let items = calls.batch(size)?;
+                let items = calls.batch(py, size.min(left))?;
                 if items.is_empty() {
                     break;
                 }
-                Arguments::Batch(Batch { items: PyList::new(py, items)?.unbind(), starred, whole: false })
+                left -= items.len();
+                Arguments::Batch { items: PyList::new(py, items)?.unbind(), starred }
             };
-            futures.push(self.push(py, r#fn.clone().unbind(), arguments)?);
+            futures.append(self.push(py, r#fn.clone().unbind(), arguments)?)?;
         }
-        Ok((futures, self.missing_threads()))
+        Ok(self.missing_threads())
     }
 
     /// Runs calls until the lane is closed and empty.
@@ -238,8 +241,8 @@ impl ThreadLane {
         }
         let future = runtime::new_future(py)?;
         future.get().settle_at(Home::Thread(self.work.clone()), None);
-        if let Arguments::Batch(batch) = &arguments {
-            future.get().make_batch(batch.items.bind(py), Vec::new());
+        if let Arguments::Batch { items, .. } = &arguments {
+            future.get().make_batch(items.bind(py).len(), Some(items.clone_ref(py)));
         }
         let items = u64::from(future.get().batch_size().max(1));
         let call = Call { future: future.clone_ref(py), function, arguments };
@@ -264,13 +267,13 @@ impl Work {
     /// Runs one call. Returns whom to wake.
     fn call(&self, py: Python<'_>, call: Call) -> Vec<Sleeper> {
         let Call { future, function, arguments } = call;
-        let items = u64::from(future.get().batch_size().max(1));
+        let total = u64::from(future.get().batch_size().max(1));
         let counts = &self.counts;
         if !future.get().start() {
             counts.outstanding.fetch_sub(1, Relaxed);
             return Vec::new();
         }
-        counts.running.fetch_add(items, Relaxed);
+        counts.running.fetch_add(total, Relaxed);
         let begun = std::time::Instant::now();
         let (result, done, raised) = match &arguments {
             Arguments::Call(args, kwargs) => {
@@ -278,20 +281,20 @@ impl Work {
                 let raised = result.is_err();
                 (result, 1, raised)
             }
-            Arguments::Batch(batch) => match run_batch(function.bind(py), batch) {
+            Arguments::Batch { items, starred } => match run_batch(function.bind(py), items.bind(py), *starred) {
                 Ok(ran) => {
                     let (done, raised) = (ran.count() as u64, ran.failure.is_some());
                     let Done { results, failure } = ran;
                     let pair = (results, failure.map(|error| error.into_value(py))).into_pyobject(py);
                     (pair.map(Bound::into_any), done, raised)
                 }
-                Err(error) => (Err(error), items, true),
+                Err(error) => (Err(error), total, true),
             },
         };
         counts.busy.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-        counts.running.fetch_sub(items, Relaxed);
+        counts.running.fetch_sub(total, Relaxed);
         counts.outstanding.fetch_sub(1, Relaxed);
-        counts.ended(items, done, raised);
+        counts.ended(total, done, raised);
         drop((function, arguments));
         let future = future.into_bound(py);
         FutureCore::finish(&future, result.map(Bound::unbind)).unwrap_or_else(|error| {

@@ -10,6 +10,7 @@ use crate::deadlock;
 use crate::future::{FutureCore, Home, Sleeper, sleep_until};
 use crate::gate::{self, Timeout};
 use crate::process_lane::Shared;
+use crate::runtime;
 use crate::thread_lane::Work;
 
 /// The numbers of the futures that have ended and were not asked for yet.
@@ -106,6 +107,7 @@ impl WatchSet {
             };
             let bed = self.watched.lock().bed.clone();
             match bed {
+                Bed::Lane(shared) if shared.is_foreign() => return Err(runtime::foreign()),
                 Bed::Lane(shared) => {
                     gate::wait(py, || shared.lane.wait_for(None, &is_done, deadline))?;
                     drop(shared.lane.spent());

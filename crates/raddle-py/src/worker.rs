@@ -22,11 +22,15 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use raddle_proc::child::{self, Crowded, Look, WorkerEnd};
 use raddle_proc::lane::{flag, kind};
 
-use crate::batch::{Arguments, Batch, Done, run_batch};
-use crate::codec;
+use crate::batch::{Budget, call_item};
+use crate::codec::{self, Entry};
+use crate::errors;
 use crate::gate;
 use crate::parcel::{self, Packed, Pickle, Reach};
 use crate::runtime;
+
+/// A batch is stopped when its results have so many bytes.
+const BATCH: usize = 256 << 10;
 
 /// What the Python side gives a worker.
 #[derive(FromPyObject)]
@@ -72,8 +76,21 @@ struct Answer {
     bytes: Bytes,
 }
 
+/// A request, read.
+enum Request {
+    Call(Py<PyTuple>, Option<Py<PyDict>>),
+    Batch(Batch),
+}
+
+/// The items of a batch, encoded, and how they are to be done.
+struct Batch {
+    items: Vec<u8>,
+    starred: bool,
+    whole: bool,
+}
+
 enum Bytes {
-    Flat(Vec<u8>),
+    Raw(Vec<u8>),
     Packed(Packed),
 }
 
@@ -170,19 +187,13 @@ impl Worker {
         self.end.done_reading();
         let (answer, nanos) = match request {
             Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0),
-            Ok((function, Arguments::Batch(batch))) => {
-                let forks = runtime::forks();
+            Ok((function, Request::Batch(batch))) => {
                 let begun = Instant::now();
-                let ran = run_batch(function.bind(py), &batch)?;
-                let nanos = begun.elapsed().as_nanos() as u64;
-                if runtime::forks() != forks {
-                    return Err(end_fork(py));
-                }
-                drop((function, batch));
+                let answer = self.batch(py, function.bind(py), &batch)?;
                 self.end.give_back();
-                (self.batch(py, ran)?, nanos)
+                (answer, begun.elapsed().as_nanos() as u64)
             }
-            Ok((function, Arguments::Call(args, kwargs))) => {
+            Ok((function, Request::Call(args, kwargs))) => {
                 let forks = runtime::forks();
                 let begun = Instant::now();
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
@@ -206,16 +217,22 @@ impl Worker {
     fn answer(&mut self, py: Python<'_>, answer: Answer, nanos: u64) -> PyResult<()> {
         let Answer { kind, mut flags, done, bytes } = answer;
         let (head, content): (&[u8], &[u8]) = match &bytes {
-            Bytes::Flat(bytes) => (&[], bytes),
+            Bytes::Raw(bytes) => (&[], bytes),
             Bytes::Packed(Packed { head: None, pickle, .. }) => (&[], pickle.as_bytes(py)),
             Bytes::Packed(Packed { head: Some(head), pickle, .. }) => {
                 flags |= flag::BUFFERS;
                 (head, pickle.as_bytes(py))
             }
         };
-        let parts: &[&[u8]] = &[head, content];
+        let (parts, len): (&[&[u8]], _) = (&[head, content], head.len() + content.len());
+        if !self.end.can_reply(len) {
+            let error =
+                PyRuntimeError::new_err(format!("the answer is too large for the way back: {len} bytes of pickle"));
+            let answer = self.failure(py, kind::ERROR, error)?;
+            return self.answer(py, answer, nanos);
+        }
         while self.end.reply(&child::Answer { kind, flags, nanos, done, parts }) == Err(Crowded) {
-            self.wait_for_room(py, head.len() + content.len())?;
+            self.wait_for_room(py, len)?;
         }
         if let Bytes::Packed(Packed { leases, .. }) = bytes {
             leases.into_iter().for_each(|lease| _ = lease.lend()); // the parent gives them back
@@ -224,7 +241,7 @@ impl Worker {
     }
 
     /// The function and arguments of the request looked at last.
-    fn read(&mut self, py: Python<'_>, kind: u8, flags: u8, tag: u32) -> PyResult<(Py<PyAny>, Arguments)> {
+    fn read(&mut self, py: Python<'_>, kind: u8, flags: u8, tag: u32) -> PyResult<(Py<PyAny>, Request)> {
         let Self { end, seams, functions } = self;
         let parent_heap = end.parent_heap().clone();
         let mut payload = end.payload().ok_or_else(garbled)?;
@@ -255,70 +272,79 @@ impl Worker {
         };
         if flags & flag::FLAT != 0 {
             let args = codec::unflatten(py, payload)?.cast_into::<PyTuple>()?;
-            return Ok((function, Arguments::Call(args.unbind(), None)));
+            return Ok((function, Request::Call(args.unbind(), None)));
+        }
+        if kind == kind::BATCH {
+            let (starred, whole) = (flags & flag::STARRED != 0, flags & flag::WHOLE != 0);
+            return Ok((function, Request::Batch(Batch { items: payload.to_vec(), starred, whole })));
         }
         let object = if flags & flag::BUFFERS == 0 {
             parcel::load(loads, payload, None)?
         } else {
             parcel::unpack(loads, payload, leases)?
         };
-        if kind == kind::BATCH {
-            let items = object.cast_into::<PyList>()?.unbind();
-            let batch = Batch { items, starred: flags & flag::STARRED != 0, whole: flags & flag::WHOLE != 0 };
-            return Ok((function, Arguments::Batch(batch)));
-        }
         if flags & flag::KEYWORDS == 0 {
-            return Ok((function, Arguments::Call(object.cast_into::<PyTuple>()?.unbind(), None)));
+            return Ok((function, Request::Call(object.cast_into::<PyTuple>()?.unbind(), None)));
         }
         let (args, kwargs): (Bound<'_, PyTuple>, Bound<'_, PyDict>) = object.extract()?;
-        Ok((function, Arguments::Call(args.unbind(), Some(kwargs.unbind()))))
+        Ok((function, Request::Call(args.unbind(), Some(kwargs.unbind()))))
     }
 
     fn success(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Answer> {
         let mut flat = Vec::new();
         if codec::flatten(value, &mut flat) {
-            return Ok(Answer { kind: kind::VALUE, flags: flag::FLAT, done: 1, bytes: Bytes::Flat(flat) });
+            return Ok(Answer { kind: kind::VALUE, flags: flag::FLAT, done: 1, bytes: Bytes::Raw(flat) });
         }
-        let packed = self.pack(py, value)?;
-        self.fits(py, &packed)?;
+        let packed = self.pack(py, value).inspect_err(|error| unsendable(py, error))?;
         Ok(Answer { kind: kind::VALUE, flags: 0, done: 1, bytes: Bytes::Packed(packed) })
     }
 
-    /// The results of a batch, up to the item that raised or whose result cannot be pickled, and what that was.
-    fn batch(&self, py: Python<'_>, ran: Done<'_>) -> PyResult<Answer> {
-        let Done { mut results, failure } = ran;
-        let mut raised = failure.is_some();
-        let mut packed = match failure {
-            Some(error) => self.packed_failure(py, error)?,
-            None => py.None().into_bound(py),
-        };
-        let mut pickle = self.pack(py, (&results, &packed).into_pyobject(py)?.as_any());
-        if pickle.is_err() {
-            for (index, result) in results.iter().enumerate() {
-                if let Err(error) = self.pack(py, &result) {
-                    packed = self.packed_failure(py, error)?;
+    /// Does the items of a batch, one by one: decoded, called, encoded.
+    fn batch(&self, py: Python<'_>, function: &Bound<'_, PyAny>, batch: &Batch) -> PyResult<Answer> {
+        let (budget, forks) = (Budget::new(batch.whole), runtime::forks());
+        let (mut items, mut out, mut done, mut raised) = (batch.items.as_slice(), Vec::new(), 0, false);
+        while let Some(entry) = codec::next_entry(&mut items)? {
+            done += 1;
+            let result = match entry {
+                Entry::Flat(bytes) => codec::unflatten(py, bytes),
+                Entry::Pickle(bytes) => parcel::load(self.seams.loads.bind(py), bytes, None).inspect_err(|error| {
+                    errors::note(py, error, "raddle: the worker could not unpickle the arguments")
+                }),
+            }
+            .and_then(|item| call_item(function, item, batch.starred));
+            if runtime::forks() != forks {
+                return Err(end_fork(py));
+            }
+            match result.and_then(|result| self.push(&result, &mut out)) {
+                Ok(()) if budget.is_over() || (!batch.whole && out.len() >= BATCH) => break,
+                Ok(()) => {}
+                Err(error) => {
+                    codec::push_pickle(&self.packed_failure(py, error)?, &mut out);
                     raised = true;
-                    results = results.get_slice(0, index);
                     break;
                 }
             }
-            pickle = self.pack(py, (&results, &packed).into_pyobject(py)?.as_any());
         }
-        let pickle = match pickle.and_then(|pickle| self.fits(py, &pickle).map(|()| pickle)) {
-            Ok(pickle) => pickle,
-            Err(error) => return self.failure(py, kind::ERROR, error),
-        };
-        let done = (results.len() + usize::from(raised)) as u32;
-        let flags = if raised { flag::RAISED } else { 0 };
-        Ok(Answer { kind: kind::VALUE, flags, done, bytes: Bytes::Packed(pickle) })
+        let flags = flag::LIST | if raised { flag::RAISED } else { 0 };
+        Ok(Answer { kind: kind::VALUE, flags, done, bytes: Bytes::Raw(out) })
     }
 
-    /// An exception as bytes of their own, so that one that cannot be made again does not take the results with it.
-    fn packed_failure<'py>(&self, py: Python<'py>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
-        match self.failure(py, kind::ERROR, error)?.bytes {
-            Bytes::Packed(packed) => Ok(PyBytes::new(py, packed.pickle.as_bytes(py)).into_any()),
-            Bytes::Flat(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
+    /// Appends one result of a batch.
+    fn push(&self, result: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+        if !codec::push_flat(result, out) {
+            let dumped = self.dumps(result, None).inspect_err(|error| unsendable(result.py(), error))?;
+            let pickle = Pickle::new(&dumped)?;
+            codec::push_pickle(pickle.as_bytes(result.py()), out);
         }
+        Ok(())
+    }
+
+    /// An exception as bytes of their own.
+    fn packed_failure(&self, py: Python<'_>, error: PyErr) -> PyResult<Vec<u8>> {
+        Ok(match self.failure(py, kind::ERROR, error)?.bytes {
+            Bytes::Packed(packed) => packed.pickle.as_bytes(py).to_vec(),
+            Bytes::Raw(bytes) => bytes,
+        })
     }
 
     /// An exception and its traceback, or a stand-in if it does not survive the journey.
@@ -381,14 +407,6 @@ impl Worker {
         }
     }
 
-    fn fits(&self, py: Python<'_>, packed: &Packed) -> PyResult<()> {
-        let len = packed.pickle.as_bytes(py).len() + packed.head.as_ref().map_or(0, Vec::len);
-        if self.end.can_reply(len) {
-            return Ok(());
-        }
-        Err(PyRuntimeError::new_err(format!("the result is too large for the way back: {len} bytes of pickle")))
-    }
-
     fn say(&mut self, py: Python<'_>, kind: u8, bytes: &[u8]) -> PyResult<()> {
         while self.end.say(kind, &[bytes]) == Err(Crowded) {
             self.wait_for_room(py, bytes.len())?;
@@ -401,6 +419,15 @@ impl Worker {
         gate::detached(py, || end.sleep_for_room(len))?;
         drop_interrupt(py)
     }
+}
+
+/// Says of an exception that it is about the result, not about the call.
+fn unsendable(py: Python<'_>, error: &PyErr) {
+    errors::note(
+        py,
+        error,
+        "raddle: the result of this call could not be pickled\n  hint: return plain data, and keep what belongs to the worker there",
+    );
 }
 
 /// Runs signal handlers; a KeyboardInterrupt while no call runs is nobody's.

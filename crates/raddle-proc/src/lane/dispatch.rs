@@ -44,6 +44,8 @@ pub struct Counts {
     pub workers: u64,
     /// Nanoseconds that workers spent inside calls.
     pub busy: u64,
+    /// Bytes of calls and answers, with the buffers that they name.
+    pub bytes: u64,
 }
 
 impl Counts {
@@ -186,13 +188,18 @@ impl<H: Ticket> Dispatch<H> {
 
     pub(crate) fn counts(&self) -> Counts {
         let running = self.seats().map(|seat| u64::from(seat.is_running())).sum();
-        let outstanding: usize = self.seats().map(Seat::load).sum();
+        let counts = &self.counts;
+        let ended = counts.finished + counts.failed + counts.cancelled;
         Counts {
-            pending: (self.backlog_load + outstanding) as u64 - u64::min(running, outstanding as u64),
+            pending: counts.submitted.saturating_sub(ended + running),
             running,
             workers: self.seats().count() as u64,
             ..self.counts
         }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.counts.bytes
     }
 
     pub(crate) fn processes(&self) -> Vec<(usize, u32)> {
@@ -254,6 +261,7 @@ impl<H: Ticket> Dispatch<H> {
     /// Takes in a call. Returns whether one more worker would help.
     pub(crate) fn submit(&mut self, ticket: H, out: &Outgoing<'_>, page: &Page) -> bool {
         self.counts.submitted += u64::from(ticket.items());
+        self.counts.bytes += out.len() as u64 + ticket.lent();
         let mut ticket = ticket;
         if self.backlog_load == 0
             && let Some(mut choice) = self.choose()
@@ -420,7 +428,8 @@ impl<H: Ticket> Dispatch<H> {
         drop(ticket.take_leases()); // of a call that was not answered; the worker of one that was gives them back
         let items = u64::from(ticket.items());
         match &reply {
-            Reply::Answer { kind, flags, nanos, done, .. } => {
+            Reply::Answer { kind, flags, nanos, done, payload } => {
+                self.counts.bytes += payload.len() as u64 + payload.lent();
                 self.pace.record(*nanos);
                 self.counts.busy = self.counts.busy.saturating_add(*nanos);
                 match *kind {

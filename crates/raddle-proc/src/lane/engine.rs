@@ -376,6 +376,11 @@ impl<H: Ticket> Lane<H> {
         self.watch.wake();
     }
 
+    /// Bytes of calls and answers since the lane was made, with the buffers that they name.
+    pub fn bytes(&self) -> u64 {
+        self.dispatch.lock().bytes()
+    }
+
     /// Numbers since the lane was made.
     pub fn counts(&self) -> Counts {
         self.dispatch.lock().counts()

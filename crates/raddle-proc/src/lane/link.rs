@@ -97,6 +97,8 @@ pub mod flag {
     pub const RAISED: u8 = 32;
     /// The payload begins with a list of buffers, see [`parcel`](super::super::parcel).
     pub const BUFFERS: u8 = 64;
+    /// The payload of a batch, or of the answer to one: several objects, one after the other.
+    pub const LIST: u8 = 128;
 }
 
 /// The page of a lane.

@@ -35,6 +35,11 @@ impl Payload {
         Self(Repr::Parcel(Arc::new(Parcel { bytes: bytes.into(), leases })))
     }
 
+    /// Bytes of the buffers that the bytes name.
+    pub(crate) fn lent(&self) -> u64 {
+        self.leases().iter().flatten().map(|lease| lease.len() as u64).sum()
+    }
+
     /// The leases of the buffers that the bytes name.
     pub fn leases(&self) -> &[Option<Arc<Lease>>] {
         match &self.0 {

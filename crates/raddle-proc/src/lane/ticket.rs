@@ -29,6 +29,11 @@ pub trait Ticket: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Bytes of the leases.
+    fn lent(&self) -> u64 {
+        0
+    }
+
     /// Takes out one lease of this block, which the worker has given back before it answered.
     fn take_lease(&self, block: u64) -> Option<Lease> {
         let _ = block;

@@ -57,7 +57,7 @@ impl Heap {
         Self::with(memory, keep, None)
     }
 
-    /// A heap in a segment of its own, as long as asked for, or shorter where address space is limited: at least a 256th. The
+    /// A heap in a segment of its own, as long as asked for, or shorter where address space is limited: at least a 4096th. The
     /// name is for people who look into `/proc/PID/maps`.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl Heap {
             let made = Segment::create(name, size).and_then(|segment| Ok((segment.map(0, segment.len())?, segment)));
             match made {
                 Ok((memory, segment)) => return Ok(Self::with(memory, keep, Some(segment))),
-                Err(error) if size <= len >> 8 => return Err(error),
+                Err(error) if size <= len >> 12 => return Err(error),
                 Err(_) => size /= 2,
             }
         }
