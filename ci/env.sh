@@ -94,6 +94,10 @@ install_tools() {
 build_extension() {
     local stamp="$VENV/.raddle/build" what library
     command -v cargo >/dev/null || die "cargo is not on PATH" "install Rust 1.88 or newer: https://rustup.rs"
+    local cargo
+    cargo="$(cargo --version | cut -d' ' -f2)"
+    [[ "$(printf '1.88\n%s\n' "$cargo" | sort -V | head -1)" == 1.88 ]] ||
+        die "building needs Rust 1.88 or newer, and this is $cargo" "install it with https://rustup.rs"
     command -v cc >/dev/null || die "no C compiler (cc) to link with" "on Debian 12: apt install gcc libc6-dev"
     what="$(hash_of Cargo.toml Cargo.lock pyproject.toml crates) $(cargo --version)"
     library="python/raddle/_raddle$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')"
@@ -103,8 +107,8 @@ build_extension() {
     local target="${CARGO_TARGET_DIR:-$ROOT/target}"
     [[ "$VENV" == "$ROOT/.venv" ]] || target="$target/$(basename "$VENV")"
     env -u CONDA_PREFIX VIRTUAL_ENV="$VENV" CARGO_TARGET_DIR="$target" \
-        "$VENV/bin/python" -m maturin develop --release --locked --quiet |
-        sed '/^Ignoring .* markers/d; /^Requirement already satisfied/d' >&2
+        "$VENV/bin/python" -m maturin develop --release --locked --quiet 2>&1 |
+        sed '/^Ignoring .* markers/d; /^Requirement already satisfied/d; /^Looking in links/d; /^[^[:alnum:][:space:]=-]/d' >&2
     echo "$what" >"$stamp"
 }
 
