@@ -26,6 +26,7 @@ LIMITS = {
     "pickle.dumps + loads of the arguments, (1,)": 1e-6,
     "pickle.dumps + loads of one int in a list of 1,000": 1e-7,
     "call of an empty Python function": 1e-8,
+    "memcpy of one MiB, warm": 1e-4,
     "start and end of an interpreter that imports nothing": 0.01,
     "a forked process starts and ends": 0.001,
     "two idle processes end": 0.001,

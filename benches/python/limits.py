@@ -246,7 +246,12 @@ def row_limits(measured: dict[str, float]) -> dict[str, tuple[float, str]]:
     pickles = measured["pickle.dumps + loads of the arguments, (1,)"]
     item = measured["pickle.dumps + loads of one int in a list of 1,000"]
     call = measured["call of an empty Python function"]
+    mebibyte = measured["memcpy of one MiB, warm"]
     return {
+        "one copy": (wake + 64 * mebibyte, "a futex round trip, one copy"),
+        "copies": (wake + 128 * mebibyte, "a futex round trip, one copy each way"),
+        "copies 1m": (wake + 2 * mebibyte, "a futex round trip, one copy each way"),
+        "copies 64k": (wake + mebibyte / 8, "a futex round trip, one copy each way"),
         "fork": (measured["a forked process starts and ends"], "a forked process starts and ends"),
         "start": (
             measured["start and end of an interpreter that imports nothing"],

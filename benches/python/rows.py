@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from contenders import Contender, Pool
-from workload import burn, echo, hold, nap
+from workload import burn, echo, ends, hold, nap
 
 WORKERS = 2
 
@@ -133,6 +134,44 @@ def burn_set(contender: Contender, effort: Effort) -> Numbers:
     return {"median": took / effort.burns}
 
 
+def array_of(contender: Contender, size: int, shared: bool) -> Any:
+    """An array of so many bytes; in Raddle's own shared memory, where it is Raddle's turn."""
+    import numpy
+
+    if shared and contender.package == "raddle":
+        import raddle
+
+        array = raddle.shared.zeros(size // 8)
+    else:
+        array = numpy.zeros(size // 8)
+    array[...] = 1.0
+    return array
+
+
+def crossing(size: int, back: bool, shared: bool = False) -> Callable[[Contender, Effort], Numbers]:
+    """An array of `size` bytes goes to a worker, and back or not; one at a time."""
+
+    def measure(contender: Contender, effort: Effort) -> Numbers:
+        pool = contender.open(WORKERS)
+        warm(pool)
+        array = array_of(contender, size, shared)
+
+        def work() -> None:
+            if back:
+                returned = pool.result(pool.submit(echo, array))
+                assert returned[0] + returned[-1] == 2.0
+            else:
+                assert pool.result(pool.submit(ends, array)) == 2.0
+
+        for _ in range(3):
+            work()
+        times = again(2 * effort.seconds, work)
+        pool.close()
+        return {"median": statistics.median(times)}
+
+    return measure
+
+
 def resident(field: str) -> int:
     """A memory figure of this process in bytes, from /proc/self/status."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -238,6 +277,39 @@ ROWS = (
     Row("map-process", "map of a trivial function, per item", "µs", US, map_trivial, 3, "map-process", times_stdlib=30),
     Row("map-thread", "map of a trivial function, per item", "µs", US, map_trivial, 3, "map-thread"),
     Row("burn-process", "1,000 tasks of 1 ms CPU, per task", "ms", MS, burn_set, 3, "burn"),
+    Row(
+        "array-there-process",
+        "64 MiB array to a worker",
+        "ms",
+        MS,
+        crossing(64 << 20, False),
+        3,
+        "one copy",
+        at_most=16.8,
+    ),
+    Row(
+        "array-64m-process",
+        "64 MiB array there and back",
+        "ms",
+        MS,
+        crossing(64 << 20, True),
+        3,
+        "copies",
+        at_most=22.4,
+    ),
+    Row(
+        "array-shared-process",
+        "64 MiB shared array there and back",
+        "ms",
+        MS,
+        crossing(64 << 20, True, shared=True),
+        3,
+        "latency-process",
+        at_most=6.7,
+    ),
+    Row("array-1m-process", "1 MiB array there and back", "µs", US, crossing(1 << 20, True), 3, "copies 1m"),
+    Row("array-64k-process", "64 KiB array there and back", "µs", US, crossing(64 << 10, True), 3, "copies 64k"),
+    Row("array-1k-process", "1 KiB array there and back", "µs", US, crossing(1 << 10, True), 3, "latency-process"),
     Row("memory-process", "peak memory of 100,000 pending tasks, per task", "B", B, memory, 1, "memory"),
     Row("memory-thread", "peak memory of 100,000 pending tasks, per task", "B", B, memory, 1, "memory"),
     Row("shutdown-process", "shutdown of an idle pool", "ms", MS, shutdown, 3, "shutdown-process"),
