@@ -112,6 +112,57 @@ def mishap_at_5000(number):
     return number
 
 
+def ignore_and_sleep():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
+
+
+def sleep_in_a_child(path):
+    import subprocess
+
+    child = subprocess.Popen(["sleep", "60"])
+    path.with_suffix(".new").write_text(str(child.pid))
+    path.with_suffix(".new").rename(path)
+    child.wait()
+
+
+def nap_if_5(number):
+    if number == 5:
+        time.sleep(60)
+    return number
+
+
+def nap_and_log(number, directory):
+    time.sleep(0.2)
+    Path(directory, str(number)).touch()
+    return number
+
+
+def _attempt(log):
+    with open(log, "a") as file:
+        file.write("x")
+    return len(Path(log).read_text())
+
+
+def die_until(log, attempts):
+    if (number := _attempt(log)) < attempts:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def log_and_fail(log):
+    _attempt(log)
+    raise ValueError("no")
+
+
+def spoil_and_die_once(values, log):
+    found = float(values.sum())
+    values += 1
+    if _attempt(log) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+
 def nap_and_return(value):
     time.sleep(0.005)
     return value

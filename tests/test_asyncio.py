@@ -86,7 +86,7 @@ def test_cancelling_the_wrapper_cancels_a_call_that_waits(lane, gate, tmp_path):
     assert not (tmp_path / "ran3").exists()
 
 
-def test_cancelling_the_wrapper_leaves_a_call_that_runs(lane, gate):
+def test_cancelling_the_wrapper_leaves_a_call_that_cannot_be_stopped(lane, gate):
     with lane.make(1) as runner:
         running = runner.submit(gate, "finished")
         gate.wait_entered()
@@ -100,7 +100,10 @@ def test_cancelling_the_wrapper_leaves_a_call_that_runs(lane, gate):
             gate.open()
 
         asyncio.run(main())
-        assert running.result(30) == "finished"
+        if lane.name == "process":  # a pool of processes stops it, see test_control
+            assert running.cancelled()
+        else:
+            assert running.result(30) == "finished"
 
 
 def test_a_timeout_of_asyncio(runner, gate):

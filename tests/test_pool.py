@@ -137,13 +137,14 @@ def test_a_program_may_ask_again_and_again_instead_of_waiting(lane):
 # --- cancel ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_call_that_waits_can_be_cancelled_and_one_that_runs_cannot(lane, gate, tmp_path):
+def test_a_call_that_waits_can_be_cancelled_and_one_that_has_ended_cannot(lane, gate, tmp_path):
     with lane.make(1) as runner:
         first = runner.submit(gate, "first")
         gate.wait_entered()
         # The standard library's process pool hands one call more than it has workers to their queue.
         waiting = [runner.submit(calls.write, tmp_path / f"ran{number}", "") for number in range(4)]
-        assert not first.cancel()
+        if lane.name != "process":  # there it is stopped, see test_control
+            assert not first.cancel()
         assert waiting[3].cancel()
         assert waiting[3].cancelled()
         assert waiting[3].done()

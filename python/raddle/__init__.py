@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._ref import Ref as Ref
     from .errors import BrokenError as BrokenError
     from .errors import BrokenPool as BrokenPool
+    from .errors import CallTimeout as CallTimeout
     from .errors import DeadlockError as DeadlockError
     from .errors import InternalError as InternalError
     from .errors import RemoteError as RemoteError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BrokenError",
     "BrokenPool",
+    "CallTimeout",
     "DeadlockError",
     "InternalError",
     "Pool",

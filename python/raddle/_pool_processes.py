@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from . import _raddle
     from ._future import Future
+    from .pool import Options
 
 __all__ = ["ProcessLaneOf"]
 
@@ -34,12 +35,21 @@ class ProcessLaneOf:
         """Schedules one call."""
         return self._lane.submit(fn, args, kwargs)
 
-    def binder(self, fn: Callable[..., Any], starred: bool) -> Callable[[_raddle.Input, list[Any], int, int], None]:
+    def submit_on_terms(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Options
+    ) -> Future[Any]:
+        """Schedules one call on terms."""
+        return self._lane.submit_on_terms(fn, args, kwargs, terms.timeout, terms.retries, terms.name)
+
+    def binder(
+        self, fn: Callable[..., Any], starred: bool, terms: Options | None
+    ) -> Callable[[_raddle.Input, list[Any], int, int], None]:
         """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
 
         An item is the only argument; if `starred`, the tuple of all arguments. The futures are appended to a list.
         """
-        binding = self._lane.bind(fn)
+        given = () if terms is None else (terms.timeout, terms.retries, terms.name)
+        binding = self._lane.bind(fn, *given)
 
         def submit_all(calls: _raddle.Input, futures: list[Any], most: int, size: int) -> None:
             self._lane.submit_all(binding, calls, futures, starred=starred, size=size, most=most)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._future import Future
+    from .pool import Options
 
 __all__ = ["ThreadLaneOf"]
 
@@ -49,7 +50,15 @@ class ThreadLaneOf:
             self._crew.grow()
         return future
 
-    def binder(self, fn: Callable[..., Any], starred: bool) -> Callable[[_raddle.Input, list[Any], int, int], None]:
+    def submit_on_terms(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Options
+    ) -> Future[Any]:
+        """Schedules one call. Threads know no terms but names, which none of their messages has."""
+        return self.submit(fn, args, kwargs)
+
+    def binder(
+        self, fn: Callable[..., Any], starred: bool, terms: Options | None
+    ) -> Callable[[_raddle.Input, list[Any], int, int], None]:
         """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
 
         An item is the only argument; if `starred`, the tuple of all arguments. The futures are appended to a list.

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from concurrent.futures import BrokenExecutor
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = [
     "BrokenError",
     "BrokenPool",
+    "CallTimeout",
     "DeadlockError",
     "InternalError",
     "RemoteError",
@@ -39,22 +44,49 @@ class WorkerDied(BrokenError):
         call: What it ran, such as ``"parse()"``.
         pid: Its process number.
         exitcode: Its exit code, negative for a signal, None if somebody else collected it.
+        attempts: How often the call was begun; more than once only with ``retries``.
     """
 
-    def __init__(self, call: str, pid: int, exitcode: int | None, how: str) -> None:
-        super().__init__(call, pid, exitcode, how)
+    def __init__(self, call: str, pid: int, exitcode: int | None, how: str, attempts: int = 1) -> None:
+        super().__init__(call, pid, exitcode, how, attempts)
         self.call = call
         self.pid = pid
         self.exitcode = exitcode
+        self.attempts = attempts
         self._how = how
 
     def __str__(self) -> str:
-        text = f"worker process {self.pid} {self._how} while it ran {self.call}"
+        text = f"worker process {self.pid} {self._how} while it ran {self.call}{_again(self.attempts)}"
         if self.exitcode == -9:
             text += "\n  hint: SIGKILL often comes from the kernel when memory runs out; see the kernel's log"
         elif self.exitcode is not None and self.exitcode >= 0:
             text += "\n  hint: the function, or a library that it calls, ended the process with os._exit()"
         return text
+
+
+class CallTimeout(TimeoutError):
+    """The call ran for longer than it was allowed to; its worker process was ended, and the call with it.
+
+    Attributes:
+        call: What was called, such as ``"parse()"``.
+        pid: The process that ran it.
+        seconds: How long it was allowed to run.
+        attempts: How often it was begun; more than once only with ``retries``.
+    """
+
+    def __init__(self, call: str, pid: int, seconds: float, attempts: int = 1) -> None:
+        super().__init__(f"{call} was stopped after {seconds:g} s in worker process {pid}{_again(attempts)}")
+        self.call = call
+        self.pid = pid
+        self.seconds = seconds
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CallTimeout, (self.call, self.pid, self.seconds, self.attempts)
+
+
+def _again(attempts: int) -> str:
+    return "" if attempts == 1 else f", the last of {attempts} attempts"
 
 
 class DeadlockError(RuntimeError):
@@ -97,6 +129,6 @@ class RemoteError(Exception):
         )
 
 
-for _class in (BrokenError, BrokenPool, DeadlockError, InternalError, RemoteError, WorkerDied):
+for _class in (BrokenError, BrokenPool, CallTimeout, DeadlockError, InternalError, RemoteError, WorkerDied):
     _class.__module__ = "raddle"
 del _class

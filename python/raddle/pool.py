@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._pool_threads import ThreadLaneOf
     from ._types import P, T
 
-__all__ = ["Pool"]
+__all__ = ["Options", "Pool"]
 
 #: `map` keeps about so many seconds of work ahead of the workers.
 _AHEAD: Final = 0.05
@@ -144,6 +144,18 @@ class Pool:
             ...     sorted(pool.map(lambda x: x * x, range(5), ordered=False))
             [0, 1, 4, 9, 16]
         """
+        return self._map(fn, iterables, ordered, window, timeout, progress, None)
+
+    def _map(
+        self,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        ordered: bool,
+        window: int | None,
+        timeout: float | None,
+        progress: bool,
+        terms: Options | None,
+    ) -> Iterator[T]:
         if window is not None and _checked(window, "window") < 1:
             raise ValueError(f"window must be at least 1, or None, not {window}")
         if not callable(fn):
@@ -153,7 +165,10 @@ class Pool:
         deadline = None if timeout is None else time.monotonic() + timeout
         total = _total(iterables) if progress else None
         starred = len(iterables) > 1
-        feed = _Feed(self._lane, fn, self._lane.items_of(iterables, starred), starred, self.workers, window)
+        submit_all = self._lane.binder(fn, starred, terms)
+        feed = _Feed(
+            self._lane, submit_all, self._lane.items_of(iterables, starred), self.workers, window, terms is None
+        )
         runs = _in_order(feed, deadline) if ordered else _as_they_come(feed, deadline)
         try:
             next(runs)  # the first calls are on their way when `map` returns
@@ -161,6 +176,38 @@ class Pool:
             raise seen_from_outside(interrupt) from None
         results = _raddle.Results(runs)
         return _with_bar(results, total, self.name) if progress else results
+
+    def options(self, *, timeout: float | None = None, retries: int = 0, name: str | None = None) -> Options:
+        """The same pool, for calls on terms. Returns an object with `submit` and `map`.
+
+        Args:
+            timeout: Seconds that a call may run, from when a worker begins it. Then its worker is asked to end (SIGTERM, to all of its
+                process group), a second later it is killed, and the call raises `CallTimeout`. Other calls are not affected.
+            retries: How often a call may run again whose worker has died or which ran for too long. Its arguments are then sent
+                whole and not through shared memory.
+            name: What messages call it, instead of the function's name.
+
+        Raises:
+            ValueError: For a timeout that is not positive, or less than no retries.
+            NotImplementedError: For a timeout or retries on threads: a thread cannot be stopped, and does not die.
+
+        Example:
+            >>> import raddle, time
+            >>> with raddle.Pool("process", workers=1) as pool:
+            ...     type(pool.options(timeout=0.1).submit(time.sleep, 60).exception()).__name__
+            'CallTimeout'
+        """
+        if timeout is not None and not isinstance(timeout, (int, float)):
+            raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be more than 0 seconds, or None, not {timeout!r}")
+        if _checked(retries, "retries") < 0:
+            raise ValueError(f"retries must be 0 or more, not {retries}")
+        if self.kind == "thread" and (timeout is not None or retries):
+            raise NotImplementedError(
+                "a call on a thread cannot be stopped, nor does its worker die\n  hint: use Pool('process')"
+            )
+        return Options(self, timeout, retries, name)
 
     def put(self, value: object) -> Any:
         """Sends an object to the workers once, for many calls, and returns a `Ref` that stands for it.
@@ -245,7 +292,40 @@ class Pool:
         )
 
 
-Pool.__module__ = "raddle"
+class Options:
+    """A pool, for calls on terms. Made by `Pool.options`."""
+
+    def __init__(self, pool: Pool, timeout: float | None, retries: int, name: str | None) -> None:
+        self._pool = pool
+        self.timeout = timeout
+        self.retries = retries
+        self.name = name
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As `Pool.submit`."""
+        try:
+            return self._pool._lane.submit_on_terms(fn, args, kwargs, self)
+        except KeyboardInterrupt as interrupt:
+            raise seen_from_outside(interrupt) from None
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        window: int | None = None,
+        timeout: float | None = None,
+        progress: bool = False,
+    ) -> Iterator[T]:
+        """As `Pool.map`, without batches: the terms are those of each call. Its own `timeout` is that of the whole map."""
+        return self._pool._map(fn, iterables, ordered, window, timeout, progress, self)
+
+    def __repr__(self) -> str:
+        return f"<options timeout={self.timeout} retries={self.retries} name={self.name!r} of {self._pool!r}>"
+
+
+Pool.__module__ = Options.__module__ = "raddle"
 
 _numbers = itertools.count(1)
 
@@ -287,15 +367,16 @@ class _Feed:
     def __init__(
         self,
         lane: ThreadLaneOf | ProcessLaneOf,
-        fn: Callable[..., Any],
+        submit_all: Callable[[_raddle.Input, list[Any], int, int], None],
         items: Iterator[Any],
-        starred: bool,
         workers: int,
         window: int | None,
+        may_batch: bool,
     ) -> None:
         self._lane = lane
         self._input = _raddle.Input(items)
-        self._submit_all = lane.binder(fn, starred)
+        self._submit_all = submit_all
+        self._may_batch = may_batch
         self._workers = workers
         self._window = window
         self._narrowest = 2 * workers + 2
@@ -328,7 +409,7 @@ class _Feed:
             self._submit_all(items, futures, most, size)
         except BaseException as error:
             for future in futures:
-                future.cancel()
+                future._cancel_waiting()
             has_begun = self._taken or self._in_flight
             if has_begun and type(error) is RuntimeError and self._lane.state() == "closed":
                 raise RuntimeError(
@@ -356,7 +437,9 @@ class _Feed:
         if size > before[2]:
             ahead.append(_HEAVIEST * calls / (size - before[2]))
         self._width = max(self._narrowest, int(min(ahead)))
-        self._size = max(1, min(_LARGEST, self._width // (4 * self._workers))) if each < _CHEAP else 1
+        self._size = (
+            max(1, min(_LARGEST, self._width // (4 * self._workers))) if each < _CHEAP and self._may_batch else 1
+        )
 
     def done(self, items: int) -> None:
         """Counts items out of the window: they have been taken."""
@@ -389,12 +472,12 @@ def _in_order(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | None]
             try:
                 value = future.result(None if deadline is None else deadline - time.monotonic())
             except TimeoutError as error:
-                future.cancel()
+                future._cancel_waiting()
                 if future.done() or deadline is None:  # the call raised it
                     raise
                 raise TimeoutError(f"{len(futures) + 1} calls of this map have not ended in time") from error
             except BaseException:
-                future.cancel()
+                future._cancel_waiting()
                 raise
             results, failure, left = _unpacked(future, value)
             del future, value  # an exception's traceback must not keep its own future alive
@@ -413,7 +496,7 @@ def _in_order(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | None]
         raise seen_from_outside(interrupt) from interrupt.__cause__
     finally:
         for future in futures:
-            future.cancel()
+            future._cancel_waiting()
 
 
 def _as_they_come(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | None]:
@@ -446,7 +529,7 @@ def _as_they_come(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | N
         raise seen_from_outside(interrupt) from interrupt.__cause__
     finally:
         for future in watch.close():
-            future.cancel()
+            future._cancel_waiting()
 
 
 def _taken(ended: list[Any]) -> tuple[list[Any], BaseException | None, list[Any]]:

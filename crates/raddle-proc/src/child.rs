@@ -15,12 +15,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use raddle_core::park::Patience;
-use raddle_core::prim::atomic::Ordering::{Acquire, SeqCst};
+use raddle_core::prim::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use raddle_shm::futex::Wait;
 use raddle_shm::heap::{Heap, Lease, View};
 use raddle_shm::ring::{Consumer, Header, Producer};
 use raddle_shm::{Arena, Segment};
 
+use crate::lane::clock_ns;
 use crate::lane::link::{
     INLINE, Link, Page, RETURNS, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer,
 };
@@ -188,6 +189,13 @@ impl WorkerEnd {
 
     /// Makes the request looked at last ours. False if the parent has taken it back; it is passed over then.
     pub fn claim(&mut self) -> bool {
+        if let Ok(Some(record)) = self.requests.peek()
+            && record.header.extra != 0
+        {
+            // Ordering: Relaxed. The claim that follows publishes it: whoever sees the record started sees this time, or a
+            // later one.
+            self.link.started_at().store(clock_ns(), Relaxed);
+        }
         let ours = self.requests.claim();
         if !ours {
             self.requests.advance();

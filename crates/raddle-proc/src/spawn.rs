@@ -53,7 +53,11 @@ pub fn spawn(what: &Spawn<'_>) -> io::Result<Process> {
         command.process_group(0);
     }
     let mut child = command.spawn()?;
-    Process::open(child.id(), true).inspect_err(|_| {
+    let opened = Process::open(child.id(), true).map(|process| match what.own_group {
+        true => process.leads_a_group(),
+        false => process,
+    });
+    opened.inspect_err(|_| {
         // Nobody could watch over it. It is ours and not collected, so neither call can miss it.
         let _ = child.kill();
         let _ = child.wait();

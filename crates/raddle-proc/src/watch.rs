@@ -1,8 +1,8 @@
 //! Seeing processes end, without polling and without signals.
 //!
 //! A [`Process`] is a pid with its pidfd, which becomes readable when the process has ended. A [`Watch`] is an epoll
-//! set over such descriptors, one eventfd through which other threads and other processes wake the watching thread, and one
-//! timer.
+//! set over such descriptors, one eventfd through which other threads and other processes wake the watching thread, and two
+//! timers.
 //! This file holds one of the house's few sleeping places ([`Watch::wait`]).
 
 use std::io;
@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
@@ -26,6 +28,8 @@ pub struct Process {
     pidfd: Option<OwnedFd>,
     /// Whether it is ours to collect; otherwise the exit code is only looked at.
     ours: bool,
+    /// Whether it leads a process group of its own.
+    leads: bool,
     ending: Option<Ending>,
 }
 
@@ -44,7 +48,7 @@ impl Process {
             Err(error) => return Err(error.into()),
         };
         let ending = pidfd.is_none().then_some(Ending::Unknown);
-        Ok(Self { pid, pidfd, ours, ending })
+        Ok(Self { pid, pidfd, ours, leads: false, ending })
     }
 
     /// The process number.
@@ -57,6 +61,21 @@ impl Process {
         if let (Some(fd), None) = (&self.pidfd, self.ending) {
             // The only other failure is EPERM, when the process has changed its user: it is not ours to end then.
             let _ = pidfd_send_signal(fd, signal);
+        }
+    }
+
+    /// Says that it was started as the leader of a process group of its own.
+    pub(crate) fn leads_a_group(mut self) -> Self {
+        self.leads = true;
+        self
+    }
+
+    /// Sends a signal to it and to the processes that it has started, as far as they are of its group.
+    pub fn kill_group(&self, signal: Signal) {
+        match Pid::from_raw(self.pid.cast_signed()) {
+            // Until it is collected its number is nobody else's, and so is its group's.
+            Some(pid) if self.leads && self.ours && self.ending.is_none() => _ = kill_process_group(pid, signal),
+            _ => self.kill(signal),
         }
     }
 
@@ -121,10 +140,12 @@ pub struct Watch {
     epoll: OwnedFd,
     bell: OwnedFd,
     timer: OwnedFd,
+    alarm: OwnedFd,
 }
 
 const BELL: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
+const ALARM: u64 = u64::MAX - 2;
 
 impl Watch {
     /// Makes an empty watch.
@@ -136,9 +157,12 @@ impl Watch {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, bell, timer })
+        let alarm = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        epoll::add(&epoll, &alarm, epoll::EventData::new_u64(ALARM), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, bell, timer, alarm })
     }
 
     /// The eventfd, to be handed to other processes: eight bytes written there wake the watching thread.
@@ -153,12 +177,12 @@ impl Watch {
 
     /// Wakes the watching thread once this time has passed; takes the place of what was asked before.
     pub fn wake_in(&self, time: Duration) {
-        let tv_sec = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        // A time of zero would stop the timer.
-        let it_value = Timespec { tv_sec, tv_nsec: time.subsec_nanos().max(1).into() };
-        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // It can only fail for a time that is none.
-        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value });
+        set(&self.timer, time);
+    }
+
+    /// The same, for another purpose: neither takes the place of the other.
+    pub fn alarm_in(&self, time: Duration) {
+        set(&self.alarm, time);
     }
 
     /// Watches a process. Returns false if it has ended so long ago that there is nothing left to watch.
@@ -188,16 +212,31 @@ impl Watch {
         let Ok((events, _)) = seen_now else { return };
         for event in events {
             match event.data.u64() {
-                which @ (BELL | TIMER) => {
+                which @ (BELL | TIMER | ALARM) => {
                     let mut count = [0; 8];
+                    let fd = match which {
+                        BELL => &self.bell,
+                        TIMER => &self.timer,
+                        _ => &self.alarm,
+                    };
                     // Nonblocking; it can only fail because somebody has set the timer anew meanwhile.
-                    let _ = rustix::io::read(if which == BELL { &self.bell } else { &self.timer }, &mut count);
+                    let _ = rustix::io::read(fd, &mut count);
                     seen.push(Watched::Woken);
                 }
                 token => seen.push(Watched::Ended(token as usize)),
             }
         }
     }
+}
+
+/// Sets a timer.
+fn set(timer: &OwnedFd, time: Duration) {
+    let tv_sec = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    // A time of zero would stop the timer.
+    let it_value = Timespec { tv_sec, tv_nsec: time.subsec_nanos().max(1).into() };
+    let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // It can only fail for a time that is none.
+    let _ = timerfd_settime(timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value });
 }
 
 /// Writes to an eventfd.

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use raddle_proc::lane::{Loss, Refusal};
+use raddle_proc::lane::{Cause, Loss, Refusal};
 
 macro_rules! imported {
     ($(#[$doc:meta])* $function:ident, $module:literal, $name:literal) => {
@@ -18,6 +18,7 @@ macro_rules! imported {
 imported!(cancelled_error, "concurrent.futures._base", "CancelledError");
 imported!(invalid_state_error, "concurrent.futures._base", "InvalidStateError");
 imported!(worker_died, "raddle.errors", "WorkerDied");
+imported!(call_timeout, "raddle.errors", "CallTimeout");
 imported!(internal_error, "raddle.errors", "InternalError");
 imported!(deadlock_error, "raddle.errors", "DeadlockError");
 
@@ -41,9 +42,14 @@ pub(crate) fn deadlock(py: Python<'_>, message: String) -> PyErr {
     make(deadlock_error(py), |class| class.call1((message,)))
 }
 
-/// `WorkerDied(message, call=…, pid=…, exitcode=…)`.
-pub(crate) fn lost(py: Python<'_>, call: &str, loss: &Loss) -> PyErr {
-    make(worker_died(py), |class| class.call1((call, loss.pid, loss.ending.code(), loss.ending.to_string())))
+/// `WorkerDied(call, pid, exitcode, how, attempts)`, or `CallTimeout(call, pid, seconds, attempts)`. `retries`: how often it was
+/// begun before.
+pub(crate) fn lost(py: Python<'_>, call: &str, loss: &Loss, retries: u32) -> PyErr {
+    let attempts = retries + 1;
+    if let Cause::Overdue(limit) = loss.cause {
+        return make(call_timeout(py), |class| class.call1((call, loss.pid, limit.as_secs_f64(), attempts)));
+    }
+    make(worker_died(py), |class| class.call1((call, loss.pid, loss.ending.code(), loss.ending.to_string(), attempts)))
 }
 
 /// What a submit to a lane that takes no more calls raises. `broken` is the class for a broken lane.

@@ -22,7 +22,7 @@
 //!    outside of the lock, and the first to store a decoded outcome wins.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -32,7 +32,8 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use raddle_core::life::{AtomicState, Event, Next, Outcome, Phase, State};
 use raddle_core::park::{self, Unparker, Wake};
 use raddle_core::prim::Mutex;
-use raddle_proc::lane::{Place, Reply, Ticket, Waited, kind};
+use raddle_core::prim::atomic::{AtomicU32, Ordering::Relaxed};
+use raddle_proc::lane::{Cause, Place, Reply, Ticket, Waited, kind};
 use raddle_shm::heap::Lease;
 
 use crate::deadlock;
@@ -98,6 +99,18 @@ struct Extras {
     batch: Option<Py<PyList>>,
     /// The memory that the arguments lie in.
     leases: Mutex<Vec<Lease>>,
+    terms: Terms,
+    /// How often the call was begun and lost with its worker.
+    attempts: AtomicU32,
+}
+
+/// What was agreed upon for a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Terms {
+    /// How long it may run.
+    pub(crate) limit: Option<Duration>,
+    /// How often it may run again after its worker has died.
+    pub(crate) retries: u32,
 }
 
 /// The native part of `raddle.futures.Future`.
@@ -146,14 +159,19 @@ impl FutureCore {
     /// `batch`: its items, for the case that it is stopped.
     pub(crate) fn make_batch(&self, items: usize, batch: Option<Py<PyList>>) {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
-        self.equip(Extras { items, batch, leases: Mutex::default() });
+        self.equip(Extras { items, batch, ..Extras::default() });
     }
 
-    /// Names the memory that the arguments of the call lie in.
-    pub(crate) fn keep_leases(&self, leases: Vec<Lease>) {
-        if !leases.is_empty() {
-            self.equip(Extras { leases: Mutex::new(leases), ..Extras::default() });
+    /// Names the memory that the arguments of the call lie in, and what was agreed upon for it.
+    pub(crate) fn agree(&self, leases: Vec<Lease>, terms: Terms) {
+        if !leases.is_empty() || terms != Terms::default() {
+            self.equip(Extras { leases: Mutex::new(leases), terms, ..Extras::default() });
         }
+    }
+
+    /// How often the call was begun and lost with its worker.
+    fn attempts(&self) -> u32 {
+        self.extras.get().map_or(0, |extras| extras.attempts.load(Relaxed))
     }
 
     fn equip(&self, extras: Extras) {
@@ -417,7 +435,12 @@ impl FutureCore {
         let Some(Home::Process(shared)) = this.home() else {
             return Err(PyRuntimeError::new_err("a reply without a process lane"));
         };
-        let decoded = match shared.decode(py, &reply, this.batch_size(), label.as_ref().map(|label| label.bind(py)))? {
+        let decoded = match shared.decode(
+            py,
+            &reply,
+            (this.batch_size(), this.attempts()),
+            label.as_ref().map(|label| label.bind(py)),
+        )? {
             Ok(value) => Value::Returned(value),
             Err(error) => Value::Raised(error.into_value(py).into_any()),
         };
@@ -463,6 +486,31 @@ impl FutureCore {
         }
     }
 
+    /// Cancels a call that has not started; with `stop`, also one that runs where its lane can stop it: its worker is ended, and
+    /// this returns when it is dead.
+    fn take_back(slf: &Bound<'_, Self>, stop: bool) -> PyResult<bool> {
+        let this = slf.get();
+        let stopped = |this: &Self| this.life().outcome() == Some(Outcome::Stopped);
+        if this.is_over() {
+            return Ok(stopped(this));
+        }
+        if this.is_foreign() {
+            return Ok(false); // the call is the parent process's, and so is the ring that it lies in
+        }
+        let Some(Home::Process(shared)) = this.home() else {
+            let has_started = matches!(this.life().phase, Phase::Running | Phase::Parked);
+            return Ok(!has_started && (Self::cancelled_here(slf)? || stopped(this)));
+        };
+        let ticket = Handle(slf.clone().unbind());
+        if shared.lane.take_back(&ticket).is_some() {
+            return Ok(Self::cancelled_here(slf)? || stopped(this));
+        }
+        if stop && shared.can_stop() && shared.lane.stop(&ticket) {
+            Self::wait(slf, Timeout::FOREVER)?;
+        }
+        Ok(stopped(this))
+    }
+
     /// Ends a call that was taken back before it started.
     pub(crate) fn cancelled_here(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let this = slf.get();
@@ -505,24 +553,15 @@ impl FutureCore {
 
     /// Cancel the future if it has not started.
     ///
-    /// Returns whether it is cancelled now. A call that runs or has ended is not.
+    /// Returns whether it is cancelled now. A call that has ended is not. One that runs in a `raddle.Pool` of processes is stopped:
+    /// its worker is ended. One that runs elsewhere goes on.
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        let this = slf.get();
-        match this.life().phase {
-            Phase::Done(outcome) => return Ok(outcome == Outcome::Stopped),
-            Phase::Running | Phase::Parked => return Ok(false),
-            Phase::New | Phase::Ready => {}
-        }
-        if this.is_foreign() {
-            return Ok(false); // the call is the parent process's, and so is the ring that it lies in
-        }
-        if let Some(Home::Process(shared)) = this.home() {
-            let taken = shared.lane.take_back(&Handle(slf.clone().unbind()));
-            if taken.is_none() {
-                return Ok(this.life().outcome() == Some(Outcome::Stopped));
-            }
-        }
-        Ok(Self::cancelled_here(slf)? || this.life().outcome() == Some(Outcome::Stopped))
+        Self::take_back(slf, true)
+    }
+
+    /// Cancel the future if it has not started; never stop a call that runs.
+    fn _cancel_waiting(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        Self::take_back(slf, false)
     }
 
     /// Return True if the future was cancelled.
@@ -852,6 +891,19 @@ impl Ticket for Handle {
         self.0.get().extras.get().map_or(0, |extras| extras.leases.lock().iter().map(|lease| lease.len() as u64).sum())
     }
 
+    fn limit(&self) -> Option<Duration> {
+        self.0.get().extras.get()?.terms.limit
+    }
+
+    fn may_retry(&self) -> bool {
+        self.0.get().extras.get().is_some_and(|extras| extras.attempts.load(Relaxed) < extras.terms.retries)
+    }
+
+    fn retry(&self) -> bool {
+        let Some(extras) = self.0.get().extras.get() else { return false };
+        extras.attempts.fetch_add(1, Relaxed) < extras.terms.retries
+    }
+
     fn take_lease(&self, block: u64) -> Option<Lease> {
         let mut leases = self.0.get().extras.get()?.leases.lock();
         let index = leases.iter().position(|lease| lease.piece().block == block)?;
@@ -862,6 +914,7 @@ impl Ticket for Handle {
         let outcome = match &reply {
             Reply::Answer { kind: kind::VALUE, .. } => Outcome::Returned,
             Reply::Answer { .. } => Outcome::Raised,
+            Reply::Lost(loss) if loss.cause == Cause::Stopped => Outcome::Stopped,
             Reply::Lost(_) | Reply::Broken(_) => Outcome::Killed,
         };
         match self.0.get().end(Value::Reply(reply), outcome) {

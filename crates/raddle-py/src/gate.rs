@@ -63,6 +63,10 @@ pub(crate) struct Timeout(Option<Duration>);
 impl Timeout {
     pub(crate) const FOREVER: Self = Self(None);
 
+    pub(crate) fn duration(self) -> Option<Duration> {
+        self.0
+    }
+
     pub(crate) fn deadline(self) -> Option<Instant> {
         // What overflows the clock is as good as for ever.
         self.0.and_then(|timeout| Instant::now().checked_add(timeout))

@@ -28,7 +28,7 @@ use crate::batch::{Input, arguments_of};
 use crate::buffer::Buffer;
 use crate::codec::{self, Entry};
 use crate::errors;
-use crate::future::{FutureCore, Handle, Home};
+use crate::future::{FutureCore, Handle, Home, Terms};
 use crate::gate::{self, Timeout};
 use crate::parcel::{self, Packed, Pickle, Reach};
 use crate::runtime;
@@ -82,6 +82,11 @@ struct Config {
 }
 
 impl Shared {
+    /// Whether a call that runs may be stopped by ending its worker; in the standard library's semantics that would end the pool.
+    pub(crate) fn can_stop(&self) -> bool {
+        !self.config.strict
+    }
+
     /// Whether the lane was made by another process, of which this one is a fork: its locks are not ours.
     pub(crate) fn is_foreign(&self) -> bool {
         self.forks != runtime::forks()
@@ -115,6 +120,12 @@ impl Shared {
         parcel::pack(object.py(), &Reach::Parent(self.lane.heap()), |buffers| self.dumps(object, buffers))
     }
 
+    /// Pickles `object` with all that it has.
+    fn pack_whole(&self, object: &Bound<'_, PyAny>) -> PyResult<Packed> {
+        let pickle = Pickle::new(&self.dumps(object, None)?)?;
+        Ok(Packed { head: None, pickle, leases: Vec::new() })
+    }
+
     /// The value of a reply, or the exception.
     ///
     /// The outer error is a Ctrl-C that came while it was being unpickled: it is the caller's, and the reply can be
@@ -123,14 +134,14 @@ impl Shared {
         &self,
         py: Python<'_>,
         reply: &Reply,
-        items: u32,
+        (items, attempts): (u32, u32),
         label: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<PyResult<Py<PyAny>>> {
         match reply {
             Reply::Lost(loss) => {
                 let call = describe(label);
                 let call = if items > 1 { format!("a batch of {items} calls of {call}") } else { call };
-                Ok(Err(errors::lost(py, &call, loss)))
+                Ok(Err(errors::lost(py, &call, loss, attempts)))
             }
             Reply::Broken(reason) => {
                 Ok(Err(errors::refused(&Refusal::Broken(reason.clone()), self.config.broken.bind(py))))
@@ -316,6 +327,7 @@ enum Named {
 pub(crate) struct Binding {
     named: Named,
     label: Option<Py<PyAny>>,
+    terms: Terms,
 }
 
 /// The native part of a process pool.
@@ -369,26 +381,51 @@ impl ProcessLane {
     ) -> PyResult<Py<FutureCore>> {
         self.check_open(py)?;
         let future = self.future(py, label_of(&r#fn))?;
+        let kwargs = kwargs.as_ref().filter(|kwargs| !kwargs.is_empty());
         match self.name(&r#fn) {
-            Ok(named) => self.send(py, future, &named, &args, kwargs.as_ref().filter(|kwargs| !kwargs.is_empty())),
+            Ok(named) => self.send(py, future, &named, &args, kwargs, Terms::default()),
             Err(error) => self.unpicklable(py, future, error, "the function"),
         }
     }
 
-    /// Pickles a function once, for many `submit_bound`.
-    fn bind(&self, r#fn: Bound<'_, PyAny>) -> PyResult<Binding> {
+    /// The same on terms: `limit` seconds that the call may run, how often it may run again after its worker has died, and
+    /// what it is called in messages.
+    #[expect(clippy::too_many_arguments, reason = "Python names them all")]
+    fn submit_on_terms(
+        &self,
+        py: Python<'_>,
+        r#fn: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        kwargs: Option<Bound<'_, PyDict>>,
+        limit: Timeout,
+        retries: u32,
+        name: Option<Py<PyAny>>,
+    ) -> PyResult<Py<FutureCore>> {
+        self.check_open(py)?;
+        let future = self.future(py, name.or_else(|| label_of(&r#fn)))?;
+        let kwargs = kwargs.as_ref().filter(|kwargs| !kwargs.is_empty());
+        match self.name(&r#fn) {
+            Ok(named) => self.send(py, future, &named, &args, kwargs, Terms { limit: limit.duration(), retries }),
+            Err(error) => self.unpicklable(py, future, error, "the function"),
+        }
+    }
+
+    /// Pickles a function once, for many `submit_bound`; on terms, as `submit_on_terms`.
+    #[pyo3(signature = (r#fn, limit = Timeout::FOREVER, retries = 0, name = None))]
+    fn bind(&self, r#fn: Bound<'_, PyAny>, limit: Timeout, retries: u32, name: Option<Py<PyAny>>) -> PyResult<Binding> {
         let named = match self.name(&r#fn)? {
             Named::Bytes(bytes) => self.remember(bytes, true),
             tag => tag,
         };
-        Ok(Binding { named, label: label_of(&r#fn) })
+        let terms = Terms { limit: limit.duration(), retries };
+        Ok(Binding { named, label: name.or_else(|| label_of(&r#fn)), terms })
     }
 
     /// Hands in one call of a bound function.
     fn submit_bound(&self, py: Python<'_>, binding: &Binding, args: Bound<'_, PyTuple>) -> PyResult<Py<FutureCore>> {
         self.check_open(py)?;
         let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
-        self.send(py, future, &binding.named, &args, None)
+        self.send(py, future, &binding.named, &args, None, binding.terms)
     }
 
     /// Hands in one call of a bound function for each item of `calls`, `size` of them as one batch, `most` items at most, and no
@@ -683,9 +720,11 @@ impl ProcessLane {
         named: &Named,
         args: &Bound<'_, PyTuple>,
         kwargs: Option<&Bound<'_, PyDict>>,
+        terms: Terms,
     ) -> PyResult<Py<FutureCore>> {
         let mut flat = Vec::with_capacity(64);
         let mut packed;
+        let mut leases = Vec::new();
         let (flags, head, bytes): (u8, &[u8], &[u8]) = match kwargs {
             None if codec::flatten(args.as_any(), &mut flat) => (flag::FLAT, &[], &flat),
             _ => {
@@ -693,17 +732,20 @@ impl ProcessLane {
                     None => (args.clone().into_any(), 0),
                     Some(kwargs) => ((args, kwargs).into_pyobject(py)?.into_any(), flag::KEYWORDS),
                 };
-                packed = match self.shared.pack(&object) {
+                // What may run again is sent whole: the first attempt may have changed what lies in shared memory.
+                let made = if terms.retries == 0 { self.shared.pack(&object) } else { self.shared.pack_whole(&object) };
+                packed = match made {
                     Ok(packed) => packed,
                     Err(error) => return self.unpicklable(py, future, error, "an argument"),
                 };
-                future.get().keep_leases(std::mem::take(&mut packed.leases));
+                leases = std::mem::take(&mut packed.leases);
                 match &packed.head {
                     None => (flags, &[], packed.pickle.as_bytes(py)),
                     Some(head) => (flags | flag::BUFFERS, head, packed.pickle.as_bytes(py)),
                 }
             }
         };
+        future.get().agree(leases, terms);
         let length;
         let parts: [&[u8]; 4];
         let out = match named {

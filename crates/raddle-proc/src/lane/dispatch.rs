@@ -11,8 +11,8 @@ use raddle_core::sched::{Pace, balance};
 use rustix::process::Signal;
 
 use super::link::Page;
-use super::seat::{Arrival, Corrupt, Recovered, Seat, Stage};
-use super::ticket::{Loss, OnDeath, Outgoing, Reply, SEATS, Spot, Ticket};
+use super::seat::{Arrival, Corrupt, Lost, Recovered, Seat, Stage};
+use super::ticket::{Cause, Loss, OnDeath, Outgoing, Reply, SEATS, Spot, Ticket};
 use crate::Ending;
 
 /// What a wake-up between two processes costs, roughly, in nanoseconds. A call waits behind a running one rather than
@@ -69,6 +69,8 @@ impl Counts {
 pub(crate) struct Effects<H> {
     /// Calls were moved: the leader must look again.
     pub(crate) moved: bool,
+    /// The keeper's alarm is to be set.
+    pub(crate) alarm: bool,
     /// The lane has foretold a short wait for some call: it should be seen whether that came true.
     pub(crate) foretold: bool,
     /// For the keeper: somebody must be told about these.
@@ -81,7 +83,7 @@ pub(crate) struct Effects<H> {
 
 impl<H> Effects<H> {
     fn none() -> Self {
-        Self { moved: false, foretold: false, announce: Vec::new(), broken: None, departures: Vec::new() }
+        Self { moved: false, alarm: false, foretold: false, announce: Vec::new(), broken: None, departures: Vec::new() }
     }
 
     /// Whether there is something for the keeper alone.
@@ -99,6 +101,8 @@ pub(crate) struct Owed {
     pub(crate) wake: bool,
     /// Start the keeper's timer.
     pub(crate) time: bool,
+    /// Set the keeper's alarm to this moment.
+    pub(crate) alarm: Option<Instant>,
 }
 
 /// A worker that has ended.
@@ -152,6 +156,8 @@ pub(crate) struct Dispatch<H> {
     keeper_called: bool,
     /// The keeper's timer runs.
     timing: bool,
+    /// When the keeper's alarm comes, if some call has a limit.
+    alarm: Option<Instant>,
     /// Answered calls whose tickets wait to be dropped by somebody who may.
     pub(crate) graveyard: Vec<H>,
 }
@@ -173,6 +179,7 @@ impl<H: Ticket> Dispatch<H> {
             effects: Effects::none(),
             keeper_called: false,
             timing: false,
+            alarm: None,
             graveyard: Vec::new(),
         }
     }
@@ -261,6 +268,9 @@ impl<H: Ticket> Dispatch<H> {
     /// Takes in a call. Returns whether one more worker would help.
     pub(crate) fn submit(&mut self, ticket: H, out: &Outgoing<'_>, page: &Page) -> bool {
         self.counts.submitted += u64::from(ticket.items());
+        if let Some(limit) = ticket.limit() {
+            self.set_alarm(Instant::now().checked_add(limit));
+        }
         self.counts.bytes += out.len() as u64 + ticket.lent();
         let mut ticket = ticket;
         if self.backlog_load == 0
@@ -301,6 +311,47 @@ impl<H: Ticket> Dispatch<H> {
             self.arm_for_backlog();
         }
         want_idle(page);
+        true
+    }
+
+    /// Has the keeper look at the time that calls take at this moment, or earlier.
+    fn set_alarm(&mut self, at: Option<Instant>) {
+        if let Some(at) = at
+            && self.alarm.is_none_or(|set| at < set)
+        {
+            self.alarm = Some(at);
+            self.effects.alarm = true;
+        }
+    }
+
+    /// The keeper's alarm has come, or may have: calls that have run for too long are stopped, and it is set anew.
+    pub(crate) fn enforce_limits(&mut self, now: Instant) {
+        if self.alarm.is_none_or(|at| at > now) {
+            return;
+        }
+        self.alarm = None;
+        for number in 0..self.seats.len() {
+            let Some(seat) = self.seats[number].as_mut() else { continue };
+            let left = seat.enforce(now);
+            let due = seat.due(now);
+            self.effects.moved |= !left.is_empty();
+            self.requeue(left);
+            self.set_alarm(due);
+        }
+        let waiting = self.backlog.iter().flatten().filter_map(|waiting| waiting.ticket.limit()).min();
+        self.set_alarm(waiting.and_then(|limit| now.checked_add(limit)));
+    }
+
+    /// Ends the worker that runs this call. False: none does.
+    pub(crate) fn stop(&mut self, ticket: &H) -> bool {
+        let Spot::Seat { seat: number, ordinal } = ticket.place().get() else { return false };
+        let Some(seat) = self.seat_mut(number) else { return false };
+        if seat.is_condemned() || seat.next_call() != ordinal || !seat.has_started(ordinal) {
+            return false;
+        }
+        let left = seat.condemn(ordinal, Cause::Stopped, Instant::now());
+        self.effects.moved = true;
+        self.requeue(left);
         true
     }
 
@@ -439,6 +490,7 @@ impl<H: Ticket> Dispatch<H> {
                     _ => self.counts.failed += items,
                 }
             }
+            Reply::Lost(loss) if loss.cause == Cause::Stopped => self.counts.cancelled += items,
             Reply::Lost(_) | Reply::Broken(_) => self.counts.failed += items,
         }
         ticket.place().set(Spot::Nowhere);
@@ -582,7 +634,7 @@ impl<H: Ticket> Dispatch<H> {
         let Some(mut seat) = self.seats.get_mut(number).and_then(Option::take) else { return };
         let pid = seat.process.as_ref().map_or(0, crate::Process::pid);
         let (lost, left) = seat.bury();
-        let expected = seat.stage == Stage::Leaving && lost.is_empty();
+        let expected = seat.stage == Stage::Leaving && lost.is_empty() || seat.is_condemned();
         let stillborn = seat.stage == Stage::Starting && lost.is_empty();
         let unfit = seat.unfit.take();
         drop(seat);
@@ -591,15 +643,29 @@ impl<H: Ticket> Dispatch<H> {
         if let Some(account) = unfit {
             self.break_all(&String::from_utf8_lossy(&account), Signal::TERM);
         }
-        let loss = Arc::new(Loss { pid, ending });
-        for ticket in lost {
+        let mut again = Vec::new();
+        let mut last_words = Loss { pid, ending, cause: Cause::Died };
+        for Lost { ticket, cause, copy } in lost {
+            if let Some(copy) = copy
+                && cause != Cause::Stopped
+                && self.broken.is_none()
+                && ticket.retry()
+            {
+                let (header, payload) = *copy;
+                again.push((ticket, header, payload));
+                continue;
+            }
+            last_words.cause = cause;
+            let loss = Arc::new(last_words);
             if self.on_death == OnDeath::Replace || self.broken.is_some() {
-                self.deliver(ticket, Reply::Lost(loss.clone()));
+                self.deliver(ticket, Reply::Lost(loss));
             } else {
                 let reason = format!("{loss} while it ran this call, and the pool is broken");
                 self.deliver(ticket, Reply::Broken(reason.into()));
             }
         }
+        self.requeue(again);
+        let loss = last_words;
         if !expected && self.broken.is_none() {
             self.counts.died += 1;
             // Where another worker works, the setting up is not what kills them.
@@ -654,6 +720,7 @@ impl<H: Ticket> Dispatch<H> {
             ring: std::mem::take(&mut self.effects.moved),
             wake: !by_keeper && !self.keeper_called && self.effects.concern_keeper(),
             time: foretold && !self.timing,
+            alarm: std::mem::take(&mut self.effects.alarm).then_some(self.alarm).flatten(),
         };
         self.keeper_called |= owed.wake;
         self.timing |= owed.time;

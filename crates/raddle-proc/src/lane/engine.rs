@@ -233,6 +233,17 @@ impl<H: Ticket> Lane<H> {
         taken
     }
 
+    /// Ends the worker that runs this call, and with it the call. False: no worker runs it.
+    ///
+    /// The call has ended when the worker is dead: [`wait`](Self::wait).
+    pub fn stop(&self, ticket: &H) -> bool {
+        let mut dispatch = self.dispatch.lock();
+        dispatch.drain();
+        let stopped = dispatch.stop(ticket);
+        self.release(dispatch);
+        stopped
+    }
+
     /// Whether a worker has begun this call and not answered it.
     pub fn has_started(&self, ticket: &H) -> bool {
         self.dispatch.lock().has_started(ticket)
@@ -336,6 +347,9 @@ impl<H: Ticket> Lane<H> {
         }
         if owed.time {
             self.watch.wake_in(LATE);
+        }
+        if let Some(at) = owed.alarm {
+            self.watch.alarm_in(at.saturating_duration_since(Instant::now()));
         }
     }
 

@@ -3,6 +3,8 @@
 //! It sleeps in the lane's [`Watch`](crate::Watch) and makes one *pass* each time it is woken: bury the dead, take in
 //! replies, refill rings, share out work, set the alarms for the next time; then, without the lock, tell the client.
 
+use std::time::Instant;
+
 use super::dispatch::Departure;
 use super::engine::Lane;
 use super::ticket::Ticket;
@@ -52,6 +54,7 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
     }
     dispatch.ask_for_backlog(&lane.page);
     dispatch.advance();
+    dispatch.enforce_limits(Instant::now());
     dispatch.steal(&lane.page);
     dispatch.arm_keeper();
     dispatch.stop_workers(); // a ring that had no room for the order may have some, and nobody was told

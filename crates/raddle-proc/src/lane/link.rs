@@ -9,6 +9,7 @@
 //! 0x0300  alarm of the leader   (parent sets, worker swaps)
 //! 0x0340  alarm of the keeper   (parent sets, worker swaps)
 //! 0x0380  spills taken          (parent writes, worker reads)
+//! 0x03c0  started at            (worker writes, parent reads)
 //! 0x1000  request bytes, reply bytes             RING each
 //! ...     request spill, reply spill             SPILL each, sparse
 //! ...     the worker's heap                      2 SPILL, sparse
@@ -46,6 +47,7 @@ const WORKER_BELL: usize = 0x280;
 const LEADER_ALARM: usize = 0x300;
 const KEEPER_ALARM: usize = 0x340;
 const SPILLS_TAKEN: usize = 0x380;
+const STARTED_AT: usize = 0x3c0;
 const PAGE_BELL: usize = 0x080;
 const PAGE_IDLE: usize = 0x100;
 
@@ -266,6 +268,13 @@ impl Link {
     /// The worker's heap, for the parent. Once per side.
     pub(crate) fn heap_view(&mut self) -> Arc<View> {
         View::new(self.heap.take().expect("each side takes its end once"))
+    }
+
+    /// When the worker has begun, or was about to begin, the last call with a limit: nanoseconds of the monotonic clock.
+    /// Written by the worker only.
+    pub(crate) fn started_at(&self) -> &AtomicU64 {
+        // SAFETY: as above, an atomic word.
+        unsafe { &*self.at(STARTED_AT).cast() }
     }
 
     pub(crate) fn request_spill(&self) -> &Mapping {

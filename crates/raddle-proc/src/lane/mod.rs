@@ -18,6 +18,13 @@ mod seat;
 #[cfg(not(loom))]
 mod ticket;
 
+/// Nanoseconds of the clock that both sides read.
+#[cfg(not(loom))]
+pub(crate) fn clock_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
 #[cfg(not(loom))]
 pub use engine::{Counts, Departure, Lane, LaneConfig, Refusal, Seating, Submit};
 #[cfg(not(loom))]
@@ -28,4 +35,4 @@ pub use link::{flag, kind};
 #[cfg(not(loom))]
 pub use payload::Payload;
 #[cfg(not(loom))]
-pub use ticket::{Loss, OnDeath, Outgoing, Place, Reply, Ticket};
+pub use ticket::{Cause, Loss, OnDeath, Outgoing, Place, Reply, Ticket};

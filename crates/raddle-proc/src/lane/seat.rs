@@ -9,16 +9,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use raddle_core::prim::atomic::Ordering::Release;
+use raddle_core::prim::atomic::Ordering::{Relaxed, Release};
 use raddle_shm::Arena;
 use raddle_shm::heap::{Heap, Lease, View};
 use raddle_shm::ring::{Consumer, Header, Producer, Slot};
 use rustix::process::Signal;
 
 use super::Payload;
+use super::clock_ns;
 use super::link::{INLINE, Link, RETURNS, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
 use super::parcel::{self, Buffer};
-use super::ticket::{Outgoing, Reply, Spot, Ticket};
+use super::ticket::{Cause, Outgoing, Reply, Spot, Ticket};
 use crate::Process;
 
 /// How many unanswered records a seat may hold: enough that the worker never waits for the parent, few enough that a
@@ -28,6 +29,9 @@ const DEPTH: usize = 4096;
 /// After this time at the front a call is a long one, whatever was foretold: more than thirty times what the lane lets a call
 /// wait behind another. It is also how long the keeper's timer runs.
 pub(crate) const LATE: Duration = Duration::from_millis(1);
+
+/// A worker whose call has run for too long is asked to end; after this it is ended by force.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +48,28 @@ pub(crate) struct Flight<H> {
     pub(crate) ticket: Option<H>,
     slot: Slot,
     spilled: Option<usize>,
+    /// The bytes of a call that may run again.
+    copy: Option<Box<(Header, Vec<u8>)>>,
+}
+
+/// A worker that is to be ended because of the call that it runs.
+struct Condemned {
+    ordinal: u64,
+    cause: Cause,
+    /// When it is ended by force.
+    kill_at: Option<Instant>,
 }
 
 /// A call that no worker has begun, with its bytes, to be sent again.
 pub(crate) type Recovered<H> = (H, Header, Vec<u8>);
+
+/// A call that its worker has taken with it.
+pub(crate) struct Lost<H> {
+    pub(crate) ticket: H,
+    pub(crate) cause: Cause,
+    /// Its bytes, if it may run again.
+    pub(crate) copy: Option<Box<(Header, Vec<u8>)>>,
+}
 
 /// What came back from a worker.
 pub(crate) enum Arrival<H> {
@@ -94,6 +116,7 @@ pub(crate) struct Seat<H> {
     worker_heap: Arc<View>,
     /// What the worker is to be told to forget.
     forgotten: Vec<u64>,
+    condemned: Option<Condemned>,
     /// Last, so that the ends of the rings go before the memory.
     pub(crate) link: Link,
 }
@@ -120,6 +143,7 @@ impl<H: Ticket> Seat<H> {
             held: HashMap::new(),
             worker_heap: link.heap_view(),
             forgotten: Vec::new(),
+            condemned: None,
             link,
         })
     }
@@ -319,7 +343,7 @@ impl<H: Ticket> Seat<H> {
             flags: out.flags,
             tag: out.tag,
             id: self.first + self.flights.len() as u64,
-            extra: 0,
+            extra: ticket.as_ref().and_then(Ticket::limit).map_or(0, |limit| (limit.as_nanos() as u64).max(1)),
         };
         let (pushed, spilled) = if len <= INLINE {
             (self.requests.push(header, out.parts), None)
@@ -331,7 +355,11 @@ impl<H: Ticket> Seat<H> {
         };
         match pushed {
             Ok(slot) => {
-                self.flights.push_back(Flight { ticket, slot, spilled });
+                let copy = ticket.as_ref().filter(|ticket| ticket.may_retry()).map(|_| {
+                    let plain = Header { flags: header.flags & !flag::SPILLED, ..header };
+                    Box::new((plain, out.parts.concat()))
+                });
+                self.flights.push_back(Flight { ticket, slot, spilled, copy });
                 Ok(())
             }
             Err(_) => {
@@ -526,8 +554,81 @@ impl<H: Ticket> Seat<H> {
         }
     }
 
+    /// When something is to be done about the time that calls take here. `now + limit` for one that has not begun.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        if let Some(condemned) = &self.condemned {
+            return condemned.kill_at;
+        }
+        let calls = self.flights.iter().filter(|flight| flight.ticket.is_some());
+        let limited = calls.enumerate().filter_map(|(index, flight)| {
+            let limit = flight.ticket.as_ref()?.limit()?;
+            if index > 0 || !self.requests.is_started(flight.slot) {
+                return now.checked_add(limit);
+            }
+            now.checked_sub(self.running_for())?.checked_add(limit)
+        });
+        limited.min()
+    }
+
+    /// How long the call that runs has been running, if it has a limit.
+    fn running_for(&self) -> Duration {
+        // Ordering: Relaxed. The record was seen to be started, by an acquiring load; the time was written before that.
+        Duration::from_nanos(clock_ns().saturating_sub(self.link.started_at().load(Relaxed)))
+    }
+
+    /// Does what is due: a call that has run for too long takes its worker with it. Returns the calls behind it.
+    pub(crate) fn enforce(&mut self, now: Instant) -> Vec<Recovered<H>> {
+        if let Some(condemned) = &mut self.condemned {
+            if condemned.kill_at.is_some_and(|at| at <= now)
+                && let Some(process) = &self.process
+            {
+                process.kill_group(Signal::KILL);
+                condemned.kill_at = None;
+            }
+            return Vec::new();
+        }
+        let Some(flight) = self.flights.iter().find(|flight| flight.ticket.is_some()) else { return Vec::new() };
+        let Some(limit) = flight.ticket.as_ref().and_then(Ticket::limit) else { return Vec::new() };
+        if !self.requests.is_started(flight.slot) || self.running_for() < limit {
+            return Vec::new();
+        }
+        self.condemn(self.next_call(), Cause::Overdue(limit), now)
+    }
+
+    /// Ends the worker because of a call that it runs. Returns the calls behind it: none of them is to be begun by a process that
+    /// is being ended.
+    pub(crate) fn condemn(&mut self, ordinal: u64, cause: Cause, now: Instant) -> Vec<Recovered<H>> {
+        let mut left = Vec::new();
+        while self.load > 1
+            && let Some(recovered) = self.revoke_last()
+        {
+            left.push(recovered);
+        }
+        left.reverse();
+        self.stage = Stage::Leaving;
+        let kill_at = match cause {
+            Cause::Overdue(_) => now.checked_add(GRACE),
+            Cause::Died | Cause::Stopped => None,
+        };
+        if let Some(process) = &self.process {
+            process.kill_group(if kill_at.is_some() { Signal::TERM } else { Signal::KILL });
+        }
+        self.condemned = Some(Condemned { ordinal, cause, kill_at });
+        left
+    }
+
+    /// Why a call was lost with its worker.
+    pub(crate) fn cause_of(&self, ordinal: u64) -> Cause {
+        self.condemned.as_ref().filter(|condemned| condemned.ordinal == ordinal).map_or(Cause::Died, |c| c.cause)
+    }
+
+    /// Whether the worker was ended from here.
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.condemned.is_some()
+    }
+
     /// After the worker's death and a last drain: what it had begun, and what it had not, in order.
-    pub(crate) fn bury(&mut self) -> (Vec<H>, Vec<Recovered<H>>) {
+    pub(crate) fn bury(&mut self) -> (Vec<Lost<H>>, Vec<Recovered<H>>) {
         let (mut lost, mut left) = (Vec::new(), Vec::new());
         for index in 0..self.flights.len() {
             let started = self.requests.is_started(self.flights[index].slot);
@@ -535,7 +636,10 @@ impl<H: Ticket> Seat<H> {
             if let Some(ticket) = self.flights[index].ticket.take() {
                 match bytes {
                     Some((header, payload)) => left.push((ticket, header, payload)),
-                    None => lost.push(ticket),
+                    None => {
+                        let cause = self.cause_of(self.first + index as u64);
+                        lost.push(Lost { ticket, cause, copy: self.flights[index].copy.take() });
+                    }
                 }
             }
         }

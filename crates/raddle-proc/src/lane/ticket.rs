@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raddle_core::life::AtomicState;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,6 +28,21 @@ pub trait Ticket: Send + Sync + 'static {
     /// they are kept until the worker gives them back; and when it ends in another way.
     fn take_leases(&self) -> Vec<Lease> {
         Vec::new()
+    }
+
+    /// How long the call may run. Then its worker is ended, and the call with it.
+    fn limit(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether the call may run again after its worker has died.
+    fn may_retry(&self) -> bool {
+        false
+    }
+
+    /// Counts one more attempt. False: it was the last one.
+    fn retry(&self) -> bool {
+        false
     }
 
     /// Bytes of the leases.
@@ -74,6 +90,19 @@ pub struct Loss {
     pub pid: u32,
     /// How it ended.
     pub ending: Ending,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a worker has ended while it ran a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nobody here wanted it.
+    Died,
+    /// The call ran for longer than it was allowed to.
+    Overdue(Duration),
+    /// The call was to be stopped.
+    Stopped,
 }
 
 impl fmt::Display for Loss {
