@@ -189,6 +189,10 @@ def is_writable(values):
     return values.flags.writeable
 
 
+def sum_of(values):
+    return values.sum()
+
+
 def filled(size, value):
     import numpy
 

@@ -316,3 +316,74 @@ def test_a_ref_of_threads_cannot_be_sent():
         ref = pool.put([1])
         with pytest.raises(TypeError, match="threads"):
             pickle.dumps(ref)
+
+
+# --- how much --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def little_room():
+    raddle.shared.limit(16 << 20)
+    yield
+    raddle.shared.limit(1 << 30)
+
+
+def test_submit_waits_for_room_instead_of_filling_the_memory(little_room):
+    big = np.zeros(1 << 18)  # two megabytes
+    with raddle.Pool("process", 2) as pool:
+        most = 0
+        futures = []
+        for _ in range(200):
+            futures.append(pool.submit(calls.is_writable, big))
+            most = max(most, raddle.shared.in_use())
+        assert all(future.result(30) for future in futures)
+        assert most <= (16 << 20) + big.nbytes
+    assert raddle.shared.in_use() <= big.nbytes
+
+
+def test_many_threads_wait_for_room(little_room):
+    big = np.zeros(1 << 18)
+    done = []
+
+    def send():
+        futures = [pool.submit(calls.is_writable, big) for _ in range(40)]
+        done.append(all(future.result(30) for future in futures))
+
+    with raddle.Pool("process", 2) as pool:
+        threads = [threading.Thread(target=send) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert done == [True] * 6
+
+
+def test_nobody_waits_for_room_that_only_the_program_can_make(little_room):
+    kept = raddle.shared.zeros(5 << 20)  # forty megabytes, above the limit by itself
+    with raddle.Pool("process", 1) as pool:
+        assert pool.submit(calls.is_writable, np.zeros(1 << 18)).result(30)
+        big = [pool.submit(calls.keep, np.zeros(1 << 18)) for _ in range(20)]
+        assert all(future.result(30) is not None for future in big)
+    assert kept.nbytes > 16 << 20
+
+
+def test_one_that_is_larger_than_the_limit_goes_through_alone(little_room):
+    with raddle.Pool("process", 2) as pool:
+        huge = np.ones(3 << 20)
+        assert [pool.submit(calls.sum_of, huge).result(30) for _ in range(3)] == [3 << 20] * 3
+
+
+def test_a_callback_may_submit_when_there_is_no_room(little_room):
+    big = np.zeros(1 << 18)
+    heard = []
+    with raddle.Pool("process", 1) as pool:
+        for _ in range(20):
+            first = pool.submit(calls.is_writable, big)
+            first.add_done_callback(lambda _: heard.append(pool.submit(calls.is_writable, big)))
+        until(lambda: len(heard) == 20, "the callbacks")
+        assert all(future.result(30) for future in heard)
+
+
+def test_a_limit_below_nothing_is_an_error():
+    with pytest.raises(ValueError, match="0 or more"):
+        raddle.shared.limit(-1)

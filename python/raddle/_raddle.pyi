@@ -17,7 +17,9 @@ __all__ = [
     "ThreadLane",
     "WatchSet",
     "forked",
+    "limit_shared_memory",
     "set_future_type",
+    "shared_memory_in_use",
     "work",
 ]
 
@@ -169,6 +171,8 @@ class WatchSet:
 
 def set_future_type(future: type[Any]) -> None: ...
 def forked() -> None: ...
+def limit_shared_memory(size: int) -> None: ...
+def shared_memory_in_use() -> int: ...
 def work(
     fds: tuple[int, ...],
     parent: int,

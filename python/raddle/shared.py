@@ -17,6 +17,7 @@ Example:
 
 from __future__ import annotations
 
+from . import _raddle
 from ._raddle import Buffer
 
 TYPE_CHECKING = False
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from ._types import Order, Shape
 
-__all__ = ["Buffer", "asarray", "empty", "full", "zeros"]
+__all__ = ["Buffer", "asarray", "empty", "full", "in_use", "limit", "zeros"]
 
 
 def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C") -> NDArray[Any]:
@@ -70,6 +71,25 @@ def asarray(array: ArrayLike, dtype: DTypeLike | None = None) -> NDArray[Any]:
     made = empty(source.shape, source.dtype, "F" if source.flags.fnc else "C")
     made[...] = source
     return made
+
+
+def limit(size: int) -> None:
+    """Says how much shared memory arguments of calls may take, in bytes. One gibibyte at first.
+
+    A `submit` for which there is no room waits until calls that are under way have made some. It does not wait for what only the
+    program itself can free: arrays made here, and refs.
+
+    Raises:
+        ValueError: If it is less than 0.
+    """
+    if size < 0:
+        raise ValueError(f"the limit of shared memory must be 0 or more bytes, not {size}")
+    _raddle.limit_shared_memory(size)
+
+
+def in_use() -> int:
+    """Bytes of shared memory that this process has made and that are in use: arguments under way, shared arrays, refs."""
+    return _raddle.shared_memory_in_use()
 
 
 def _made(shape: Shape, dtype: DTypeLike, order: Order, zeroed: bool) -> NDArray[Any]:

@@ -31,7 +31,7 @@ mod _raddle {
     #[pymodule_export]
     use super::results::Results;
     #[pymodule_export]
-    use super::runtime::{forked, set_future_type};
+    use super::runtime::{forked, limit_shared_memory, set_future_type, shared_memory_in_use};
     #[pymodule_export]
     use super::thread_lane::ThreadLane;
     #[pymodule_export]

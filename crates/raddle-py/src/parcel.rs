@@ -27,8 +27,8 @@ const LARGE: usize = 4 << 10;
 
 /// Which heaps the other side sees.
 pub(crate) enum Reach<'a> {
-    /// In the parent: its own.
-    Parent(&'a Arc<Heap>),
+    /// In the parent: its own, and how to wait for room in it.
+    Parent { own: &'a Arc<Heap>, wait: &'a dyn Fn(Python<'_>, usize) -> PyResult<()> },
     /// In a worker: its own, and its parent's.
     Worker { own: &'a Arc<Heap>, parent: &'a View },
 }
@@ -36,15 +36,15 @@ pub(crate) enum Reach<'a> {
 impl Reach<'_> {
     fn own(&self) -> &Arc<Heap> {
         match self {
-            Self::Parent(heap) | Self::Worker { own: heap, .. } => heap,
+            Self::Parent { own, .. } | Self::Worker { own, .. } => own,
         }
     }
 
     /// What to call memory of ours that was filled for the other side alone, or that is shared with it.
     fn place(&self, lease: &Lease, shared: bool) -> Place {
         match self {
-            Self::Parent(_) if shared => Place::Shared(lease.piece()),
-            Self::Parent(_) => Place::Parent(lease.piece()),
+            Self::Parent { .. } if shared => Place::Shared(lease.piece()),
+            Self::Parent { .. } => Place::Parent(lease.piece()),
             Self::Worker { .. } => Place::Worker(lease.piece()),
         }
     }
@@ -150,6 +150,12 @@ fn stow(py: Python<'_>, reach: &Reach<'_>, buffers: &Bound<'_, PyList>) -> PyRes
         {
             places.push(Place::Shared(piece));
             continue;
+        }
+        if let Reach::Parent { own, wait } = reach
+            && len >= SMALL
+            && !own.has_room(len)
+        {
+            wait(py, len)?;
         }
         let lease = if len < SMALL { None } else { reach.own().lease(len) };
         let Some(lease) = lease else {

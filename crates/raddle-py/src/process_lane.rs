@@ -117,7 +117,18 @@ impl Shared {
 
     /// Pickles `object`, its large buffers into the heap that the workers see.
     fn pack(&self, object: &Bound<'_, PyAny>) -> PyResult<Packed> {
-        parcel::pack(object.py(), &Reach::Parent(self.lane.heap()), |buffers| self.dumps(object, buffers))
+        let reach = Reach::Parent { own: self.lane.heap(), wait: &|py, len| self.wait_for_room(py, len) };
+        parcel::pack(object.py(), &reach, |buffers| self.dumps(object, buffers))
+    }
+
+    /// Waits until the heap has room below its limit, as long as calls that are under way can make some.
+    fn wait_for_room(&self, py: Python<'_>, len: usize) -> PyResult<()> {
+        if self.is_foreign() || self.lane.is_keeper() {
+            return Ok(());
+        }
+        gate::wait(py, || self.lane.wait_for_room(len))?;
+        drop(self.lane.spent());
+        Ok(())
     }
 
     /// Pickles `object` with all that it has.

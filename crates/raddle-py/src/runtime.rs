@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 use raddle_core::prim::Mutex;
-use raddle_core::prim::atomic::{AtomicU32, Ordering::Relaxed};
+use raddle_core::prim::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use raddle_shm::heap::Heap;
 
 use crate::future::FutureCore;
@@ -55,6 +55,27 @@ const HEAP: usize = 256 << 30;
 /// So much of it stays in memory when it is free, for the next call.
 const HEAP_KEEP: usize = 512 << 20;
 
+/// Bytes of the heap that calls use before they wait for others to end.
+static LIMIT: AtomicUsize = AtomicUsize::new(1 << 30);
+
+/// Says how many bytes of shared memory calls use before they wait for others to end.
+#[pyfunction]
+pub(crate) fn limit_shared_memory(size: usize) {
+    LIMIT.store(size, Relaxed);
+    if let Some((_, heap)) = &*HEAP_OF_PROCESS.lock() {
+        heap.set_limit(size);
+    }
+}
+
+/// Bytes of shared memory that are in use.
+#[pyfunction]
+pub(crate) fn shared_memory_in_use() -> usize {
+    match &*HEAP_OF_PROCESS.lock() {
+        Some((made, heap)) if *made == forks() => heap.used(),
+        _ => 0,
+    }
+}
+
 /// The heap of this process, and the number of forks at its making.
 static HEAP_OF_PROCESS: Mutex<Option<(u32, Arc<Heap>)>> = Mutex::new(None);
 /// In a worker: the heap from which it answers.
@@ -67,6 +88,7 @@ pub(crate) fn heap() -> PyResult<Arc<Heap>> {
         Some((made, heap)) if *made == forks() => Ok(heap.clone()),
         _ => {
             let heap = Heap::create("raddle-heap", HEAP, HEAP_KEEP)?;
+            heap.set_limit(LIMIT.load(Relaxed));
             // The one from before a fork is the parent's; forgotten, because its locks may be held by nobody.
             std::mem::forget(current.replace((forks(), heap.clone())));
             Ok(heap)

@@ -7,7 +7,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use raddle_core::prim::atomic::AtomicU64;
+use raddle_core::prim::atomic::Ordering::{Relaxed, SeqCst};
 use raddle_core::sched::{Pace, balance};
+use raddle_shm::heap::Lease;
 use rustix::process::Signal;
 
 use super::link::Page;
@@ -154,6 +157,8 @@ pub(crate) struct Dispatch<H> {
     pub(crate) effects: Effects<H>,
     /// The keeper was woken and has not looked yet.
     keeper_called: bool,
+    /// Bytes of the heap that are lent to calls which have not ended.
+    pub(crate) lent: Arc<AtomicU64>,
     /// The keeper's timer runs.
     timing: bool,
     /// When the keeper's alarm comes, if some call has a limit.
@@ -178,6 +183,7 @@ impl<H: Ticket> Dispatch<H> {
             broken: None,
             effects: Effects::none(),
             keeper_called: false,
+            lent: Arc::default(),
             timing: false,
             alarm: None,
             graveyard: Vec::new(),
@@ -271,7 +277,9 @@ impl<H: Ticket> Dispatch<H> {
         if let Some(limit) = ticket.limit() {
             self.set_alarm(Instant::now().checked_add(limit));
         }
-        self.counts.bytes += out.len() as u64 + ticket.lent();
+        let lent = ticket.lent();
+        self.lent.fetch_add(lent, Relaxed);
+        self.counts.bytes += out.len() as u64 + lent;
         let mut ticket = ticket;
         if self.backlog_load == 0
             && let Some(mut choice) = self.choose()
@@ -423,7 +431,7 @@ impl<H: Ticket> Dispatch<H> {
             Spot::Seat { seat, ordinal } => self.seat_mut(seat)?.revoke(ordinal),
         }?;
         taken.place().set(Spot::Nowhere);
-        drop(taken.take_leases());
+        self.end_leases(&taken);
         self.counts.cancelled += u64::from(taken.items());
         Some(taken)
     }
@@ -442,7 +450,7 @@ impl<H: Ticket> Dispatch<H> {
         self.backlog_load = 0;
         for ticket in &taken {
             ticket.place().set(Spot::Nowhere);
-            drop(ticket.take_leases());
+            self.end_leases(ticket);
         }
         self.counts.cancelled += taken.iter().map(|ticket| u64::from(ticket.items())).sum::<u64>();
         taken
@@ -476,7 +484,7 @@ impl<H: Ticket> Dispatch<H> {
     }
 
     fn deliver(&mut self, ticket: H, reply: Reply) {
-        drop(ticket.take_leases()); // of a call that was not answered; the worker of one that was gives them back
+        self.end_leases(&ticket); // of a call that was not answered; the worker of one that was gives them back
         let items = u64::from(ticket.items());
         match &reply {
             Reply::Answer { kind, flags, nanos, done, payload } => {
@@ -495,6 +503,13 @@ impl<H: Ticket> Dispatch<H> {
         }
         ticket.place().set(Spot::Nowhere);
         if ticket.deliver(reply) { self.effects.announce.push(ticket) } else { self.graveyard.push(ticket) }
+    }
+
+    /// Ends the leases of a call that ends without an answer.
+    fn end_leases(&self, ticket: &H) {
+        let leases = ticket.take_leases();
+        let lent: usize = leases.iter().map(Lease::len).sum();
+        self.lent.fetch_sub(lent as u64, SeqCst);
     }
 
     /// Takes in what has arrived, and does what follows from it: rings are refilled, and workers that have nothing more to

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raddle_core::park::{self, Patience, Unparker, Wake};
+use raddle_core::prim::atomic::Ordering::SeqCst;
+use raddle_core::prim::atomic::{AtomicBool, AtomicU64};
 use raddle_core::prim::thread::{self, JoinHandle};
 use raddle_core::prim::{Mutex, MutexGuard};
 use raddle_shm::futex;
@@ -68,6 +70,11 @@ pub struct Lane<H> {
     patience: Patience,
     keeper: Mutex<Keeper>,
     heap: Arc<Heap>,
+    /// Bytes of the heap that are lent to calls which have not ended.
+    lent: Arc<AtomicU64>,
+    /// Threads that wait for room in the heap.
+    crowd: Mutex<Vec<Unparker>>,
+    is_crowded: AtomicBool,
 }
 
 impl<H> std::fmt::Debug for Lane<H> {
@@ -91,10 +98,14 @@ impl<H: Ticket> Lane<H> {
     ///
     /// When the system has no memory or no file descriptors for it.
     pub fn new(config: LaneConfig) -> io::Result<Self> {
+        let dispatch = Dispatch::new(config.on_death);
         Ok(Self {
             page: Page::create()?,
             watch: Watch::new()?,
-            dispatch: Mutex::new(Dispatch::new(config.on_death)),
+            lent: dispatch.lent.clone(),
+            crowd: Mutex::default(),
+            is_crowded: AtomicBool::new(false),
+            dispatch: Mutex::new(dispatch),
             lead: Lead::default(),
             patience: Patience::new(),
             keeper: Mutex::new(Keeper::default()),
@@ -132,7 +143,7 @@ impl<H: Ticket> Lane<H> {
     ///
     /// When the system has no memory, address space or file descriptors for it.
     pub fn seat(&self) -> io::Result<Seating> {
-        let seat = Seat::new(self.heap.clone())?;
+        let seat = Seat::new(self.heap.clone(), self.lent.clone())?;
         let link = seat.link.fd().try_clone_to_owned()?;
         let number = self.dispatch.lock().add_seat(seat);
         let number = number.ok_or_else(|| io::Error::other(format!("a lane has at most {SEATS} workers")))?;
@@ -276,6 +287,28 @@ impl<H: Ticket> Lane<H> {
         self.lead.wait(is_done, deadline, &disturb, &mut || self.lead_until(ticket, is_done, deadline))
     }
 
+    /// Sleeps until so many bytes more stay below the limit of the heap, or no call of this lane has leases of it any more: then
+    /// nothing that happens here makes room.
+    pub fn wait_for_room(&self, len: usize) -> Waited {
+        let is_done = || self.heap.has_room(len) || self.lent.load(SeqCst) == 0;
+        let me = park::with_current(park::Parker::unparker);
+        self.crowd.lock().push(me.clone());
+        self.is_crowded.store(true, SeqCst);
+        let waited = self.wait_for(None, &is_done, None);
+        let mut crowd = self.crowd.lock();
+        if let Some(mine) = crowd.iter().position(|other| other.same_as(&me)) {
+            crowd.swap_remove(mine);
+        }
+        self.is_crowded.store(!crowd.is_empty(), SeqCst);
+        waited
+    }
+
+    /// Whether this thread is the lane's keeper, which must not wait for what only it can do.
+    pub fn is_keeper(&self) -> bool {
+        let keeper = self.keeper.lock();
+        keeper.handle.as_ref().is_some_and(|handle| handle.thread().id() == thread::current().id())
+    }
+
     fn lead_until(&self, ticket: Option<&H>, is_done: &dyn Fn() -> bool, deadline: Option<Instant>) -> Waited {
         loop {
             let mut dispatch = self.dispatch.lock();
@@ -347,6 +380,10 @@ impl<H: Ticket> Lane<H> {
         }
         if owed.time {
             self.watch.wake_in(LATE);
+        }
+        // Ordering: SeqCst. Pairs with the store in `wait_for_room`: either we see the flag, or who waits sees what was freed.
+        if self.is_crowded.load(SeqCst) {
+            self.crowd.lock().iter().for_each(Unparker::unpark);
         }
         if let Some(at) = owed.alarm {
             self.watch.alarm_in(at.saturating_duration_since(Instant::now()));

@@ -9,7 +9,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use raddle_core::prim::atomic::Ordering::{Relaxed, Release};
+use raddle_core::prim::atomic::AtomicU64;
+use raddle_core::prim::atomic::Ordering::{Relaxed, Release, SeqCst};
 use raddle_shm::Arena;
 use raddle_shm::heap::{Heap, Lease, View};
 use raddle_shm::ring::{Consumer, Header, Producer, Slot};
@@ -110,6 +111,8 @@ pub(crate) struct Seat<H> {
     spills_taken: u64,
     /// The parent's heap, which all workers see.
     heap: Arc<Heap>,
+    /// Bytes of it that are lent to calls which have not ended, in all seats and the backlog.
+    lent: Arc<AtomicU64>,
     /// Leases of it that the worker has for calls that it has answered, by block.
     held: HashMap<u64, Vec<Lease>>,
     /// The worker's heap.
@@ -122,7 +125,7 @@ pub(crate) struct Seat<H> {
 }
 
 impl<H: Ticket> Seat<H> {
-    pub(crate) fn new(heap: Arc<Heap>) -> io::Result<Self> {
+    pub(crate) fn new(heap: Arc<Heap>, lent: Arc<AtomicU64>) -> io::Result<Self> {
         let mut link = Link::create()?;
         Ok(Self {
             stage: Stage::Starting,
@@ -140,6 +143,7 @@ impl<H: Ticket> Seat<H> {
             known: Vec::new(),
             spills_taken: 0,
             heap,
+            lent,
             held: HashMap::new(),
             worker_heap: link.heap_view(),
             forgotten: Vec::new(),
@@ -507,6 +511,7 @@ impl<H: Ticket> Seat<H> {
 
     /// Keeps a lease for the worker until it gives the block back or is dead.
     fn hold(&mut self, lease: Lease) {
+        self.lent.fetch_sub(lease.len() as u64, SeqCst);
         self.held.entry(lease.piece().block).or_default().push(lease);
     }
 
@@ -521,7 +526,9 @@ impl<H: Ticket> Seat<H> {
             return Ok(());
         }
         let running = self.flights.iter().find_map(|flight| flight.ticket.as_ref()).ok_or(Corrupt)?;
-        running.take_lease(block).map(drop).ok_or(Corrupt)
+        let lease = running.take_lease(block).ok_or(Corrupt)?;
+        self.lent.fetch_sub(lease.len() as u64, SeqCst);
+        Ok(())
     }
 
     /// Forgets the records at the front that need no answer and that the worker has passed.

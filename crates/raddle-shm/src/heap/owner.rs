@@ -47,6 +47,8 @@ pub struct Heap {
 
 struct Books {
     arena: Arena,
+    /// How much of it is used without hesitation.
+    limit: usize,
     /// Leases of each block.
     leases: HashMap<usize, usize>,
 }
@@ -77,7 +79,7 @@ impl Heap {
 
     fn with(memory: Mapping, keep: usize, segment: Option<Segment>) -> Arc<Self> {
         let size = memory.len();
-        let books = Books { arena: Arena::new(size, size), leases: HashMap::new() };
+        let books = Books { arena: Arena::new(size, size), limit: size, leases: HashMap::new() };
         Arc::new(Self { memory, books: Mutex::new(books), keep, pid: std::process::id(), segment })
     }
 
@@ -126,6 +128,18 @@ impl Heap {
     /// What it says is not trusted: a block that does not exist is passed over.
     pub fn given_back(&self, block: u64) {
         self.release(block as usize);
+    }
+
+    /// Whether so many bytes more stay below the limit. An empty heap has room for everything that it can hold.
+    pub fn has_room(&self, len: usize) -> bool {
+        let books = self.books.lock();
+        books.arena.outstanding() == 0 || books.arena.taken().saturating_add(len) <= books.limit
+    }
+
+    /// How much of the heap is to be used without hesitation. It is for those who can wait to ask [`has_room`](Self::has_room);
+    /// [`lease`](Self::lease) does not.
+    pub fn set_limit(&self, limit: usize) {
+        self.books.lock().limit = limit;
     }
 
     /// Bytes in blocks.

@@ -42,6 +42,10 @@ impl Ticket for Call {
         &self.0.place
     }
 
+    fn lent(&self) -> u64 {
+        self.0.leases.lock().iter().map(|lease| lease.len() as u64).sum()
+    }
+
     fn take_leases(&self) -> Vec<Lease> {
         std::mem::take(&mut *self.0.leases.lock())
     }
@@ -162,7 +166,7 @@ impl Play {
     }
 
     fn seat(&mut self) -> usize {
-        let seat = self.dispatch.add_seat(Seat::new(self.heap.clone()).unwrap()).unwrap();
+        let seat = self.dispatch.add_seat(Seat::new(self.heap.clone(), self.dispatch.lent.clone()).unwrap()).unwrap();
         self.players.insert(seat, Player::at(&self.dispatch, seat));
         seat
     }
@@ -464,6 +468,7 @@ proptest! {
         let found = play.dispatch.counts();
         prop_assert_eq!([found.finished, found.failed, found.cancelled], counts);
         prop_assert_eq!((found.pending, found.running), (0, 0));
+        prop_assert_eq!(play.dispatch.lent.load(Relaxed), 0);
 
         // Every block is free when its call has ended and the worker that had it has given it back or is dead, and not before.
         let lent: std::collections::HashSet<u64> =
