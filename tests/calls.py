@@ -189,6 +189,11 @@ def is_writable(values):
     return values.flags.writeable
 
 
+def first_and_size(values):
+    view = memoryview(values).cast("B").cast("d")
+    return (view[0] if len(view) else None), len(view)
+
+
 def sum_of(values):
     return values.sum()
 

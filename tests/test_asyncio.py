@@ -184,3 +184,95 @@ def test_isfuture_and_concurrent_types(runner):
     future = runner.submit(calls.identity, 1)
     assert isinstance(future, concurrent.futures.Future)
     assert not asyncio.isfuture(future)
+
+
+# --- run and amap ----------------------------------------------------------------------------------------------------
+
+
+def test_run_returns_and_raises(pool):
+    async def main():
+        assert await pool.run(calls.add, 1, 2, extra=3) == 6
+        with pytest.raises(ValueError, match="^7$"):
+            await pool.run(calls.fail_if, 7, 7)
+        return await asyncio.gather(*(pool.run(calls.add, number, 1) for number in range(200)))
+
+    assert asyncio.run(main()) == list(range(1, 201))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_amap_yields_what_map_yields(pool, ordered):
+    async def main():
+        return [value async for value in pool.amap(calls.add, range(300), range(300), ordered=ordered)]
+
+    assert sorted(asyncio.run(main())) == list(range(0, 600, 2))
+
+
+def test_amap_is_in_order_and_reads_no_further_than_its_window(pool):
+    read = []
+
+    async def main():
+        results = pool.amap(calls.identity, (read.append(number) or number for number in range(1000)), window=5)
+        seen = []
+        async for value in results:
+            seen.append(value)
+            assert len(read) <= len(seen) + 6
+            if len(seen) == 50:
+                break
+        await results.aclose()
+        return seen
+
+    assert asyncio.run(main()) == list(range(50))
+
+
+def test_amap_takes_an_asynchronous_input_and_does_not_wait_for_its_window(pool):
+    async def source():
+        for number in range(3):
+            yield number
+        await asyncio.sleep(30)
+        yield 3
+
+    async def main():
+        results = pool.amap(calls.add, source(), range(100))
+        seen = [await anext(results) for _ in range(3)]
+        await results.aclose()
+        return seen
+
+    assert asyncio.run(asyncio.wait_for(main(), 20)) == [0, 2, 4]
+
+
+def test_what_a_call_of_amap_raises_comes_at_its_place(pool):
+    async def main():
+        seen = []
+        with pytest.raises(ValueError, match="^20$"):
+            async for value in pool.amap(calls.fail_if, range(100), [20] * 100):
+                seen.append(value)
+        assert seen == list(range(20))
+        assert [value async for value in pool.amap(calls.identity, [])] == []
+
+    asyncio.run(main())
+
+
+def test_cancelling_the_task_of_amap_stops_its_calls(tmp_path):
+    with raddle.Pool("process", 2) as pool:
+
+        async def main():
+            async for _ in pool.amap(calls.touch_and_sleep, [tmp_path / "one", tmp_path / "two"]):
+                pass
+
+        async def cancelled():
+            task = asyncio.ensure_future(main())
+            while not ((tmp_path / "one").exists() and (tmp_path / "two").exists()):
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(asyncio.wait_for(cancelled(), 20))
+        assert pool.statistics().cancelled == 2
+
+
+def test_bad_input_of_amap(pool):
+    with pytest.raises(ValueError, match="window"):
+        pool.amap(abs, [1], window=0)
+    with pytest.raises(TypeError, match="at least one"):
+        pool.amap(abs)

@@ -15,7 +15,7 @@ from ._interrupt import seen_from_outside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
     from concurrent.futures import Future as AnyFuture
     from types import TracebackType
     from typing import Any, Final, NoReturn
@@ -176,6 +176,60 @@ class Pool:
             raise seen_from_outside(interrupt) from None
         results = _raddle.Results(runs)
         return _with_bar(results, total, self.name) if progress else results
+
+    async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs ``fn(*args, **kwargs)`` on a worker, without blocking the event loop, and returns its result.
+
+        Context variables stay here: neither threads nor processes see them.
+
+        Cancelling it cancels the call; on processes also one that runs.
+
+        Example:
+            >>> import asyncio, raddle
+            >>> async def main():
+            ...     with raddle.Pool("process", workers=2) as pool:
+            ...         return await asyncio.gather(*(pool.run(pow, 2, number) for number in range(5)))
+            >>> asyncio.run(main())
+            [1, 2, 4, 8, 16]
+        """
+        import asyncio
+
+        return await asyncio.wrap_future(self.submit(fn, *args, **kwargs))
+
+    def amap(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        window: int | None = None,
+    ) -> AsyncIterator[T]:
+        """As `map`, for ``async for``. The input may be asynchronous, too.
+
+        Args:
+            fn: The function.
+            *iterables: Its arguments.
+            ordered: Yield results in the order of the input; otherwise as they come.
+            window: Calls in flight, at most. By default 16 for each worker.
+
+        When the task is cancelled, so are its calls; on processes also those that run. When the iteration is left, calls
+        that have not started are cancelled.
+
+        Example:
+            >>> import asyncio, raddle
+            >>> async def main():
+            ...     with raddle.Pool("thread", workers=2) as pool:
+            ...         return [value async for value in pool.amap(abs, range(-3, 0))]
+            >>> asyncio.run(main())
+            [3, 2, 1]
+        """
+        from ._async import amap
+
+        if window is not None and _checked(window, "window") < 1:
+            raise ValueError(f"window must be at least 1, or None, not {window}")
+        if not iterables:
+            raise TypeError("amap needs at least one iterable of arguments")
+        return amap(self.submit, fn, iterables, ordered, window or 16 * self.workers)
 
     def options(self, *, timeout: float | None = None, retries: int = 0, name: str | None = None) -> Options:
         """The same pool, for calls on terms. Returns an object with `submit` and `map`.

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import array
 import collections
+import concurrent.futures
 import gc
 import os
+import pickle
 import random
 import signal
 import threading
@@ -50,7 +53,10 @@ def grow(number, size):
 
 def make_task(chance, number, pool):
     """Submits one call of a random sort. Returns its future, and a check of what it may come to."""
-    kinds = {"echo": 50, "nap": 6, "pid": 20, "raises": 8, "grow": 14, "closure": 12, "die": 0.4, "unpicklable": 2}
+    kinds = {
+        "echo": 50, "nap": 6, "pid": 20, "raises": 8, "grow": 14, "closure": 12, "die": 0.4, "unpicklable": 2,
+        "array": 30, "careful": 10, "late": 0.5, "stopped": 0.5,
+    }  # fmt: skip
     kind = chance.choices(list(kinds), list(kinds.values()))[0]
     if kind == "pid":
         return pool.submit(calls.pid), is_a_pid
@@ -66,6 +72,20 @@ def make_task(chance, number, pool):
         return pool.submit(calls.apply, _named("grow"), number, size), lambda value: value == (number, b"g" * size)
     if kind == "closure":
         return pool.submit(lambda: number * 2), lambda value: value == number * 2
+    if kind == "array":
+        size = chance.choice([0, 100, 5_000, 100_000, 1_000_000])
+        sent = array.array("d", [number]) * size
+        value = pickle.PickleBuffer(sent) if chance.random() < 0.5 else sent
+        return pool.submit(calls.first_and_size, value), lambda found: found == ((number, size) if size else (None, 0))
+    if kind == "careful":
+        careful = pool.options(retries=50, timeout=30)
+        return careful.submit(calls.apply, _named("echo"), number, b"c"), lambda value: value == (number, b"c")
+    if kind == "late":
+        return pool.options(timeout=0.02).submit(time.sleep, 60), raddle.CallTimeout
+    if kind == "stopped":
+        future = pool.submit(time.sleep, 60)
+        threading.Timer(0.05, future.cancel).start()
+        return future, concurrent.futures.CancelledError
     if kind == "die":
         return pool.submit(calls.exit_now, number % 256), raddle.WorkerDied
     return pool.submit(calls.identity, threading.Lock()), TypeError
@@ -192,7 +212,10 @@ def judge(future, expected):
     """Says what came of a future; fails if that could not be."""
     if future.cancelled():
         return "cancelled"
-    error = future.exception(timeout=60)  # a future that does not end is the failure that is looked for
+    try:
+        error = future.exception(timeout=60)  # a future that does not end is the failure that is looked for
+    except concurrent.futures.CancelledError:
+        return "cancelled"
     if isinstance(error, raddle.WorkerDied):
         assert error.pid > 0
         assert str(error.pid) in str(error)
@@ -218,6 +241,8 @@ def test_nothing_is_lost_and_nothing_hangs_while_workers_are_killed(capsys):
         print(", ".join(f"{count} {what}" for what, count in sorted(total.items())))
     until(lambda: resources()[1:] <= resources_before[1:], "threads and processes to end", 10)
     assert resources() <= resources_before
+    gc.collect()
+    assert raddle.shared.in_use() == 0
     assert memory() - memory_before < 32 << 20
     assert total["returned"] > 100
     assert total["lost"] >= 4
