@@ -112,6 +112,19 @@ def mishap_at_5000(number):
     return number
 
 
+def crash_deep_inside():
+    def the_culprit():
+        import ctypes
+
+        ctypes.string_at(0)
+
+    the_culprit()
+
+
+def kill_itself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def ignore_and_sleep():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)

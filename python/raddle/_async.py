@@ -26,7 +26,7 @@ async def amap(
 ) -> AsyncIterator[Any]:
     """Yields what the calls return. The input is read on while results are waited for, as far as the window reaches."""
     waits = any(hasattr(iterable, "__aiter__") for iterable in iterables)
-    source: Any = _zipped(iterables) if waits else zip(*iterables, strict=False)  # type: ignore[arg-type]
+    source: Any = _zipped(iterables) if waits else zip(*iterables, strict=False)
     calls: dict[asyncio.Future[Any], Future[Any]] = {}  # in the order of the input
     item: asyncio.Task[Any] | None = None
     has_ended = False

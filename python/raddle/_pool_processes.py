@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from . import _raddle
     from ._future import Future
+    from ._limits import Limits
     from .pool import Options
 
 __all__ = ["ProcessLaneOf"]
@@ -22,9 +23,14 @@ class ProcessLaneOf:
     """Processes."""
 
     def __init__(
-        self, workers: int, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+        self,
+        workers: int,
+        name: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        limits: Limits,
     ) -> None:
-        self._crew = ProcessCrew(workers, initializer, initargs)
+        self._crew = ProcessCrew(workers, initializer, initargs, limits)
         self._lane = self._crew.lane
 
     def close_when_dropped(self, owner: object) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._future import Future
+    from ._limits import Limits
     from .pool import Options
 
 __all__ = ["ThreadLaneOf"]
@@ -28,8 +29,15 @@ class ThreadLaneOf:
     """Threads."""
 
     def __init__(
-        self, workers: int, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+        self,
+        workers: int,
+        name: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        limits: Limits,
     ) -> None:
+        if limits.are_any():
+            raise NotImplementedError("threads share one process and its limits\n  hint: use Pool('process')")
         self._lane = _raddle.ThreadLane(workers)
         self._has_refs = False
         self._crew = ThreadCrew(self._lane, workers, name, initializer, initargs, _broken)

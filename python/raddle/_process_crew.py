@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ._limits import Limits
+
 __all__ = ["ProcessCrew"]
 
 
 class ProcessCrew:
     """Starts workers as they are needed, and again when they die. Knows the lane, not the pool."""
 
-    def __init__(self, most: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    def __init__(
+        self, most: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], limits: Limits
+    ) -> None:
         self._most = most
+        self._limits = limits
         self._initializer = None if initializer is None else dumps_by_reference_or_value(initializer)
         self._initargs = dumps_by_reference_or_value(initargs)
         self._boot: int | None = None
@@ -63,7 +68,7 @@ class ProcessCrew:
         assert self._boot is not None, "`grow` has written it"
         code = (
             f"import sys; sys.path.insert(0, {_BOOT_PATH!r}); import raddle_boot; "
-            f"raddle_boot.native({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {os.getpid()})"
+            f"raddle_boot.native({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {os.getpid()})"
         )
         self.lane.spawn([sys.executable, *_interpreter_options(), "-c", code], self._boot)
 
@@ -74,7 +79,8 @@ class ProcessCrew:
             "extension": _raddle.__file__,
             "initializer": self._initializer,
             "initargs": self._initargs,
-            "max_tasks": None,
+            "max_tasks": self._limits.max_tasks_per_child,
+            "limits": self._limits.of_each(self._most),
         }
         boot = os.memfd_create("raddle-boot")
         weakref.finalize(self, os.close, boot).atexit = False

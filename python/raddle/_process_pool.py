@@ -94,8 +94,8 @@ class Crew:
         return self._method != "fork" or not self.processes
 
     def _start(self) -> None:
-        seat, link = self.lane.seat()
-        descriptors = tuple(raddle_boot.Descriptor(fd) for fd in (link, *self.lane.fds()))
+        seat, link, words = self.lane.seat()
+        descriptors = tuple(raddle_boot.Descriptor(fd) for fd in (link, *self.lane.fds(), words))
         # The fork server's children see its end, not ours: they hold one end of a socket, and we the other.
         ours, theirs = socket.socketpair() if self._method == "forkserver" else (None, None)
         parent = None if ours else os.getpid()
@@ -113,6 +113,7 @@ class Crew:
             raise
         finally:
             os.close(link)
+            os.close(words)
             if theirs:
                 theirs.close()
         if ours:

@@ -12,6 +12,7 @@ from ._cpus import usable_cpus
 from ._future import Future
 from ._future import as_completed as _as_completed
 from ._interrupt import seen_from_outside
+from ._limits import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ class Pool:
         name: What `repr` and the threads' names show.
         initializer: Called in each worker before its first call. If it raises, the pool is broken.
         initargs: Arguments of `initializer`.
+        memory: Of each worker process: bytes that its data may take, or a text such as ``"2GiB"``. Beyond it, a call gets a MemoryError.
+        max_tasks_per_child: Calls after which a worker process is replaced.
+        nice: How much each worker process gives way to others, 0 to 19.
+        affinity: The CPUs that worker processes may run on.
+        blas_threads: Threads that libraries of numbers (BLAS, OpenMP, ...) may start in each worker process. ``"auto"`` shares the
+            CPUs among the workers; None leaves it to the libraries. What the environment says counts more.
 
     Functions, arguments and results of a process pool may be anything that `pickle` or `cloudpickle` can pickle: lambdas,
     closures and what ``__main__`` defines too, and the script needs no ``if __name__ == "__main__"``. Workers are new
@@ -81,6 +88,11 @@ class Pool:
         name: str | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        memory: int | str | None = None,
+        max_tasks_per_child: int | None = None,
+        nice: int = 0,
+        affinity: Iterable[int] | None = None,
+        blas_threads: int | str | None = "auto",
     ) -> None:
         try:
             lane_of = _lane_of(kind)
@@ -89,7 +101,8 @@ class Pool:
             self.name: Final = name or f"{kind}-pool-{next(_numbers)}"
             if initializer is not None and not callable(initializer):
                 raise TypeError(f"initializer must be callable, not {initializer!r}")
-            self._lane = lane_of(self.workers, self.name, initializer, tuple(initargs))
+            limits = Limits(memory, max_tasks_per_child, nice, affinity, blas_threads)
+            self._lane = lane_of(self.workers, self.name, initializer, tuple(initargs), limits)
             self._made = time.monotonic()
             self._lane.close_when_dropped(self)
         except KeyboardInterrupt as interrupt:

@@ -70,7 +70,7 @@ def as_it_is(buffer: Any) -> Any:
     return buffer
 
 
-def native(link: int, page: int, bell: int, heap: int, boot: int, parent: int) -> None:
+def native(link: int, page: int, bell: int, heap: int, words: int, boot: int, parent: int) -> None:
     """Runs a worker of a ``raddle.Pool``. ``boot`` is a descriptor of the pickled start-up settings."""
     # The C modules, without the Python around them: a worker is ready some milliseconds earlier.
     import _pickle
@@ -78,10 +78,12 @@ def native(link: int, page: int, bell: int, heap: int, boot: int, parent: int) -
 
     # The parent gets Ctrl-C and decides; a worker that is asked to end is asked by the parent.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    for descriptor in (link, page, bell, heap):
+    for descriptor in (link, page, bell, heap, words):
         os.set_inheritable(descriptor, False)  # they came through `exec`, and are to go no further
     settings = _pickle.loads(os.pread(boot, os.fstat(boot).st_size, 0))
     os.close(boot)
+    confess_to(words)
+    keep_limits(**settings["limits"])
     sys.path[:] = settings["path"]
     sys.argv[:] = settings["argv"]
     initializer, initargs = settings["initializer"], settings["initargs"]
@@ -146,8 +148,9 @@ def drop_in(
         _end_with_distant_parent()
     if lifeline is not None:
         _hold_on_to(lifeline.fd)
-    fds = tuple(descriptor.fd for descriptor in descriptors)
-    load_extension(extension_path).work(fds, parent or os.getppid(), seams, max_tasks)
+    *fds, words = (descriptor.fd for descriptor in descriptors)
+    confess_to(words)
+    load_extension(extension_path).work(tuple(fds), parent or os.getppid(), seams, max_tasks)
 
 
 def _end_with_distant_parent() -> None:
@@ -187,6 +190,40 @@ def _hold_on_to(lifeline: int) -> None:
     except BlockingIOError:
         return  # it is still open
     os._exit(1)
+
+
+def confess_to(words: int) -> None:
+    """Has a crash (SIGSEGV and the like) write where it happened into this file, for the parent to read."""
+    import faulthandler
+
+    faulthandler.enable(words)
+
+
+#: What libraries of numbers read to know how many threads to start, when they are loaded.
+_NUMBERS_OF_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def keep_limits(memory: int | None, nice: int, affinity: list[int] | None, threads: int | None) -> None:
+    """Limits what this process takes, before anything of the user's is loaded."""
+    if memory is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    if nice:
+        os.nice(nice)
+    if affinity is not None:
+        os.sched_setaffinity(0, affinity)
+    if threads is not None:
+        for name in _NUMBERS_OF_THREADS:
+            os.environ.setdefault(name, str(threads))
 
 
 def load_extension(path: str) -> ModuleType:

@@ -7,6 +7,8 @@ pub mod child;
 mod ending;
 pub mod lane;
 #[cfg(not(loom))]
+mod oom;
+#[cfg(not(loom))]
 mod signal;
 #[cfg(not(loom))]
 mod spawn;

@@ -49,7 +49,15 @@ pub(crate) fn lost(py: Python<'_>, call: &str, loss: &Loss, retries: u32) -> PyE
     if let Cause::Overdue(limit) = loss.cause {
         return make(call_timeout(py), |class| class.call1((call, loss.pid, limit.as_secs_f64(), attempts)));
     }
-    make(worker_died(py), |class| class.call1((call, loss.pid, loss.ending.code(), loss.ending.to_string(), attempts)))
+    let how = match loss.out_of_memory {
+        true => format!("{} by the kernel, which was out of memory,", loss.ending),
+        false => loss.ending.to_string(),
+    };
+    let error = make(worker_died(py), |class| class.call1((call, loss.pid, loss.ending.code(), how, attempts)));
+    if let Some(words) = &loss.words {
+        note(py, &error, words.trim_end());
+    }
+    error
 }
 
 /// What a submit to a lane that takes no more calls raises. `broken` is the class for a broken lane.

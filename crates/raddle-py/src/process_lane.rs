@@ -502,10 +502,11 @@ impl ProcessLane {
         }
     }
 
-    /// Makes memory for one more worker: its seat, and the descriptor of its link, which the caller closes.
-    fn seat(&self) -> PyResult<(usize, i32)> {
+    /// Makes memory for one more worker: its seat, and the descriptors of its link and of the file for its last words, which the
+    /// caller closes.
+    fn seat(&self) -> PyResult<(usize, i32, i32)> {
         let seating = self.shared.lane.seat()?;
-        Ok((seating.seat, seating.link.into_raw_fd()))
+        Ok((seating.seat, seating.link.into_raw_fd(), seating.words.into_raw_fd()))
     }
 
     /// Names the process of a seat. `ours`: nobody else collects its exit code.
@@ -527,7 +528,8 @@ impl ProcessLane {
             let seating = lane.seat()?;
             // SAFETY: the caller keeps `boot` open during the call.
             let boot = unsafe { BorrowedFd::borrow_raw(boot) };
-            let fds = vec![seating.link.as_fd(), lane.page_fd(), lane.bell_fd(), lane.heap_fd(), boot];
+            let words = seating.words.as_fd();
+            let fds = vec![seating.link.as_fd(), lane.page_fd(), lane.bell_fd(), lane.heap_fd(), words, boot];
             match spawn(&Spawn { argv, env: Vec::new(), fds, own_group: true }) {
                 Ok(process) => {
                     let pid = process.pid();

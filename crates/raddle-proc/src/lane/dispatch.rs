@@ -17,6 +17,7 @@ use super::link::Page;
 use super::seat::{Arrival, Corrupt, Lost, Recovered, Seat, Stage};
 use super::ticket::{Cause, Loss, OnDeath, Outgoing, Reply, SEATS, Spot, Ticket};
 use crate::Ending;
+use crate::oom::OomWatch;
 
 /// What a wake-up between two processes costs, roughly, in nanoseconds. A call waits behind a running one rather than
 /// wake a sleeping worker while it has to wait less than that.
@@ -159,6 +160,7 @@ pub(crate) struct Dispatch<H> {
     keeper_called: bool,
     /// Bytes of the heap that are lent to calls which have not ended.
     pub(crate) lent: Arc<AtomicU64>,
+    oom: OomWatch,
     /// The keeper's timer runs.
     timing: bool,
     /// When the keeper's alarm comes, if some call has a limit.
@@ -184,6 +186,7 @@ impl<H: Ticket> Dispatch<H> {
             effects: Effects::none(),
             keeper_called: false,
             lent: Arc::default(),
+            oom: OomWatch::new(),
             timing: false,
             alarm: None,
             graveyard: Vec::new(),
@@ -652,6 +655,8 @@ impl<H: Ticket> Dispatch<H> {
         let expected = seat.stage == Stage::Leaving && lost.is_empty() || seat.is_condemned();
         let stillborn = seat.stage == Stage::Starting && lost.is_empty();
         let unfit = seat.unfit.take();
+        let words = seat.last_words();
+        let out_of_memory = ending == Ending::Signalled(Signal::KILL.as_raw()) && self.oom.has_killed();
         drop(seat);
         self.effects.moved = true;
         self.requeue(left);
@@ -659,7 +664,7 @@ impl<H: Ticket> Dispatch<H> {
             self.break_all(&String::from_utf8_lossy(&account), Signal::TERM);
         }
         let mut again = Vec::new();
-        let mut last_words = Loss { pid, ending, cause: Cause::Died };
+        let mut loss = Loss { pid, ending, cause: Cause::Died, out_of_memory, words };
         for Lost { ticket, cause, copy } in lost {
             if let Some(copy) = copy
                 && cause != Cause::Stopped
@@ -670,17 +675,15 @@ impl<H: Ticket> Dispatch<H> {
                 again.push((ticket, header, payload));
                 continue;
             }
-            last_words.cause = cause;
-            let loss = Arc::new(last_words);
+            loss.cause = cause;
             if self.on_death == OnDeath::Replace || self.broken.is_some() {
-                self.deliver(ticket, Reply::Lost(loss));
+                self.deliver(ticket, Reply::Lost(Arc::new(loss.clone())));
             } else {
                 let reason = format!("{loss} while it ran this call, and the pool is broken");
                 self.deliver(ticket, Reply::Broken(reason.into()));
             }
         }
         self.requeue(again);
-        let loss = last_words;
         if !expected && self.broken.is_none() {
             self.counts.died += 1;
             // Where another worker works, the setting up is not what kills them.

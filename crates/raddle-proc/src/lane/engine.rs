@@ -58,6 +58,8 @@ pub struct Seating {
     pub seat: usize,
     /// The link. A copy that the caller hands to the child and then drops.
     pub link: std::os::fd::OwnedFd,
+    /// A file for the worker's last words: what is written there is in the [`Loss`](super::Loss). A copy, too.
+    pub words: std::os::fd::OwnedFd,
 }
 
 /// A process lane, as the [`lane`](crate::lane) module describes it.
@@ -145,9 +147,10 @@ impl<H: Ticket> Lane<H> {
     pub fn seat(&self) -> io::Result<Seating> {
         let seat = Seat::new(self.heap.clone(), self.lent.clone())?;
         let link = seat.link.fd().try_clone_to_owned()?;
+        let words = seat.words.try_clone()?;
         let number = self.dispatch.lock().add_seat(seat);
         let number = number.ok_or_else(|| io::Error::other(format!("a lane has at most {SEATS} workers")))?;
-        Ok(Seating { seat: number, link })
+        Ok(Seating { seat: number, link, words })
     }
 
     /// Names the process that a seat's worker runs in, and watches over it.

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use raddle_core::prim::atomic::Ordering::{Relaxed, Release, SeqCst};
 use raddle_shm::Arena;
 use raddle_shm::heap::{Heap, Lease, View};
 use raddle_shm::ring::{Consumer, Header, Producer, Slot};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Signal;
 
 use super::Payload;
@@ -33,6 +35,9 @@ pub(crate) const LATE: Duration = Duration::from_millis(1);
 
 /// A worker whose call has run for too long is asked to end; after this it is ended by force.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// So many bytes of a worker's last words are kept, at most.
+const WORDS: usize = 16 << 10;
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +125,8 @@ pub(crate) struct Seat<H> {
     /// What the worker is to be told to forget.
     forgotten: Vec<u64>,
     condemned: Option<Condemned>,
+    /// Where the worker leaves what it has to say when it crashes.
+    pub(crate) words: OwnedFd,
     /// Last, so that the ends of the rings go before the memory.
     pub(crate) link: Link,
 }
@@ -148,6 +155,7 @@ impl<H: Ticket> Seat<H> {
             worker_heap: link.heap_view(),
             forgotten: Vec::new(),
             condemned: None,
+            words: memfd_create("raddle-words", MemfdFlags::CLOEXEC)?,
             link,
         })
     }
@@ -622,6 +630,13 @@ impl<H: Ticket> Seat<H> {
         }
         self.condemned = Some(Condemned { ordinal, cause, kill_at });
         left
+    }
+
+    /// What the worker has left to say, if it has crashed.
+    pub(crate) fn last_words(&self) -> Option<Arc<str>> {
+        let mut words = vec![0; WORDS];
+        let len = rustix::io::pread(&self.words, &mut words, 0).ok().filter(|&len| len > 0)?;
+        Some(String::from_utf8_lossy(&words[..len]).into())
     }
 
     /// Why a call was lost with its worker.

@@ -84,7 +84,7 @@ pub enum Reply {
 }
 
 /// A worker's death.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// The worker's process number.
     pub pid: u32,
@@ -92,6 +92,10 @@ pub struct Loss {
     pub ending: Ending,
     /// Why.
     pub cause: Cause,
+    /// Whether the kernel has ended a process for want of memory at that time.
+    pub out_of_memory: bool,
+    /// What the worker had to say when it crashed.
+    pub words: Option<Arc<str>>,
 }
 
 /// Why a worker has ended while it ran a call.

@@ -1,0 +1,82 @@
+"""What each worker process of a pool may take."""
+
+from __future__ import annotations
+
+import re
+
+from ._cpus import usable_cpus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+__all__ = ["Limits", "bytes_of"]
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class Limits:
+    """Limits as `Pool` takes them, checked."""
+
+    def __init__(
+        self,
+        memory: int | str | None,
+        max_tasks_per_child: int | None,
+        nice: int,
+        affinity: Iterable[int] | None,
+        blas_threads: int | str | None,
+    ) -> None:
+        self.memory = None if memory is None else bytes_of(memory)
+        if max_tasks_per_child is not None and _whole(max_tasks_per_child, "max_tasks_per_child") < 1:
+            raise ValueError(f"max_tasks_per_child must be at least 1, or None, not {max_tasks_per_child}")
+        self.max_tasks_per_child = max_tasks_per_child
+        if _whole(nice, "nice") < 0:
+            raise ValueError(f"nice must be 0 or more, not {nice}")
+        self.nice = nice
+        self.affinity = None if affinity is None else sorted({_whole(cpu, "a CPU") for cpu in affinity})
+        if self.affinity == []:
+            raise ValueError("affinity must name at least one CPU, or be None")
+        if isinstance(blas_threads, str) and blas_threads != "auto":
+            raise ValueError(f"blas_threads must be a number, 'auto' or None, not {blas_threads!r}")
+        if isinstance(blas_threads, int) and blas_threads < 1:
+            raise ValueError(f"blas_threads must be at least 1, not {blas_threads}")
+        self.blas_threads = blas_threads
+
+    def are_any(self) -> bool:
+        """Whether something was asked for."""
+        return bool(
+            self.memory
+            or self.max_tasks_per_child
+            or self.nice
+            or self.affinity
+            or self.blas_threads not in ("auto", None)
+        )
+
+    def of_each(self, workers: int) -> dict[str, Any]:
+        """What a worker is told, one of so many."""
+        cpus = usable_cpus() if self.affinity is None else len(self.affinity)
+        threads = max(1, cpus // workers) if self.blas_threads == "auto" else self.blas_threads
+        return {"memory": self.memory, "nice": self.nice, "affinity": self.affinity, "threads": threads}
+
+
+def bytes_of(size: int | str) -> int:
+    """A number of bytes: a whole number, or a text such as ``"2GiB"`` or ``"500M"``; all units are powers of 1024.
+
+    Raises:
+        ValueError: If it is neither, or not positive.
+    """
+    if isinstance(size, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", size, re.IGNORECASE)
+        if match is None:
+            raise ValueError(f"memory must be a number of bytes or a text such as '2GiB', not {size!r}")
+        size = int(float(match[1]) * _UNITS[match[2].upper()])
+    if _whole(size, "memory") < 1:
+        raise ValueError(f"memory must be more than 0 bytes, not {size}")
+    return size
+
+
+def _whole(number: object, what: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"{what} must be a whole number, not {number!r}")
+    return number
