@@ -207,6 +207,10 @@ def first_and_size(values):
     return (view[0] if len(view) else None), len(view)
 
 
+def halve(number):
+    return number / 2
+
+
 def sum_of(values):
     return values.sum()
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "Pool"]
 
+#: Stands for an argument that was not given.
+_MISSING: Any = object()
+#: Items that `map_reduce` combines in one call.
+_GRAIN: Final = 256
 #: `map` keeps about so many seconds of work ahead of the workers.
 _AHEAD: Final = 0.05
 #: And never more bytes of arguments and results than about this, as far as they are known.
@@ -189,6 +193,75 @@ class Pool:
             raise seen_from_outside(interrupt) from None
         results = _raddle.Results(runs)
         return _with_bar(results, total, self.name) if progress else results
+
+    def map_reduce(
+        self,
+        fn: Callable[..., T],
+        combine: Callable[[T, T], T],
+        /,
+        *iterables: Iterable[Any],
+        initial: Any = _MISSING,
+        grain: int = _GRAIN,
+    ) -> T:
+        """Combines ``fn(*args)`` for each ``args`` of ``zip(*iterables)`` to one value, in the workers.
+
+        Args:
+            fn: The function.
+            combine: Makes one value of two neighbours. It has to be associative, and need not be commutative.
+            *iterables: Arguments of `fn`, read as they are needed.
+            initial: Comes before everything else. Without it an empty input is a TypeError.
+            grain: So many items are combined in one call, one after the other; then these in pairs, and so on. The order depends on
+                the number of items and on this alone: the result has the same bits for every number of workers.
+
+        Example:
+            >>> import raddle
+            >>> with raddle.Pool("process", workers=2) as pool:
+            ...     pool.map_reduce(len, max, ["a", "ccc", "bb"])
+            3
+        """
+        from ._reduce import map_reduce
+
+        if _checked(grain, "grain") < 1:
+            raise ValueError(f"grain must be at least 1, not {grain}")
+        if not iterables:
+            raise TypeError("map_reduce needs at least one iterable of arguments")
+        result: T = map_reduce(self, fn, combine, iterables, initial, grain)
+        return result
+
+    def reduce(
+        self, combine: Callable[[T, T], T], iterable: Iterable[T], /, initial: Any = _MISSING, *, grain: int = _GRAIN
+    ) -> T:
+        """As `functools.reduce`, in the workers, in the order that `map_reduce` has.
+
+        Example:
+            >>> import operator, raddle
+            >>> with raddle.Pool("process", workers=2) as pool:
+            ...     pool.reduce(operator.add, range(1000))
+            499500
+        """
+        from ._reduce import itself
+
+        result: T = self.map_reduce(itself, combine, iterable, initial=initial, grain=grain)
+        return result
+
+    def scan(
+        self, combine: Callable[[T, T], T], iterable: Iterable[T], /, *, initial: Any = _MISSING, grain: int = _GRAIN
+    ) -> Iterator[T]:
+        """As `itertools.accumulate`, in the workers: yields the first item, the first two combined, the first three, and so on.
+
+        The input is read as results are taken.
+
+        Example:
+            >>> import operator, raddle
+            >>> with raddle.Pool("process", workers=2) as pool:
+            ...     list(pool.scan(operator.add, [1, 2, 3, 4]))
+            [1, 3, 6, 10]
+        """
+        from ._reduce import scan
+
+        if _checked(grain, "grain") < 1:
+            raise ValueError(f"grain must be at least 1, not {grain}")
+        return scan(self, combine, iterable, initial, grain)
 
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs ``fn(*args, **kwargs)`` on a worker, without blocking the event loop, and returns its result.
