@@ -57,7 +57,13 @@ class Limits:
         """What a worker is told, one of so many."""
         cpus = usable_cpus() if self.affinity is None else len(self.affinity)
         threads = max(1, cpus // workers) if self.blas_threads == "auto" else self.blas_threads
-        return {"memory": self.memory, "nice": self.nice, "affinity": self.affinity, "threads": threads}
+        return {
+            "memory": self.memory,
+            "nice": self.nice,
+            "affinity": self.affinity,
+            "threads": threads,
+            "are_asked_for": self.blas_threads != "auto",
+        }
 
 
 def bytes_of(size: int | str) -> int:

@@ -11,6 +11,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 import threading
 
 from joblib import register_parallel_backend
@@ -20,6 +21,8 @@ from joblib._parallel_backends import (
     ParallelBackendBase,
     SequentialBackend,
 )
+
+import raddle_boot
 
 from ._cpus import usable_cpus
 from .pool import Pool
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["RaddleBackend", "register"]
 
 _lock = threading.Lock()
-_kept: tuple[tuple[int, int | str], Pool] | None = None
+_kept: tuple[tuple[Any, ...], Pool] | None = None
 
 
 def register(*, make_default: bool = False) -> None:
@@ -50,12 +53,19 @@ def _pool(workers: int, threads: int | str) -> Pool:
     """The pool of the last time, if it is as wide as is wanted; its workers have loaded what they need."""
     global _kept
     with _lock:
-        wanted = (workers, threads)
+        # A forked child cannot use its parent's pool, and workers have the environment of the time when they were started.
+        wanted = (os.getpid(), workers, threads, *(os.environ.get(name) for name in raddle_boot.NUMBERS_OF_THREADS))
         if _kept is None or _kept[0] != wanted or _kept[1]._lane.state() != "open":
-            if _kept is not None:
+            if _kept is not None and _kept[0][0] == os.getpid():
                 _kept[1].shutdown(wait=False)
             _kept = (wanted, Pool("process", workers, name=f"joblib-{workers}", blas_threads=threads))
         return _kept[1]
+
+
+def _run(batch: Callable[[], Any]) -> Any:
+    """What a worker does: calls inside of calls may ask for this backend, too."""
+    register()
+    return batch()
 
 
 def _let_go(pool: Pool) -> None:
@@ -96,7 +106,7 @@ class RaddleBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None) -> Future[Any]:
         """Schedules a batch of calls."""
         assert self._pool is not None, "joblib configures a backend before it uses it"
-        future = self._pool.submit(func)
+        future = self._pool.submit(_run, func)
         if callback is not None:
             future.add_done_callback(callback)
         return future

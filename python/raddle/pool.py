@@ -59,7 +59,7 @@ class Pool:
         nice: How much each worker process gives way to others, 0 to 19.
         affinity: The CPUs that worker processes may run on.
         blas_threads: Threads that libraries of numbers (BLAS, OpenMP, ...) may start in each worker process. ``"auto"`` shares the
-            CPUs among the workers; None leaves it to the libraries. What the environment says counts more.
+            CPUs among the workers, where the environment says nothing else; None leaves it to the libraries.
 
     Functions, arguments and results of a process pool may be anything that `pickle` or `cloudpickle` can pickle: lambdas,
     closures and what ``__main__`` defines too, and the script needs no ``if __name__ == "__main__"``. Workers are new

@@ -200,7 +200,7 @@ def confess_to(words: int) -> None:
 
 
 #: What libraries of numbers read to know how many threads to start, when they are loaded.
-_NUMBERS_OF_THREADS = (
+NUMBERS_OF_THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -211,7 +211,9 @@ _NUMBERS_OF_THREADS = (
 )
 
 
-def keep_limits(memory: int | None, nice: int, affinity: list[int] | None, threads: int | None) -> None:
+def keep_limits(
+    memory: int | None, nice: int, affinity: list[int] | None, threads: int | None, are_asked_for: bool
+) -> None:
     """Limits what this process takes, before anything of the user's is loaded."""
     if memory is not None:
         import resource
@@ -222,8 +224,9 @@ def keep_limits(memory: int | None, nice: int, affinity: list[int] | None, threa
     if affinity is not None:
         os.sched_setaffinity(0, affinity)
     if threads is not None:
-        for name in _NUMBERS_OF_THREADS:
-            os.environ.setdefault(name, str(threads))
+        for name in NUMBERS_OF_THREADS:
+            if are_asked_for or name not in os.environ:
+                os.environ[name] = str(threads)
 
 
 def load_extension(path: str) -> ModuleType:
