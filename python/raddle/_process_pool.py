@@ -133,7 +133,8 @@ class Crew:
         # Asked again: what came while the process was still in `processes` found no free place.
         if expected and (has_work or self.lane.outstanding()) and self.lane.refusal() in (None, ""):
             with self._lock:
-                self._start()
+                if len(self.processes) < self._most:  # a submit may have been faster
+                    self._start()
 
     def _broken(self, reason: str) -> None:
         """The lane has told every future and every worker; there is nothing left to do."""
