@@ -251,6 +251,14 @@ def pid_and_identity(value):
     return os.getpid(), id(value)
 
 
+def through_a_pool_of_its_own(value):
+    import raddle
+
+    with raddle.Pool("process", 1) as pool:
+        ref = pool.put(["nested"])
+        return value, pool.submit(identity, ref).result()
+
+
 def kept_refs():
     import raddle_boot
 

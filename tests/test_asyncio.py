@@ -276,3 +276,23 @@ def test_bad_input_of_amap(pool):
         pool.amap(abs, [1], window=0)
     with pytest.raises(TypeError, match="at least one"):
         pool.amap(abs)
+
+
+def test_what_the_input_of_amap_raises_comes_after_the_results_before_it(pool):
+    async def waiting():
+        for number in range(3):
+            yield number
+        raise LookupError("broken")
+
+    def ready():
+        yield from range(3)
+        raise LookupError("broken")
+
+    async def main(source):
+        seen = []
+        with pytest.raises(LookupError, match="broken"):
+            async for value in pool.amap(calls.identity, source):
+                seen.append(value)
+        return seen
+
+    assert asyncio.run(main(waiting())) == asyncio.run(main(ready())) == [0, 1, 2]

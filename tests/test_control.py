@@ -241,6 +241,62 @@ def test_cancellation_from_asyncio_stops_the_call(processes, tmp_path):
     until(lambda: is_gone(pid), "the worker to end")
 
 
+def test_everybody_who_cancels_a_running_call_hears_the_truth(processes):
+    future = processes.submit(time.sleep, 60)
+    until(future.running, "the call to run")
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append((future.cancel(), future.cancelled()))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert answers == [(True, True)] * 6
+
+
+def test_the_standard_librarys_wait_sees_a_call_that_was_stopped(processes):
+    import concurrent.futures
+
+    futures = [processes.submit(time.sleep, 60) for _ in range(2)]
+    until(lambda: all(future.running() for future in futures), "the calls to run")
+    waiter = threading.Timer(0.2, futures[0].cancel)
+    waiter.start()
+    assert concurrent.futures.wait(futures[:1], 20).done == {futures[0]}
+    assert futures[1].cancel()
+    assert set(concurrent.futures.as_completed(futures, 20)) == set(futures)
+
+
+def test_a_call_in_its_grace_period_can_be_stopped_and_does_not_run_again(processes):
+    future = processes.options(timeout=0.2, retries=3).submit(calls.ignore_and_sleep)
+    time.sleep(0.6)
+    assert future.cancel()
+    assert future.cancelled()
+    assert processes.statistics().cancelled == 1
+
+
+def test_a_done_callback_that_cancels_a_running_call_or_shuts_down_does_not_hang(gate):
+    with raddle.Pool("process", 2) as pool:
+        running = pool.submit(gate)
+        gate.wait_entered()
+        heard = []
+        pool.submit(calls.identity, 1).add_done_callback(lambda _: heard.append(running.cancel()))
+        until(lambda: heard, "the callback")
+        assert heard == [False]
+        gate.open()
+        running.result(20)
+    with raddle.Pool("process", 1) as pool:
+        pool.submit(calls.identity, 1).add_done_callback(lambda _: pool.shutdown())
+
+
+def test_nobody_suffers_when_a_stop_comes_as_its_call_ends():
+    with raddle.Pool("process", 1) as pool:
+        for number in range(300):
+            first = pool.submit(calls.nap_and_pid, 0.001)
+            behind = [pool.submit(calls.identity, other) for other in range(3)]
+            time.sleep(0.0005 + (number % 10) * 0.0002)
+            first.cancel()
+            assert [future.result(20) for future in behind] == [0, 1, 2]
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 

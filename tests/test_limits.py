@@ -24,7 +24,7 @@ def test_a_worker_is_replaced_after_so_many_calls():
         pids = [pool.submit(os.getpid).result() for _ in range(10)]
         assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 3, 1]
         assert pool.statistics().died == 0
-        assert list(pool.map(calls.identity, range(3000))) == list(range(3000))
+        assert len(set(pool.map(calls.nap_and_pid, [0] * 60))) >= 20, "a map has no batches then"
 
 
 def test_workers_are_nice_and_stay_on_their_cpus():

@@ -318,6 +318,22 @@ def test_a_ref_of_threads_cannot_be_sent():
             pickle.dumps(ref)
 
 
+def test_what_is_empty_can_be_put():
+    with raddle.Pool("process", 1) as pool:
+        ref = pool.put({"none": np.zeros(0), "some": np.zeros(5000)})
+        assert ref.value["none"].size == 0
+        assert pool.submit(calls.item_of, ref, "none").result().size == 0
+
+
+def test_refs_of_different_pools_are_never_mixed_up():
+    with raddle.Pool("process", 1) as one, raddle.Pool("process", 1) as other:
+        refs = [one.put(["one"]), other.put(["other"])]
+        for pool in (one, other):
+            assert [pool.submit(calls.identity, ref).result() for ref in refs] == [["one"], ["other"]]
+        nested = one.submit(calls.through_a_pool_of_its_own, refs[0]).result()
+        assert nested == (["one"], ["nested"])
+
+
 # --- how much --------------------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ async def amap(
     calls: dict[asyncio.Future[Any], Future[Any]] = {}  # in the order of the input
     item: asyncio.Task[Any] | None = None
     has_ended = False
+    failure: BaseException | None = None
 
     def begin(args: Any) -> bool:
         if args is not _END:
@@ -40,15 +41,22 @@ async def amap(
     try:
         while True:
             while not waits and not has_ended and len(calls) < window:
-                has_ended = begin(next(source, _END))
+                try:
+                    args = next(source, _END)
+                except Exception as error:  # noqa: BLE001  # the user's; it comes after the results before it
+                    args, failure = _END, error
+                has_ended = begin(args)
             if waits and item is None and not has_ended and len(calls) < window:
                 item = asyncio.ensure_future(anext(source, _END))
             if item is not None and item.done():
-                args, item = item.result(), None
+                failure = item.exception()  # as above
+                args, item = _END if failure is not None else item.result(), None
                 has_ended = begin(args)
                 continue
             awaited = list(calls)[: 1 if ordered else None]
             if not awaited and item is None:
+                if failure is not None:
+                    raise failure
                 return
             done, _ = await asyncio.wait(
                 [*awaited, *([] if item is None else [item])], return_when=asyncio.FIRST_COMPLETED

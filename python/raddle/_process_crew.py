@@ -128,8 +128,8 @@ class ProcessCrew:
 
     def join(self) -> None:
         """Waits until every worker has ended."""
-        self.lane.join()
-        _exit.forget(self)
+        if self.lane.join():
+            _exit.forget(self)
 
     def abandon(self) -> None:
         """Ends every worker at once, and waits until that is done."""

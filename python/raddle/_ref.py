@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import weakref
 
@@ -17,7 +18,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Ref", "resolved"]
 
-_keys = itertools.count(1)
+#: The refs of this process, by key.
+_own: weakref.WeakValueDictionary[int, Ref] = weakref.WeakValueDictionary()
+
+
+def _fresh_keys() -> None:
+    """Keys of no other process: a worker may make refs of its own, and have those of its parent."""
+    global _keys
+    _keys = itertools.count(int.from_bytes(os.urandom(8)) >> 2)
+    _own.clear()
+
+
+_keys: itertools.count[int]
+_fresh_keys()
+os.register_at_fork(after_in_child=_fresh_keys)
 
 
 class Ref:
@@ -38,6 +52,7 @@ class Ref:
             return
         self._parts = parts = lane.put(value)
         self._read = lambda: _load(parts)
+        _own[self._key] = self
         weakref.finalize(self, lane.forget, self._key).atexit = False
 
     @property

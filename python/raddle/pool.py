@@ -107,6 +107,7 @@ class Pool:
                 raise TypeError(f"initializer must be callable, not {initializer!r}")
             limits = Limits(memory, max_tasks_per_child, nice, affinity, blas_threads)
             self._lane = lane_of(self.workers, self.name, initializer, tuple(initargs), limits)
+            self._max_tasks = limits.max_tasks_per_child
             self._made = time.monotonic()
             self._lane.close_when_dropped(self)
         except KeyboardInterrupt as interrupt:
@@ -183,9 +184,8 @@ class Pool:
         total = _total(iterables) if progress else None
         starred = len(iterables) > 1
         submit_all = self._lane.binder(fn, starred, terms)
-        feed = _Feed(
-            self._lane, submit_all, self._lane.items_of(iterables, starred), self.workers, window, terms is None
-        )
+        may_batch = terms is None and self._max_tasks is None
+        feed = _Feed(self._lane, submit_all, self._lane.items_of(iterables, starred), self.workers, window, may_batch)
         runs = _in_order(feed, deadline) if ordered else _as_they_come(feed, deadline)
         try:
             next(runs)  # the first calls are on their way when `map` returns
@@ -298,8 +298,9 @@ class Pool:
             ordered: Yield results in the order of the input; otherwise as they come.
             window: Calls in flight, at most. By default 16 for each worker.
 
-        When the task is cancelled, so are its calls; on processes also those that run. When the iteration is left, calls
-        that have not started are cancelled.
+        When the task is cancelled while it waits for a result, so are its calls; on processes also those that run. When the
+        iteration is left in another way, calls that have not started are cancelled. What the input raises comes after the
+        results before it.
 
         Example:
             >>> import asyncio, raddle

@@ -42,14 +42,22 @@ class _Refs:
 
     def __init__(self) -> None:
         self._made: dict[int, Any] = {}
+        #: Whether somebody will say what is to be forgotten: the parent does to its workers.
+        self.keeps = False
 
     def open(self, key: int, pickle: Any, buffers: tuple[Any, ...]) -> Any:
         """The object; made when it is first named."""
+        ref = getattr(sys.modules.get("raddle._ref"), "_own", {}).get(key)
+        if ref is not None:
+            return ref.value
         if key not in self._made:
             import _pickle
 
             read_only = [memoryview(buffer).toreadonly() for buffer in buffers]
-            self._made[key] = _pickle.loads(pickle, buffers=read_only)
+            made = _pickle.loads(pickle, buffers=read_only)
+            if not self.keeps:
+                return made
+            self._made[key] = made
         return self._made[key]
 
     def forget(self, key: int) -> None:
@@ -82,6 +90,7 @@ def native(link: int, page: int, bell: int, heap: int, words: int, boot: int, pa
         os.set_inheritable(descriptor, False)  # they came through `exec`, and are to go no further
     settings = _pickle.loads(os.pread(boot, os.fstat(boot).st_size, 0))
     os.close(boot)
+    _refs.keeps = True
     confess_to(words)
     keep_limits(**settings["limits"])
     sys.path[:] = settings["path"]
@@ -149,6 +158,7 @@ def drop_in(
     if lifeline is not None:
         _hold_on_to(lifeline.fd)
     *fds, words = (descriptor.fd for descriptor in descriptors)
+    _refs.keeps = True
     confess_to(words)
     load_extension(extension_path).work(tuple(fds), parent or os.getppid(), seams, max_tasks)
 

@@ -24,6 +24,12 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    /// The first bytes of a lease.
+    pub(crate) fn of_size(lease: Arc<Lease>, size: usize) -> Self {
+        debug_assert!(size <= lease.len(), "a buffer lies inside its lease");
+        Self { lease, size, readonly: false }
+    }
+
     pub(crate) fn new(lease: Arc<Lease>, readonly: bool) -> Self {
         Self { size: lease.len(), lease, readonly }
     }

@@ -205,6 +205,7 @@ impl FutureCore {
             return Err(value);
         }
         let old = std::mem::replace(&mut inner.value, value);
+        inner.notified |= outcome == Outcome::Stopped; // nobody else comes to notice that it was cancelled
         let stepped = self.life.step(Event::Finish(outcome));
         let owed = self.owed(&mut inner, stepped.ok().map(|(_, next)| next));
         drop(inner);
@@ -505,7 +506,8 @@ impl FutureCore {
         if shared.lane.take_back(&ticket).is_some() {
             return Ok(Self::cancelled_here(slf)? || stopped(this));
         }
-        if stop && shared.can_stop() && shared.lane.stop(&ticket) {
+        // A done-callback runs in a keeper, which cannot wait for what only keepers do.
+        if stop && shared.can_stop() && !gate::is_resident() && shared.lane.stop(&ticket) {
             Self::wait(slf, Timeout::FOREVER)?;
         }
         Ok(stopped(this))
@@ -554,7 +556,7 @@ impl FutureCore {
     /// Cancel the future if it has not started.
     ///
     /// Returns whether it is cancelled now. A call that has ended is not. One that runs in a `raddle.Pool` of processes is stopped:
-    /// its worker is ended. One that runs elsewhere goes on.
+    /// its worker is ended. One that runs elsewhere goes on, and so does one that a done-callback wants cancelled.
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
         Self::take_back(slf, true)
     }

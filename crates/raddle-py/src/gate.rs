@@ -37,7 +37,17 @@ pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Optio
 
 /// Keeps one thread state for the whole life of a native thread, so that [`attached`] is cheap inside.
 pub(crate) fn resident(life: &mut (dyn FnMut() + Send)) {
+    RESIDENT.set(true);
     Python::attach(|py| py.detach(life));
+}
+
+thread_local! {
+    static RESIDENT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether this is a native thread of ours.
+pub(crate) fn is_resident() -> bool {
+    RESIDENT.get()
 }
 
 fn message_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -124,7 +124,7 @@ pub(crate) fn put<'py>(
         // No block is empty: each must have an address of its own to be found by.
         let lease = heap.lease(raw.len_bytes().max(1)).ok_or_else(|| full(raw.len_bytes()))?;
         copy(py, raw, lease.as_ptr())?;
-        Ok(Buffer::new(Arc::new(lease), false))
+        Ok(Buffer::of_size(Arc::new(lease), raw.len_bytes()))
     };
     std::iter::once(&PyBuffer::get(&pickle)?).chain(&buffers).map(stored).collect()
 }

@@ -357,13 +357,20 @@ impl<H: Ticket> Dispatch<H> {
     pub(crate) fn stop(&mut self, ticket: &H) -> bool {
         let Spot::Seat { seat: number, ordinal } = ticket.place().get() else { return false };
         let Some(seat) = self.seat_mut(number) else { return false };
-        if seat.is_condemned() || seat.next_call() != ordinal || !seat.has_started(ordinal) {
+        if seat.is_condemned() {
+            return seat.hasten(ordinal);
+        }
+        if seat.next_call() != ordinal || !seat.has_started(ordinal) {
             return false;
         }
         let left = seat.condemn(ordinal, Cause::Stopped, Instant::now());
+        let condemned = seat.is_condemned();
         self.effects.moved = true;
         self.requeue(left);
-        true
+        if !condemned {
+            self.drain(); // it was answered in this moment
+        }
+        condemned
     }
 
     /// The seat for the next call.

@@ -500,12 +500,16 @@ impl<H: Ticket> Lane<H> {
         over.has_panicked = false;
     }
 
-    /// Sleeps until the keeper has ended: then every worker has, too. At once if it was never started.
+    /// Sleeps until the keeper has ended: then every worker has, too. At once if it was never started, and in the keeper itself,
+    /// where it says that time is up.
     ///
     /// # Stopping
     ///
     /// The keeper goes on when the wait ends early.
     pub fn join(&self, deadline: Option<Instant>) -> Waited {
+        if self.is_keeper() {
+            return Waited::TimedOut; // it cannot wait for itself
+        }
         park::with_current(|parker| {
             let me = parker.unparker();
             loop {

@@ -611,7 +611,7 @@ impl<H: Ticket> Seat<H> {
     }
 
     /// Ends the worker because of a call that it runs. Returns the calls behind it: none of them is to be begun by a process that
-    /// is being ended.
+    /// is being ended. If one has begun, the worker is through with the call, and is left alone.
     pub(crate) fn condemn(&mut self, ordinal: u64, cause: Cause, now: Instant) -> Vec<Recovered<H>> {
         let mut left = Vec::new();
         while self.load > 1
@@ -620,6 +620,9 @@ impl<H: Ticket> Seat<H> {
             left.push(recovered);
         }
         left.reverse();
+        if self.load > 1 {
+            return left;
+        }
         self.stage = Stage::Leaving;
         let kill_at = match cause {
             Cause::Overdue(_) => now.checked_add(GRACE),
@@ -642,6 +645,19 @@ impl<H: Ticket> Seat<H> {
     /// Why a call was lost with its worker.
     pub(crate) fn cause_of(&self, ordinal: u64) -> Cause {
         self.condemned.as_ref().filter(|condemned| condemned.ordinal == ordinal).map_or(Cause::Died, |c| c.cause)
+    }
+
+    /// Somebody wants the call stopped because of which the worker is being ended: no more grace. False: it is another call.
+    pub(crate) fn hasten(&mut self, ordinal: u64) -> bool {
+        let Some(condemned) = self.condemned.as_mut().filter(|condemned| condemned.ordinal == ordinal) else {
+            return false;
+        };
+        condemned.cause = Cause::Stopped;
+        condemned.kill_at = None;
+        if let Some(process) = &self.process {
+            process.kill_group(Signal::KILL);
+        }
+        true
     }
 
     /// Whether the worker was ended from here.
