@@ -23,6 +23,15 @@ def until(condition, what="the condition", patience=PATIENCE):
     return found
 
 
+def is_gone(pid):
+    """Whether a process has ended, collected or not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Gate:
     """Holds calls back until the test opens it, in whatever thread or process they run. Picklable."""
 

@@ -13,21 +13,13 @@ import pytest
 
 import calls
 import raddle
-from calls import until
+from calls import is_gone, until
 
 
 @pytest.fixture
 def processes():
     with raddle.Pool("process", 2) as pool:
         yield pool
-
-
-def is_gone(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 # --- deadlines -------------------------------------------------------------------------------------------------------

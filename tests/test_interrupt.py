@@ -11,7 +11,7 @@ import pytest
 
 import calls
 import raddle
-from calls import until
+from calls import is_gone, until
 
 #: What a user must not find in what is printed: rooms behind the public ones.
 INSIDE = (
@@ -137,14 +137,6 @@ def children_of(pid):
         except (FileNotFoundError, ProcessLookupError):
             pass
     return found
-
-
-def is_gone(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def interrupt(script, source, delay, again=0):

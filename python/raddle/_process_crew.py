@@ -10,6 +10,8 @@ import threading
 import warnings
 import weakref
 
+import raddle_boot
+
 from . import _exit, _raddle
 from ._weak import weakly
 from .errors import BrokenPool, RemoteTraceback
@@ -40,8 +42,8 @@ class ProcessCrew:
             max_workers=most,
             replace=True,
             strict=False,
-            dumps=_dumps,
-            dumps_by_value=_dumps_by_value,
+            dumps=raddle_boot.dumps,
+            dumps_by_value=raddle_boot.dumps_by_value,
             loads=pickle.loads,
             broken=BrokenPool,
             remote_traceback=RemoteTraceback,
@@ -170,17 +172,7 @@ _BOOT_PATH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def dumps_by_reference_or_value(value: object) -> bytes:
     """Pickles for a worker that has not run the script: what `__main__` defines goes by value."""
     try:
-        pickled = _dumps(value)
+        pickled = raddle_boot.dumps(value)
     except Exception:  # noqa: BLE001  # whatever pickle says, the second try decides
-        return _dumps_by_value(value)
-    return _dumps_by_value(value) if b"__main__" in pickled else pickled
-
-
-def _dumps(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
-    return pickle.dumps(value, 5, buffer_callback=buffer_callback)
-
-
-def _dumps_by_value(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
-    from ._by_value import dumps_by_value
-
-    return dumps_by_value(value, buffer_callback)
+        return raddle_boot.dumps_by_value(value)
+    return raddle_boot.dumps_by_value(value) if b"__main__" in pickled else pickled

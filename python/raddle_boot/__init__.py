@@ -6,6 +6,7 @@ alone.
 
 from __future__ import annotations
 
+import _pickle
 import os
 import sys
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["Descriptor", "as_it_is", "drop_in", "forking_dumps", "native", "open_ref"]
+__all__ = ["Descriptor", "as_it_is", "drop_in", "dumps", "dumps_by_value", "forking_dumps", "native", "open_ref"]
 
 
 class Descriptor:
@@ -51,8 +52,6 @@ class _Refs:
         if ref is not None:
             return ref.value
         if key not in self._made:
-            import _pickle
-
             read_only = [memoryview(buffer).toreadonly() for buffer in buffers]
             made = _pickle.loads(pickle, buffers=read_only)
             if not self.keeps:
@@ -81,7 +80,6 @@ def as_it_is(buffer: Any) -> Any:
 def native(link: int, page: int, bell: int, heap: int, words: int, boot: int, parent: int) -> None:
     """Runs a worker of a ``raddle.Pool``. ``boot`` is a descriptor of the pickled start-up settings."""
     # The C modules, without the Python around them: a worker is ready some milliseconds earlier.
-    import _pickle
     import _signal  # type: ignore[import-not-found]
 
     # The parent gets Ctrl-C and decides; a worker that is asked to end is asked by the parent.
@@ -101,8 +99,8 @@ def native(link: int, page: int, bell: int, heap: int, words: int, boot: int, pa
         _pickle.loads(initializer)(*_pickle.loads(initargs))
 
     seams = {
-        "dumps": _dumps,
-        "dumps_by_value": _dumps_by_value,
+        "dumps": dumps,
+        "dumps_by_value": dumps_by_value,
         "loads": _pickle.loads,
         "describe": describe,
         "stand_in": _stand_in,
@@ -281,16 +279,16 @@ def forking_dumps(value: object, buffer_callback: Callable[[object], object] | N
     return pickled.getbuffer()
 
 
-def _dumps(value: object, buffer_callback: Callable[[object], object] | None) -> bytes:
-    import _pickle
-
+def dumps(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
+    """The pickle of an object; its large buffers go to the callback."""
     return _pickle.dumps(value, 5, buffer_callback=buffer_callback)
 
 
-def _dumps_by_value(value: object, buffer_callback: Callable[[object], object] | None) -> bytes:
-    from raddle._by_value import dumps_by_value
+def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
+    """The same, of what another process cannot import."""
+    from raddle import _by_value
 
-    return dumps_by_value(value, buffer_callback)
+    return _by_value.dumps_by_value(value, buffer_callback)
 
 
 def _unfit(error: BaseException) -> str:

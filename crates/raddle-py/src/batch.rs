@@ -19,6 +19,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 use raddle_core::prim::Mutex;
 
+/// A batch is ended when its items, or their results, have about so many bytes: more is no cheaper per byte.
+pub(crate) const BYTES: usize = 256 << 10;
+
 /// What a function is called with.
 pub(crate) enum Arguments {
     Call(Py<PyTuple>, Option<Py<PyDict>>),

@@ -24,7 +24,7 @@ use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, 
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
 
-use crate::batch::{Input, arguments_of};
+use crate::batch::{self, Input, arguments_of};
 use crate::buffer::Buffer;
 use crate::codec::{self, Entry};
 use crate::errors;
@@ -38,8 +38,6 @@ const FUNCTIONS: usize = 1024;
 /// By-value functions larger than this are not remembered.
 const LARGE_FUNCTION: usize = 1 << 20;
 
-/// A batch has about so many bytes at most: more is no cheaper per byte.
-const BATCH: usize = 256 << 10;
 /// A `map` hands in about so many bytes at once, at most.
 const AT_ONCE: usize = 32 << 20;
 
@@ -390,13 +388,7 @@ impl ProcessLane {
         args: Bound<'_, PyTuple>,
         kwargs: Option<Bound<'_, PyDict>>,
     ) -> PyResult<Py<FutureCore>> {
-        self.check_open(py)?;
-        let future = self.future(py, label_of(&r#fn))?;
-        let kwargs = kwargs.as_ref().filter(|kwargs| !kwargs.is_empty());
-        match self.name(&r#fn) {
-            Ok(named) => self.send(py, future, &named, &args, kwargs, Terms::default()),
-            Err(error) => self.unpicklable(py, future, error, "the function"),
-        }
+        self.submit_on_terms(py, r#fn, args, kwargs, Timeout::FOREVER, 0, None)
     }
 
     /// The same on terms: `limit` seconds that the call may run, how often it may run again after its worker has died, and
@@ -779,7 +771,7 @@ impl ProcessLane {
     /// own.
     fn gather<'py>(&self, py: Python<'py>, calls: &Input, size: usize, form: Form) -> PyResult<Gathered<'py>> {
         let mut batch = Gathered::default();
-        while batch.items.len() < size && (form.whole || batch.bytes.len() < BATCH) {
+        while batch.items.len() < size && (form.whole || batch.bytes.len() < batch::BYTES) {
             let Some(item) = calls.next(py)? else { break };
             if !codec::push_flat(&item, &mut batch.bytes) {
                 let buffers = PyList::empty(py);

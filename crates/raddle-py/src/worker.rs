@@ -22,15 +22,12 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use raddle_proc::child::{self, Crowded, Look, WorkerEnd};
 use raddle_proc::lane::{flag, kind};
 
-use crate::batch::{Budget, call_item};
+use crate::batch::{self, Budget, call_item};
 use crate::codec::{self, Entry};
 use crate::errors;
 use crate::gate;
 use crate::parcel::{self, Packed, Pickle, Reach};
 use crate::runtime;
-
-/// A batch is stopped when its results have so many bytes.
-const BATCH: usize = 256 << 10;
 
 /// What the Python side gives a worker.
 #[derive(FromPyObject)]
@@ -316,7 +313,7 @@ impl Worker {
                 return Err(end_fork(py));
             }
             match result.and_then(|result| self.push(&result, &mut out)) {
-                Ok(()) if budget.is_over() || (!batch.whole && out.len() >= BATCH) => break,
+                Ok(()) if budget.is_over() || (!batch.whole && out.len() >= batch::BYTES) => break,
                 Ok(()) => {}
                 Err(error) => {
                     codec::push_pickle(&self.packed_failure(py, error)?, &mut out);
