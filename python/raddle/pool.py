@@ -622,12 +622,13 @@ def _in_order(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | None]
                 raise
             results, failure, left = _unpacked(future, value)
             del future, value  # an exception's traceback must not keep its own future alive
-            yield results
+            done = len(results)
+            yield results  # and whoever takes them empties the list
             if failure is not None:
                 raised = [failure]
                 del results, failure  # an exception must not be kept by a frame of its own traceback
                 raise raised.pop()
-            feed.done(len(results))
+            feed.done(done)
             if left:
                 futures.extendleft(reversed(feed.again(left)))
             del results, failure, left
@@ -655,12 +656,13 @@ def _as_they_come(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | N
             ended.reverse()
             while ended:
                 results, failure, left = _taken(ended)
-                yield results
+                done = len(results)
+                yield results  # as above
                 if failure is not None:
                     raised = [failure]
                     del results, failure  # as above
                     raise raised.pop()
-                feed.done(len(results))
+                feed.done(done)
                 if left:
                     in_flight += watch.add(feed.again(left))
                 del results, failure, left

@@ -168,29 +168,46 @@ impl Input {
     /// The next item. None at the end, also if that is an exception; only what is no `Exception`, such as Ctrl-C, is raised
     /// at once.
     pub(crate) fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut iterator = match &*self.state.lock() {
-            State::Open(iterator) => iterator.bind(py).clone(),
-            State::Ended | State::Failed(_) => return Ok(None),
-        };
-        let end = match iterator.next() {
-            Some(Ok(item)) => return Ok(Some(item)),
-            None => State::Ended,
-            Some(Err(error)) if error.is_instance_of::<PyException>(py) => State::Failed(error),
-            Some(Err(error)) => return Err(error),
-        };
-        let dropped = std::mem::replace(&mut *self.state.lock(), end);
-        drop(dropped);
-        Ok(None)
+        let Some(mut iterator) = self.iterator(py) else { return Ok(None) };
+        match iterator.next() {
+            Some(Ok(item)) => Ok(Some(item)),
+            end => self.end(py, end).map(|()| None),
+        }
     }
 
     /// The next items, `size` at most.
     pub(crate) fn batch<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let mut items = Vec::new();
-        while items.len() < size
-            && let Some(item) = self.next(py)?
-        {
-            items.push(item);
+        let Some(mut iterator) = self.iterator(py) else { return Ok(Vec::new()) };
+        let mut items = Vec::with_capacity(size);
+        while items.len() < size {
+            match iterator.next() {
+                Some(Ok(item)) => items.push(item),
+                end => {
+                    self.end(py, end)?;
+                    break;
+                }
+            }
         }
         Ok(items)
+    }
+
+    /// What is read from; None when it has ended.
+    fn iterator<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyIterator>> {
+        match &*self.state.lock() {
+            State::Open(iterator) => Some(iterator.bind(py).clone()),
+            State::Ended | State::Failed(_) => None,
+        }
+    }
+
+    /// It has ended, in one way or another; or was interrupted, and that is raised.
+    fn end(&self, py: Python<'_>, how: Option<PyResult<Bound<'_, PyAny>>>) -> PyResult<()> {
+        let end = match how {
+            Some(Err(error)) if !error.is_instance_of::<PyException>(py) => return Err(error),
+            Some(Err(error)) => State::Failed(error),
+            _ => State::Ended,
+        };
+        let dropped = std::mem::replace(&mut *self.state.lock(), end);
+        drop(dropped);
+        Ok(())
     }
 }
