@@ -1,18 +1,21 @@
-//! Scheduling: the queue that feeds a pool of workers, and the two decisions that need no queue.
+//! Scheduling: the queue that feeds a pool of workers, and what can be decided without one.
 //!
 //! ```text
 //!  push, push_many ──▶ ┌───────────── Queue ─────────────┐ ──▶ pop: an item, nothing, closed
-//!  push_front ───────▶ │ items, first in first out       │
+//!  push_front ───────▶ │ by rank, first in first out     │
 //!                      │ idle workers, last in first out │ ◀── wait: sleep until there may be an item
 //!                      └─────────────────────────────────┘
 //! ```
 //!
 //! * [`Queue`]: many producers, many workers, one lock; whoever finds nothing sleeps through
 //!   [`park`](crate::park). The sleep protocol is described [there](Queue#the-sleep-protocol).
+//! * [`Ranked`]: the order of its items: the highest rank first, first in first out within a rank.
 //! * [`balance`]: which worker gets the next item, and what an idle worker may take from a busy one.
 //! * [`Pace`]: how long items take, and so how many of them make up a given time.
 //!
-//! The last two are plain values: no atomics, no locks.
+//! The last three are plain values: no atomics, no locks.
+//!
+//! * [`Quota`]: how many items may be under way.
 //!
 //! # Fork
 //!
@@ -25,7 +28,11 @@ mod error;
 mod idle;
 mod pace;
 mod queue;
+mod quota;
+mod ranked;
 
 pub use error::Closed;
 pub use pace::Pace;
 pub use queue::{Pop, Queue, Waited};
+pub use quota::Quota;
+pub use ranked::{Position, Rank, Ranked};

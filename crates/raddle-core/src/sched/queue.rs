@@ -2,13 +2,13 @@
 
 use super::Closed;
 use super::idle::{Idle, Left};
+use super::ranked::{Rank, Ranked};
 use crate::park::{self, Parker, Unparker, Wake};
 use crate::prim::Mutex;
-use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
-/// A queue that feeds a pool of workers: first in first out, many producers, many workers.
+/// A queue that feeds a pool of workers: the highest rank first, first in first out within a rank, many producers, many workers.
 ///
 /// Without a limit: whoever needs one counts what is outstanding. One mutex guards it all; a push or a pop with
 /// nobody asleep is one short critical section and no system call. No item is dropped, and no code of the
@@ -45,7 +45,7 @@ pub struct Queue<T> {
 }
 
 struct Inner<T> {
-    items: VecDeque<T>,
+    items: Ranked<T>,
     idle: Idle,
     closed: bool,
 }
@@ -54,7 +54,7 @@ struct Inner<T> {
 #[must_use = "an item that is popped and ignored is lost"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pop<T> {
-    /// The oldest item.
+    /// The next item.
     Item(T),
     /// Nothing, for now.
     Empty,
@@ -79,22 +79,31 @@ pub enum Waited {
 impl<T> Queue<T> {
     /// An empty, open queue.
     pub fn new() -> Self {
-        Self { inner: Mutex::new(Inner { items: VecDeque::new(), idle: Idle::default(), closed: false }) }
+        Self { inner: Mutex::new(Inner { items: Ranked::new(), idle: Idle::default(), closed: false }) }
     }
 
-    /// Appends an item, and calls a sleeping worker unless one is on its way already.
+    /// Appends an item of rank 0, and calls a sleeping worker unless one is on its way already.
     ///
     /// # Errors
     ///
     /// [`Closed`] with the item when the queue is closed.
     pub fn push(&self, item: T) -> Result<(), Closed<T>> {
+        self.push_ranked(0, item)
+    }
+
+    /// The same for an item of any rank: it comes before those of lower ranks.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn push_ranked(&self, rank: Rank, item: T) -> Result<(), Closed<T>> {
         let called = {
             let mut inner = self.inner.lock();
             if inner.closed {
                 drop(inner);
                 return Err(Closed(item));
             }
-            inner.items.push_back(item);
+            inner.items.push_back(rank, item);
             inner.idle.call_one()
         };
         wake(called);
@@ -118,27 +127,27 @@ impl<T> Queue<T> {
                 drop(inner);
                 return Err(Closed(items));
             }
-            inner.items.extend(items);
+            items.into_iter().for_each(|item| _ = inner.items.push_back(0, item));
             if count > 0 { inner.idle.call_one() } else { None }
         };
         wake(called);
         Ok(count)
     }
 
-    /// Gives back what was taken: it is the next to be popped.
+    /// Gives back what was taken: it is the next to be popped, after higher ranks than 0.
     ///
     /// Allowed after [`close`](Self::close) too, where the workers may be gone already: who gives back then
     /// pops or drains afterwards.
     pub fn push_front(&self, item: T) {
         let called = {
             let mut inner = self.inner.lock();
-            inner.items.push_front(item);
+            inner.items.push_front(0, item);
             inner.idle.call_one()
         };
         wake(called);
     }
 
-    /// Takes the oldest item, without waiting.
+    /// Takes the next item, without waiting.
     pub fn pop(&self) -> Pop<T> {
         let mut inner = self.inner.lock();
         match inner.items.pop_front() {
@@ -186,10 +195,9 @@ impl<T> Queue<T> {
         wake(called);
     }
 
-    /// Takes all items at once, oldest first.
+    /// Takes all items at once, in the order in which they would have been popped.
     pub fn drain(&self) -> Vec<T> {
-        let items = std::mem::take(&mut self.inner.lock().items);
-        items.into()
+        self.inner.lock().items.take_all()
     }
 
     /// How many items there are.
@@ -322,7 +330,9 @@ mod tests {
             if self.other_asleep {
                 idle.enter(other.clone());
             }
-            Inner { items: [()].repeat(self.items).into(), idle, closed: self.closed }
+            let mut items = Ranked::new();
+            (0..self.items).for_each(|_| _ = items.push_back(0, ()));
+            Inner { items, idle, closed: self.closed }
         }
 
         /// Sleeping on without having been called, or being called to a queue where nothing is to be found.

@@ -1,7 +1,7 @@
 use crate::check;
-use raddle_core::park::{Parker, with_current};
+use raddle_core::park::{Crowd, Parker, with_current};
 use raddle_core::prim::{Arc, thread};
-use raddle_core::sched::{Pop, Queue, Waited};
+use raddle_core::sched::{Pop, Queue, Quota, Waited};
 use std::time::{Duration, Instant};
 
 /// Takes one item, however long it takes.
@@ -143,5 +143,58 @@ fn a_worker_that_is_interrupted_while_it_is_called_hands_the_call_on() {
         assert_eq!(other.join().unwrap(), 1);
         interrupted.join().unwrap();
         assert_eq!((queue.len(), queue.sleeping()), (0, 0));
+    });
+}
+
+/// Enters a full quota, and waits for that in a crowd.
+fn enter(quota: &Quota, crowd: &Crowd) {
+    while !quota.enter(1) {
+        with_current(|parker| {
+            let _in_crowd = crowd.enter(parker.unparker());
+            while !quota.has_room() {
+                let _ = parker.park(None);
+            }
+        });
+    }
+}
+
+#[test]
+fn whoever_leaves_a_full_quota_lets_a_waiter_in() {
+    check(3, || {
+        let shared = Arc::new((Quota::new(Some(1)), Crowd::default()));
+        let others = [1, 2].map(|_| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (quota, crowd) = &*shared;
+                enter(quota, crowd);
+                assert_eq!(quota.taken(), 1, "one at a time");
+                quota.leave(1);
+                crowd.wake();
+            })
+        });
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert_eq!(shared.0.taken(), 0);
+    });
+}
+
+#[test]
+fn a_quota_that_is_closed_holds_nobody_back() {
+    check(3, || {
+        let shared = Arc::new((Quota::new(Some(1)), Crowd::default()));
+        assert!(shared.0.enter(1));
+        let waiter = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                with_current(|parker| {
+                    let _in_crowd = shared.1.enter(parker.unparker());
+                    while !shared.0.has_room() {
+                        let _ = parker.park(None);
+                    }
+                });
+            })
+        };
+        shared.0.close();
+        shared.1.wake();
+        waiter.join().unwrap();
     });
 }

@@ -39,6 +39,16 @@ fn items_come_out_in_the_order_they_went_in() {
 }
 
 #[test]
+fn a_higher_rank_comes_out_first() {
+    let queue = Queue::new();
+    queue.push_many([3, 4]).unwrap();
+    queue.push_ranked(7, 1).unwrap();
+    queue.push_ranked(-1, 5).unwrap();
+    queue.push_ranked(7, 2).unwrap();
+    assert_eq!(queue.drain(), [1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn what_is_given_back_comes_out_first() {
     let queue = Queue::new();
     queue.push(2).unwrap();
