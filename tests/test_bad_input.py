@@ -113,10 +113,10 @@ def test_map_says_what_it_was_given_wrongly(kind):
         assert pool.submit(calls.add, 1, 1).result() == 2
 
 
-def test_map_refuses_a_timeout_that_is_no_number(kind):
+def test_map_refuses_a_deadline_that_is_no_number(kind):
     with raddle.Pool(kind, 1) as pool:
         with pytest.raises(TypeError):
-            next(pool.map(calls.identity, [1], timeout="soon"))
+            next(pool.map(calls.identity, [1], deadline="soon"))
 
 
 # --- what cannot be pickled -----------------------------------------------------------------------------------------

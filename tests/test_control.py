@@ -111,6 +111,14 @@ def test_a_map_on_terms_ends_at_the_call_that_was_stopped(processes):
     assert seen == list(range(5))
 
 
+def test_the_terms_of_a_map_may_be_its_keywords(processes, tmp_path):
+    with pytest.raises(raddle.CallTimeout, match="napping"):
+        list(processes.map(calls.nap_if_5, range(10), timeout=0.5, name="napping"))
+    log = str(tmp_path / "log")
+    assert list(processes.map(calls.die_until, [log], [3], retries=3)) == [3]
+    assert list(processes.map(calls.identity, range(50), priority=-1)) == list(range(50))
+
+
 # --- retries ---------------------------------------------------------------------------------------------------------
 
 

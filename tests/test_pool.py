@@ -394,9 +394,9 @@ def test_dropping_the_iterator_cancels_what_has_not_started(kind, gate, tmp_path
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_timeout_of_map_counts_from_the_call_of_map(pool, gate, ordered):
+def test_a_deadline_of_map_counts_from_the_call_of_map(pool, gate, ordered):
     started = time.monotonic()
-    results = pool.map(gate, range(10), timeout=0.1, ordered=ordered)
+    results = pool.map(gate, range(10), deadline=0.1, ordered=ordered)
     with pytest.raises(TimeoutError):
         next(results)
     assert 0.08 < time.monotonic() - started < 5

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .errors import CallTimeout as CallTimeout
     from .errors import DeadlockError as DeadlockError
     from .errors import InternalError as InternalError
+    from .errors import PoolFull as PoolFull
     from .errors import RemoteError as RemoteError
     from .errors import WorkerDied as WorkerDied
     from .pool import Pool as Pool
@@ -32,6 +33,7 @@ __all__ = [
     "DeadlockError",
     "InternalError",
     "Pool",
+    "PoolFull",
     "PoolStatistics",
     "Ref",
     "RemoteError",

@@ -1,8 +1,12 @@
-"""`Pool.amap`: calls of a pool as an asynchronous iterator."""
+"""A pool in an event loop: calls that are awaited, and an asynchronous iterator over many."""
 
 from __future__ import annotations
 
 import asyncio
+import weakref
+
+from ._terms import NO_TERMS
+from .errors import PoolFull
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,15 +14,37 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._future import Future
+    from .pool import Pool
 
-__all__ = ["amap"]
+__all__ = ["amap", "submit"]
 
 #: What an input has come to when it has ended.
 _END: Any = object()
 
 
+#: For each loop and pool with tasks that wait for a place in it: the first of them waits for all, in a thread of the loop's executor.
+_waits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.WeakKeyDictionary[Pool, asyncio.Lock]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+async def submit(pool: Pool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    """As `Pool.submit`, but if the pool is full it awaits a place instead of blocking the loop."""
+    if pool.max_pending is None:
+        return pool.submit(fn, *args, **kwargs)
+    lane, loop = pool._lane, asyncio.get_running_loop()
+    while True:
+        try:
+            return lane.submit_on_terms(fn, args, kwargs, NO_TERMS, False)
+        except PoolFull:
+            if not pool._waits:
+                raise
+        async with _waits.setdefault(loop, weakref.WeakKeyDictionary()).setdefault(pool, asyncio.Lock()):
+            await loop.run_in_executor(None, lane.wait_for_place)
+
+
 async def amap(
-    submit: Callable[..., Future[Any]],
+    pool: Pool,
     fn: Callable[..., Any],
     iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
     ordered: bool,
@@ -32,9 +58,9 @@ async def amap(
     has_ended = False
     failure: BaseException | None = None
 
-    def begin(args: Any) -> bool:
+    async def begin(args: Any) -> bool:
         if args is not _END:
-            call = submit(fn, *args)
+            call = await submit(pool, fn, args, {})
             calls[asyncio.wrap_future(call)] = call
         return args is _END
 
@@ -45,13 +71,13 @@ async def amap(
                     args = next(source, _END)
                 except Exception as error:  # noqa: BLE001  # the user's; it comes after the results before it
                     args, failure = _END, error
-                has_ended = begin(args)
+                has_ended = await begin(args)
             if waits and item is None and not has_ended and len(calls) < window:
                 item = asyncio.ensure_future(anext(source, _END))
             if item is not None and item.done():
                 failure = item.exception()  # as above
                 args, item = _END if failure is not None else item.result(), None
-                has_ended = begin(args)
+                has_ended = await begin(args)
                 continue
             awaited = list(calls)[: 1 if ordered else None]
             if not awaited and item is None:

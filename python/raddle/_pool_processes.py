@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from . import _raddle
     from ._future import Future
     from ._limits import Limits
-    from .pool import Options
+    from ._terms import Terms
 
 __all__ = ["ProcessLaneOf"]
 
@@ -29,8 +29,10 @@ class ProcessLaneOf:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         limits: Limits,
+        max_pending: int | None,
+        waits: bool,
     ) -> None:
-        self._crew = ProcessCrew(workers, initializer, initargs, limits)
+        self._crew = ProcessCrew(workers, initializer, initargs, limits, max_pending, waits)
         self._lane = self._crew.lane
 
     def close_when_dropped(self, owner: object) -> None:
@@ -42,20 +44,23 @@ class ProcessLaneOf:
         return self._lane.submit(fn, args, kwargs)
 
     def submit_on_terms(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Options
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Terms, waits: bool
     ) -> Future[Any]:
-        """Schedules one call on terms."""
-        return self._lane.submit_on_terms(fn, args, kwargs, terms.timeout, terms.retries, terms.name)
+        """Schedules one call on terms. `waits`: if the pool is full; otherwise that is raised."""
+        return self._lane.submit_on_terms(fn, args, kwargs, *terms.given, waits)
+
+    def wait_for_place(self) -> None:
+        """Waits until there may be room for one more call, or the pool takes no more."""
+        self._lane.wait_for_place()
 
     def binder(
-        self, fn: Callable[..., Any], starred: bool, terms: Options | None
+        self, fn: Callable[..., Any], starred: bool, terms: Terms
     ) -> Callable[[_raddle.Input, list[Any], int, int], None]:
         """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
 
         An item is the only argument; if `starred`, the tuple of all arguments. The futures are appended to a list.
         """
-        given = () if terms is None else (terms.timeout, terms.retries, terms.name)
-        binding = self._lane.bind(fn, *given)
+        binding = self._lane.bind(fn, *terms.given)
 
         def submit_all(calls: _raddle.Input, futures: list[Any], most: int, size: int) -> None:
             self._lane.submit_all(binding, calls, futures, starred=starred, size=size, most=most)

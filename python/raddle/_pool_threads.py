@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ._future import Future
     from ._limits import Limits
-    from .pool import Options
+    from ._terms import Terms
 
 __all__ = ["ThreadLaneOf"]
 
@@ -35,10 +35,13 @@ class ThreadLaneOf:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         limits: Limits,
+        max_pending: int | None,
+        waits: bool,
     ) -> None:
         if limits.are_any():
             raise NotImplementedError("threads share one process and its limits\n  hint: use Pool('process')")
-        self._lane = _raddle.ThreadLane(workers)
+        self._lane = _raddle.ThreadLane(workers, max_pending)
+        self._waits = waits
         self._has_refs = False
         self._crew = ThreadCrew(self._lane, workers, name, initializer, initargs, _broken)
 
@@ -48,24 +51,33 @@ class ThreadLaneOf:
 
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Schedules one call."""
+        return self._submit(fn, args, kwargs, 0, self._waits)
+
+    def _submit(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], priority: int, waits: bool
+    ) -> Future[Any]:
         if self._crew.broken is not None:
             raise BrokenPool(self._crew.broken)
         if self._has_refs:
             args = resolved(args)
             kwargs = dict(zip(kwargs, resolved(tuple(kwargs.values())), strict=True))
-        future, wants_thread = self._lane.submit(fn, args, kwargs)
+        future, wants_thread = self._lane.submit(fn, args, kwargs, priority, waits)
         if wants_thread:
             self._crew.grow()
         return future
 
     def submit_on_terms(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Options
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Terms, waits: bool
     ) -> Future[Any]:
-        """Schedules one call. Threads know no terms but names, which none of their messages has."""
-        return self.submit(fn, args, kwargs)
+        """Schedules one call. Of terms, threads know the priority; none of their messages has a name."""
+        return self._submit(fn, args, kwargs, terms.priority, waits)
+
+    def wait_for_place(self) -> None:
+        """Waits until there may be room for one more call, or the pool takes no more."""
+        self._lane.wait_for_place()
 
     def binder(
-        self, fn: Callable[..., Any], starred: bool, terms: Options | None
+        self, fn: Callable[..., Any], starred: bool, terms: Terms
     ) -> Callable[[_raddle.Input, list[Any], int, int], None]:
         """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
 
@@ -75,7 +87,9 @@ class ThreadLaneOf:
         def submit_all(calls: _raddle.Input, futures: list[Any], most: int, size: int) -> None:
             if self._crew.broken is not None:
                 raise BrokenPool(self._crew.broken)
-            missing = self._lane.submit_all(fn, calls, futures, starred=starred, size=size, most=most)
+            missing = self._lane.submit_all(
+                fn, calls, futures, starred=starred, size=size, most=most, priority=terms.priority
+            )
             for _ in range(missing):
                 self._crew.grow()
 

@@ -30,7 +30,13 @@ class ProcessCrew:
     """Starts workers as they are needed, and again when they die. Knows the lane, not the pool."""
 
     def __init__(
-        self, most: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], limits: Limits
+        self,
+        most: int,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        limits: Limits,
+        max_pending: int | None,
+        waits: bool,
     ) -> None:
         self._most = most
         self._limits = limits
@@ -48,6 +54,8 @@ class ProcessCrew:
             broken=BrokenPool,
             remote_traceback=RemoteTraceback,
             grow=weakly(self.grow),
+            max_pending=max_pending,
+            waits=waits,
         )
 
     def grow(self) -> None:

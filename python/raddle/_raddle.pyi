@@ -53,10 +53,16 @@ class FutureCore:
 
 @final
 class ThreadLane:
-    def __new__(cls, max_workers: int) -> ThreadLane: ...
+    def __new__(cls, max_workers: int, max_pending: int | None = ...) -> ThreadLane: ...
     def submit(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        priority: int = ...,
+        waits: bool = ...,
     ) -> tuple[Future[Any], bool]: ...
+    def wait_for_place(self) -> None: ...
     def submit_all(
         self,
         fn: Callable[..., Any],
@@ -66,6 +72,7 @@ class ThreadLane:
         starred: bool,
         size: int = ...,
         most: int | None = ...,
+        priority: int = ...,
     ) -> int: ...
     def run(self) -> None: ...
     def hire(self) -> None: ...
@@ -107,6 +114,8 @@ class ProcessLane:
         broken: Callable[[str], BaseException],
         remote_traceback: Callable[[str], BaseException],
         grow: Callable[[], None],
+        max_pending: int | None = ...,
+        waits: bool = ...,
     ) -> ProcessLane: ...
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Future[Any]: ...
     def submit_on_terms(
@@ -116,10 +125,17 @@ class ProcessLane:
         kwargs: dict[str, Any] | None,
         limit: float | None,
         retries: int,
+        priority: int,
         name: str | None,
+        waits: bool,
     ) -> Future[Any]: ...
     def bind(
-        self, fn: Callable[..., Any], limit: float | None = ..., retries: int = ..., name: str | None = ...
+        self,
+        fn: Callable[..., Any],
+        limit: float | None = ...,
+        retries: int = ...,
+        priority: int = ...,
+        name: str | None = ...,
     ) -> Binding: ...
     def submit_bound(self, binding: Binding, args: tuple[Any, ...]) -> Future[Any]: ...
     def submit_all(
@@ -133,6 +149,7 @@ class ProcessLane:
         most: int | None = ...,
         whole: bool = ...,
     ) -> None: ...
+    def wait_for_place(self) -> None: ...
     def put(self, value: object) -> list[Buffer]: ...
     def forget(self, key: int) -> None: ...
     def seat(self) -> tuple[int, int, int]: ...

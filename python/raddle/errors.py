@@ -6,6 +6,7 @@ clauses keep working.
 
 from __future__ import annotations
 
+import queue
 from concurrent.futures import BrokenExecutor
 
 TYPE_CHECKING = False
@@ -18,6 +19,7 @@ __all__ = [
     "CallTimeout",
     "DeadlockError",
     "InternalError",
+    "PoolFull",
     "RemoteError",
     "RemoteTraceback",
     "WorkerDied",
@@ -89,6 +91,10 @@ def _again(attempts: int) -> str:
     return "" if attempts == 1 else f", the last of {attempts} attempts"
 
 
+class PoolFull(queue.Full):
+    """As many calls are under way as the pool takes, and it was made to say so instead of waiting (``when_full="raise"``)."""
+
+
 class DeadlockError(RuntimeError):
     """This wait can never end. Raised instead of waiting."""
 
@@ -129,6 +135,6 @@ class RemoteError(Exception):
         )
 
 
-for _class in (BrokenError, BrokenPool, CallTimeout, DeadlockError, InternalError, RemoteError, WorkerDied):
+for _class in (BrokenError, BrokenPool, CallTimeout, DeadlockError, InternalError, PoolFull, RemoteError, WorkerDied):
     _class.__module__ = "raddle"
 del _class

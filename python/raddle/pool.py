@@ -13,6 +13,7 @@ from ._future import Future
 from ._future import as_completed as _as_completed
 from ._interrupt import seen_from_outside
 from ._limits import Limits
+from ._terms import NO_TERMS, Terms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class Pool:
         max_tasks_per_child: Calls after which a worker process is replaced.
         nice: How much each worker process gives way to others, 0 to 19.
         affinity: The CPUs that worker processes may run on.
+        max_pending: Calls that may be under way at once: handed in, and not ended. Bounds memory. A `map` keeps its window below it.
+        when_full: What `submit` does with a call beyond that: ``"wait"``, or ``"raise"`` `PoolFull`. `run` and `amap` await
+            instead of waiting.
         blas_threads: Threads that libraries of numbers (BLAS, OpenMP, ...) may start in each worker process. ``"auto"`` shares the
             CPUs among the workers, where the environment says nothing else; None leaves it to the libraries.
 
@@ -97,6 +101,8 @@ class Pool:
         nice: int = 0,
         affinity: Iterable[int] | None = None,
         blas_threads: int | str | None = "auto",
+        max_pending: int | None = None,
+        when_full: str = "wait",
     ) -> None:
         try:
             lane_of = _lane_of(kind)
@@ -106,7 +112,15 @@ class Pool:
             if initializer is not None and not callable(initializer):
                 raise TypeError(f"initializer must be callable, not {initializer!r}")
             limits = Limits(memory, max_tasks_per_child, nice, affinity, blas_threads)
-            self._lane = lane_of(self.workers, self.name, initializer, tuple(initargs), limits)
+            if max_pending is not None and _checked(max_pending, "max_pending") < 1:
+                raise ValueError(f"max_pending must be at least 1, or None, not {max_pending}")
+            if when_full not in ("wait", "raise"):
+                raise ValueError(f"when_full must be 'wait' or 'raise', not {when_full!r}")
+            self.max_pending: Final = max_pending
+            self._waits = when_full == "wait"
+            self._lane = lane_of(
+                self.workers, self.name, initializer, tuple(initargs), limits, max_pending, self._waits
+            )
             self._max_tasks = limits.max_tasks_per_child
             self._made = time.monotonic()
             self._lane.close_when_dropped(self)
@@ -122,6 +136,7 @@ class Pool:
         Raises:
             RuntimeError: After `shutdown`, in a forked child, or when the interpreter is ending.
             BrokenPool: If workers cannot be set up.
+            PoolFull: If as many calls are under way as there may be, and it is not to wait.
         """
         try:
             return self._lane.submit(fn, args, kwargs)
@@ -135,8 +150,12 @@ class Pool:
         *iterables: Iterable[Any],
         ordered: bool = True,
         window: int | None = None,
-        timeout: float | None = None,
+        deadline: float | None = None,
         progress: bool = False,
+        timeout: float | None = None,
+        retries: int = 0,
+        priority: int = 0,
+        name: str | None = None,
     ) -> Iterator[T]:
         """Returns an iterator of ``fn(*args)`` for each ``args`` of ``zip(*iterables)``.
 
@@ -150,8 +169,9 @@ class Pool:
             ordered: Yield results in the order of the input; otherwise as they come.
             window: Calls in flight, at most; then there are no batches. By default about 50 ms of work per worker, and 16384 at
                 most.
-            timeout: Seconds from now until the last result; `TimeoutError` is raised when they are over.
+            deadline: Seconds from now until the last result; `TimeoutError` is raised when they are over.
             progress: Show a bar on stderr.
+            timeout, retries, priority, name: Terms of each call, as `options` has them. With any of them there are no batches.
 
         The first call that raises ends the iteration; calls that have not started are then cancelled, as they are when the
         iterator is closed.
@@ -162,7 +182,10 @@ class Pool:
             ...     sorted(pool.map(lambda x: x * x, range(5), ordered=False))
             [0, 1, 4, 9, 16]
         """
-        return self._map(fn, iterables, ordered, window, timeout, progress, None)
+        terms = NO_TERMS
+        if timeout is not None or retries or priority or name is not None:
+            terms = self._terms(timeout, retries, priority, name)
+        return self._map(fn, iterables, ordered, window, deadline, progress, terms)
 
     def _map(
         self,
@@ -170,9 +193,9 @@ class Pool:
         iterables: tuple[Iterable[Any], ...],
         ordered: bool,
         window: int | None,
-        timeout: float | None,
+        deadline: float | None,
         progress: bool,
-        terms: Options | None,
+        terms: Terms,
     ) -> Iterator[T]:
         if window is not None and _checked(window, "window") < 1:
             raise ValueError(f"window must be at least 1, or None, not {window}")
@@ -180,13 +203,14 @@ class Pool:
             raise TypeError(f"the function to map must be callable, not {fn!r}")
         if not iterables:
             raise TypeError("map needs at least one iterable of arguments")
-        deadline = None if timeout is None else time.monotonic() + timeout
+        until = None if deadline is None else time.monotonic() + deadline
         total = _total(iterables) if progress else None
         starred = len(iterables) > 1
         submit_all = self._lane.binder(fn, starred, terms)
-        may_batch = terms is None and self._max_tasks is None
-        feed = _Feed(self._lane, submit_all, self._lane.items_of(iterables, starred), self.workers, window, may_batch)
-        runs = _in_order(feed, deadline) if ordered else _as_they_come(feed, deadline)
+        may_batch = terms is NO_TERMS and self._max_tasks is None
+        items = self._lane.items_of(iterables, starred)
+        feed = _Feed(self._lane, submit_all, items, self.workers, window, self.max_pending, may_batch)
+        runs = _in_order(feed, until) if ordered else _as_they_come(feed, until)
         try:
             next(runs)  # the first calls are on their way when `map` returns
         except KeyboardInterrupt as interrupt:
@@ -280,7 +304,9 @@ class Pool:
         """
         import asyncio
 
-        return await asyncio.wrap_future(self.submit(fn, *args, **kwargs))
+        from ._async import submit
+
+        return await asyncio.wrap_future(await submit(self, fn, args, kwargs))
 
     def amap(
         self,
@@ -316,9 +342,11 @@ class Pool:
             raise ValueError(f"window must be at least 1, or None, not {window}")
         if not iterables:
             raise TypeError("amap needs at least one iterable of arguments")
-        return amap(self.submit, fn, iterables, ordered, window or 16 * self.workers)
+        return amap(self, fn, iterables, ordered, min(window or 16 * self.workers, self.max_pending or _WIDEST))
 
-    def options(self, *, timeout: float | None = None, retries: int = 0, name: str | None = None) -> Options:
+    def options(
+        self, *, timeout: float | None = None, retries: int = 0, priority: int = 0, name: str | None = None
+    ) -> Options:
         """The same pool, for calls on terms. Returns an object with `submit` and `map`.
 
         Args:
@@ -326,10 +354,12 @@ class Pool:
                 process group), a second later it is killed, and the call raises `CallTimeout`. Other calls are not affected.
             retries: How often a call may run again whose worker has died or which ran for too long. Its arguments are then sent
                 whole and not through shared memory.
+            priority: How urgent it is, from -32768 to 32767: of the calls that no worker has begun, the one with the largest comes first.
+                A call that runs is not interrupted.
             name: What messages call it, instead of the function's name.
 
         Raises:
-            ValueError: For a timeout that is not positive, or less than no retries.
+            ValueError: For a timeout that is not positive, less than no retries, or a priority out of range.
             NotImplementedError: For a timeout or retries on threads: a thread cannot be stopped, and does not die.
 
         Example:
@@ -338,17 +368,22 @@ class Pool:
             ...     type(pool.options(timeout=0.1).submit(time.sleep, 60).exception()).__name__
             'CallTimeout'
         """
+        return Options(self, self._terms(timeout, retries, priority, name))
+
+    def _terms(self, timeout: float | None, retries: int, priority: int, name: str | None) -> Terms:
         if timeout is not None and not isinstance(timeout, (int, float)):
             raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, or None, not {timeout!r}")
         if _checked(retries, "retries") < 0:
             raise ValueError(f"retries must be 0 or more, not {retries}")
+        if not -(1 << 15) <= _checked(priority, "priority") < 1 << 15:
+            raise ValueError(f"priority must be from -32768 to 32767, not {priority}")
         if self.kind == "thread" and (timeout is not None or retries):
             raise NotImplementedError(
                 "a call on a thread cannot be stopped, nor does its worker die\n  hint: use Pool('process')"
             )
-        return Options(self, timeout, retries, name)
+        return Terms(timeout, retries, priority, name)
 
     def put(self, value: object) -> Any:
         """Sends an object to the workers once, for many calls, and returns a `Ref` that stands for it.
@@ -436,16 +471,14 @@ class Pool:
 class Options:
     """A pool, for calls on terms. Made by `Pool.options`."""
 
-    def __init__(self, pool: Pool, timeout: float | None, retries: int, name: str | None) -> None:
+    def __init__(self, pool: Pool, terms: Terms) -> None:
         self._pool = pool
-        self.timeout = timeout
-        self.retries = retries
-        self.name = name
+        self._terms = terms
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """As `Pool.submit`."""
         try:
-            return self._pool._lane.submit_on_terms(fn, args, kwargs, self)
+            return self._pool._lane.submit_on_terms(fn, args, kwargs, self._terms, self._pool._waits)
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
 
@@ -456,14 +489,14 @@ class Options:
         *iterables: Iterable[Any],
         ordered: bool = True,
         window: int | None = None,
-        timeout: float | None = None,
+        deadline: float | None = None,
         progress: bool = False,
     ) -> Iterator[T]:
-        """As `Pool.map`, without batches: the terms are those of each call. Its own `timeout` is that of the whole map."""
-        return self._pool._map(fn, iterables, ordered, window, timeout, progress, self)
+        """As `Pool.map`, with these terms for each call."""
+        return self._pool._map(fn, iterables, ordered, window, deadline, progress, self._terms)
 
     def __repr__(self) -> str:
-        return f"<options timeout={self.timeout} retries={self.retries} name={self.name!r} of {self._pool!r}>"
+        return f"<options {self._terms!r} of {self._pool!r}>"
 
 
 Pool.__module__ = Options.__module__ = "raddle"
@@ -512,6 +545,7 @@ class _Feed:
         items: Iterator[Any],
         workers: int,
         window: int | None,
+        most: int | None,
         may_batch: bool,
     ) -> None:
         self._lane = lane
@@ -520,10 +554,11 @@ class _Feed:
         self._may_batch = may_batch
         self._workers = workers
         self._window = window
-        self._narrowest = 2 * workers + 2
+        self._widest = _WIDEST if most is None else most
+        self._narrowest = min(2 * workers + 2, self._widest)
         self._in_flight = 0
         self._low = 1
-        self._width = window or self._narrowest
+        self._width = min(window or self._narrowest, self._widest)
         self._size = 1
         self._taken = 0
         self._seen = (*lane.pace(), 0, time.perf_counter())
@@ -572,7 +607,7 @@ class _Feed:
             return
         self._seen = (ended, busy, size, taken, now)
         each = max((busy - before[1]) / calls, 1e-7)
-        ahead = [self._workers * _AHEAD / each, _WIDEST]
+        ahead = [self._workers * _AHEAD / each, self._widest]
         if taken > before[3]:
             ahead.append(2 * _AHEAD * (taken - before[3]) / max(now - before[4], 1e-6))
         if size > before[2]:

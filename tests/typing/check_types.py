@@ -33,7 +33,10 @@ def pools() -> None:
         assert_type(pool.submit(lambda: "text").result(), str)
         assert_type(pool.submit(parse, "3").exception(), BaseException | None)
         assert_type(pool.map(parse, ["1", "2"]), Iterator[int])
-        assert_type(list(pool.map(parse, ["1"], [2], ordered=False, window=3, timeout=1.0, progress=True)), list[int])
+        assert_type(
+            list(pool.map(parse, ["1"], [2], ordered=False, window=3, deadline=1.0, timeout=2, progress=True)),
+            list[int],
+        )
         assert_type(pool.statistics(), raddle.PoolStatistics)
         assert_type(pool.statistics().busy_seconds, float)
         assert_type(pool.kind, str)

@@ -166,6 +166,7 @@ mod linux {
         let lane = Arc::new(Lane::new(LaneConfig {
             on_death: OnDeath::Replace,
             heap: Heap::create("square-heap", 1 << 20, 0)?,
+            most: None,
         })?);
         for _ in 0..workers {
             start_worker(&lane)?;
@@ -177,7 +178,7 @@ mod linux {
         for number in 0..numbers {
             let call = Call::default();
             let out = Outgoing { kind: kind::APPLY, flags: 0, tag: 0, parts: &[&number.to_le_bytes()] };
-            lane.submit(call.clone(), &out).map_err(|(refusal, _)| format!("{refusal:?}"))?;
+            lane.submit(call.clone(), &out, false).map_err(|(refusal, _)| format!("{refusal:?}"))?;
             calls.push(call);
         }
         let mut sum = 0_u64;

@@ -28,6 +28,16 @@ pub(crate) enum Arguments {
     Batch { items: Py<PyList>, starred: bool },
 }
 
+impl Arguments {
+    /// How many calls they are for.
+    pub(crate) fn items(&self, py: Python<'_>) -> u64 {
+        match self {
+            Self::Call(..) => 1,
+            Self::Batch { items, .. } => items.bind(py).len().max(1) as u64,
+        }
+    }
+}
+
 /// What came of a batch.
 pub(crate) struct Done<'py> {
     pub(crate) results: Bound<'py, PyList>,

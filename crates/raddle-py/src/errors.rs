@@ -19,6 +19,7 @@ imported!(cancelled_error, "concurrent.futures._base", "CancelledError");
 imported!(invalid_state_error, "concurrent.futures._base", "InvalidStateError");
 imported!(worker_died, "raddle.errors", "WorkerDied");
 imported!(call_timeout, "raddle.errors", "CallTimeout");
+imported!(pool_full, "raddle.errors", "PoolFull");
 imported!(internal_error, "raddle.errors", "InternalError");
 imported!(deadlock_error, "raddle.errors", "DeadlockError");
 
@@ -65,7 +66,14 @@ pub(crate) fn refused(refusal: &Refusal, broken: &Bound<'_, PyAny>) -> PyErr {
     match refusal {
         Refusal::Closed => pyo3::exceptions::PyRuntimeError::new_err("cannot schedule new futures after shutdown"),
         Refusal::Broken(reason) => make(Ok(broken), |class| class.call1((&**reason,))),
+        Refusal::Full => full(broken.py()),
     }
+}
+
+/// `PoolFull(message)`.
+pub(crate) fn full(py: Python<'_>) -> PyErr {
+    let message = "as many calls are under way as the pool takes\n  hint: wait for some of them, or give the pool a larger max_pending";
+    make(pool_full(py), |class| class.call1((message,)))
 }
 
 /// The instance of a class that a call makes, or the error in making it.

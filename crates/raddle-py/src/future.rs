@@ -33,6 +33,7 @@ use raddle_core::life::{AtomicState, Event, Next, Outcome, Phase, State};
 use raddle_core::park::{self, Unparker, Wake};
 use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicU32, Ordering::Relaxed};
+use raddle_core::sched::Rank;
 use raddle_proc::lane::{Cause, Place, Reply, Ticket, Waited, kind};
 use raddle_shm::heap::Lease;
 
@@ -111,6 +112,8 @@ pub(crate) struct Terms {
     pub(crate) limit: Option<Duration>,
     /// How often it may run again after its worker has died.
     pub(crate) retries: u32,
+    /// How urgent it is.
+    pub(crate) rank: Rank,
 }
 
 /// The native part of `raddle.futures.Future`.
@@ -895,6 +898,10 @@ impl Ticket for Handle {
 
     fn limit(&self) -> Option<Duration> {
         self.0.get().extras.get()?.terms.limit
+    }
+
+    fn rank(&self) -> Rank {
+        self.0.get().extras.get().map_or(0, |extras| extras.terms.rank)
     }
 
     fn may_retry(&self) -> bool {

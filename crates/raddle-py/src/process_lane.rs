@@ -20,6 +20,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyList, PyModule, PyTuple, PyType};
 use raddle_core::prim::Mutex;
+use raddle_core::sched::Rank;
 use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, flag, kind};
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
@@ -347,13 +348,26 @@ pub(crate) struct ProcessLane {
     /// Called without arguments when one more worker would help. The collector clears it.
     grow: Mutex<Option<Py<PyAny>>>,
     most: usize,
+    /// Whether a call that comes when the lane is full waits; otherwise it is refused.
+    waits: bool,
+}
+
+/// What becomes of a call for which there is no room.
+#[derive(Clone, Copy, PartialEq)]
+enum WhenFull {
+    Wait,
+    Refuse,
+    /// It is taken all the same.
+    Exceed,
 }
 
 #[pymethods]
 impl ProcessLane {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "one keyword per seam; Python names them all")]
-    #[pyo3(signature = (*, max_workers, replace, strict, dumps, dumps_by_value, loads, broken, remote_traceback, grow))]
+    #[pyo3(signature = (
+        *, max_workers, replace, strict, dumps, dumps_by_value, loads, broken, remote_traceback, grow, max_pending = None, waits = true
+    ))]
     fn new(
         py: Python<'_>,
         max_workers: usize,
@@ -365,18 +379,21 @@ impl ProcessLane {
         broken: Py<PyAny>,
         remote_traceback: Py<PyAny>,
         grow: Py<PyAny>,
+        max_pending: Option<u64>,
+        waits: bool,
     ) -> PyResult<Self> {
         let on_death = if replace { OnDeath::Replace } else { OnDeath::Break };
         let heap = runtime::heap()?;
         let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, strict };
-        let shared =
-            Shared { lane: Arc::new(Lane::new(LaneConfig { on_death, heap })?), config, forks: runtime::forks() };
+        let lane = Lane::new(LaneConfig { on_death, heap, most: max_pending })?;
+        let shared = Shared { lane: Arc::new(lane), config, forks: runtime::forks() };
         let functions = Functions { plain: Some(PyDict::new(py).unbind()), ..Functions::default() };
         Ok(Self {
             shared: Arc::new(shared),
             functions: Mutex::new(functions),
             grow: Mutex::new(Some(grow)),
             most: max_workers,
+            waits,
         })
     }
 
@@ -388,11 +405,11 @@ impl ProcessLane {
         args: Bound<'_, PyTuple>,
         kwargs: Option<Bound<'_, PyDict>>,
     ) -> PyResult<Py<FutureCore>> {
-        self.submit_on_terms(py, r#fn, args, kwargs, Timeout::FOREVER, 0, None)
+        self.submit_on_terms(py, r#fn, args, kwargs, Timeout::FOREVER, 0, 0, None, self.waits)
     }
 
-    /// The same on terms: `limit` seconds that the call may run, how often it may run again after its worker has died, and
-    /// what it is called in messages.
+    /// The same on terms: `limit` seconds that the call may run, how often it may run again after its worker has died, how urgent
+    /// it is, and what it is called in messages. `waits`: if the lane is full.
     #[expect(clippy::too_many_arguments, reason = "Python names them all")]
     fn submit_on_terms(
         &self,
@@ -402,25 +419,38 @@ impl ProcessLane {
         kwargs: Option<Bound<'_, PyDict>>,
         limit: Timeout,
         retries: u32,
+        priority: Rank,
         name: Option<Py<PyAny>>,
+        waits: bool,
     ) -> PyResult<Py<FutureCore>> {
         self.check_open(py)?;
         let future = self.future(py, name.or_else(|| label_of(&r#fn)))?;
         let kwargs = kwargs.as_ref().filter(|kwargs| !kwargs.is_empty());
         match self.name(&r#fn) {
-            Ok(named) => self.send(py, future, &named, &args, kwargs, Terms { limit: limit.duration(), retries }),
+            Ok(named) => {
+                let terms = Terms { limit: limit.duration(), retries, rank: priority };
+                let when_full = if waits { WhenFull::Wait } else { WhenFull::Refuse };
+                self.send(py, future, &named, &args, kwargs, terms, when_full)
+            }
             Err(error) => self.unpicklable(py, future, error, "the function"),
         }
     }
 
     /// Pickles a function once, for many `submit_bound`; on terms, as `submit_on_terms`.
-    #[pyo3(signature = (r#fn, limit = Timeout::FOREVER, retries = 0, name = None))]
-    fn bind(&self, r#fn: Bound<'_, PyAny>, limit: Timeout, retries: u32, name: Option<Py<PyAny>>) -> PyResult<Binding> {
+    #[pyo3(signature = (r#fn, limit = Timeout::FOREVER, retries = 0, priority = 0, name = None))]
+    fn bind(
+        &self,
+        r#fn: Bound<'_, PyAny>,
+        limit: Timeout,
+        retries: u32,
+        priority: Rank,
+        name: Option<Py<PyAny>>,
+    ) -> PyResult<Binding> {
         let named = match self.name(&r#fn)? {
             Named::Bytes(bytes) => self.remember(bytes, true),
             tag => tag,
         };
-        let terms = Terms { limit: limit.duration(), retries };
+        let terms = Terms { limit: limit.duration(), retries, rank: priority };
         Ok(Binding { named, label: name.or_else(|| label_of(&r#fn)), terms })
     }
 
@@ -428,7 +458,7 @@ impl ProcessLane {
     fn submit_bound(&self, py: Python<'_>, binding: &Binding, args: Bound<'_, PyTuple>) -> PyResult<Py<FutureCore>> {
         self.check_open(py)?;
         let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
-        self.send(py, future, &binding.named, &args, None, binding.terms)
+        self.send(py, future, &binding.named, &args, None, binding.terms, WhenFull::Exceed)
     }
 
     /// Hands in one call of a bound function for each item of `calls`, `size` of them as one batch, `most` items at most, and no
@@ -580,6 +610,13 @@ impl ProcessLane {
         joined
     }
 
+    /// Waits until there may be room for one more call, or no more are taken.
+    fn wait_for_place(&self, py: Python<'_>) -> PyResult<()> {
+        gate::wait(py, || self.shared.lane.wait_for_place())?;
+        drop(self.shared.lane.spent());
+        Ok(())
+    }
+
     /// Whether a keeper runs.
     fn is_kept(&self) -> bool {
         !self.is_foreign() && self.shared.lane.is_kept()
@@ -603,7 +640,7 @@ impl ProcessLane {
     /// Why no more calls are taken: None, or a text that is empty for a lane that was closed.
     fn refusal(&self) -> Option<String> {
         self.shared.lane.refusal().map(|refusal| match refusal {
-            Refusal::Closed => String::new(),
+            Refusal::Closed | Refusal::Full => String::new(),
             Refusal::Broken(reason) => reason.to_string(),
         })
     }
@@ -718,6 +755,7 @@ impl ProcessLane {
     }
 
     /// Pickles the arguments and hands the call to the lane.
+    #[expect(clippy::too_many_arguments, reason = "what a call is made of")]
     fn send(
         &self,
         py: Python<'_>,
@@ -726,6 +764,7 @@ impl ProcessLane {
         args: &Bound<'_, PyTuple>,
         kwargs: Option<&Bound<'_, PyDict>>,
         terms: Terms,
+        when_full: WhenFull,
     ) -> PyResult<Py<FutureCore>> {
         let mut flat = Vec::with_capacity(64);
         let mut packed;
@@ -764,7 +803,7 @@ impl ProcessLane {
                 Outgoing { kind: kind::APPLY, flags, tag: 0, parts: &parts }
             }
         };
-        self.hand_in(py, future, &out)
+        self.hand_in(py, future, &out, when_full)
     }
 
     /// Reads and encodes items for one batch, until it has `size` items or many bytes, or an item comes that is to go on its
@@ -806,19 +845,36 @@ impl ProcessLane {
         future.get().make_batch(count, kept);
         let flags =
             flag::LIST | if form.starred { flag::STARRED } else { 0 } | if form.whole { flag::WHOLE } else { 0 };
-        self.hand_in(py, future, &Outgoing { kind: kind::BATCH, flags, tag, parts: &[bytes] })
+        let out = Outgoing { kind: kind::BATCH, flags, tag, parts: &[bytes] };
+        self.hand_in(py, future, &out, WhenFull::Exceed)
     }
 
-    fn hand_in(&self, py: Python<'_>, future: Py<FutureCore>, out: &Outgoing<'_>) -> PyResult<Py<FutureCore>> {
-        match self.shared.lane.submit(Handle(future.clone_ref(py)), out) {
-            Ok(submit) => {
-                drop(submit.spent);
-                if submit.wants_worker && self.shared.lane.seats() < self.most {
-                    self.grow(py, &future)?;
+    fn hand_in(
+        &self,
+        py: Python<'_>,
+        future: Py<FutureCore>,
+        out: &Outgoing<'_>,
+        when_full: WhenFull,
+    ) -> PyResult<Py<FutureCore>> {
+        let lane = &self.shared.lane;
+        let mut must = when_full == WhenFull::Exceed;
+        loop {
+            match lane.submit(Handle(future.clone_ref(py)), out, must) {
+                Ok(submit) => {
+                    drop(submit.spent);
+                    if submit.wants_worker && lane.seats() < self.most {
+                        self.grow(py, &future)?;
+                    }
+                    return Ok(future);
                 }
-                Ok(future)
+                Err((Refusal::Full, _)) if when_full == WhenFull::Wait => {
+                    must = lane.is_keeper(); // it must not wait for what only it can do
+                    if !must {
+                        self.wait_for_place(py)?;
+                    }
+                }
+                Err((refusal, _)) => return Err(errors::refused(&refusal, self.shared.config.broken.bind(py))),
             }
-            Err((refusal, _)) => Err(errors::refused(&refusal, self.shared.config.broken.bind(py))),
         }
     }
 

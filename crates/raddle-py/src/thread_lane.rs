@@ -13,13 +13,16 @@ use std::sync::Arc;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use raddle_core::park;
+use raddle_core::park::Crowd as Waiting;
 use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
-use raddle_core::sched::{Pop, Queue, Waited};
+use raddle_core::sched::{Pop, Queue, Quota, Rank, Waited};
 
 use crate::batch::{Arguments, Done, Input, arguments_of, run_batch};
 use crate::deadlock;
-use crate::future::{FutureCore, Home, Sleeper};
+use crate::errors;
+use crate::future::{FutureCore, Home, Sleeper, sleep_until};
 use crate::gate;
 use crate::runtime;
 
@@ -30,12 +33,23 @@ struct Call {
     arguments: Arguments,
 }
 
+impl Call {
+    /// How many calls it counts as.
+    fn items(&self) -> u64 {
+        u64::from(self.future.get().batch_size().max(1))
+    }
+}
+
 /// What the threads of a pool share.
 pub(crate) struct Work {
     queue: Queue<Call>,
     crew: Mutex<Crew>,
     most: usize,
     counts: Counters,
+    /// Items of calls that have not ended.
+    quota: Quota,
+    /// Threads that wait for room below it.
+    waiting: Waiting,
     forks: u32,
 }
 
@@ -81,6 +95,22 @@ impl Work {
         self.counts.cancelled.fetch_add(items, Relaxed);
     }
 
+    /// Calls are through, or will not run.
+    fn leave(&self, items: u64) {
+        self.quota.leave(items);
+        self.waiting.wake();
+    }
+
+    /// Waits until there may be room for one more call, or no more are taken.
+    fn wait_for_place(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let _blocked = deadlock::enter(py, self, None)?;
+        gate::wait(py, || {
+            let _waiting = self.waiting.enter(park::with_current(park::Parker::unparker));
+            sleep_until(&|| self.quota.has_room(), None)
+        })?;
+        Ok(())
+    }
+
     pub(crate) fn unblock(&self) {
         self.crew.lock().blocked -= 1;
     }
@@ -95,28 +125,40 @@ pub(crate) struct ThreadLane {
 #[pymethods]
 impl ThreadLane {
     #[new]
-    fn new(max_workers: usize) -> Self {
+    #[pyo3(signature = (max_workers, max_pending = None))]
+    fn new(max_workers: usize, max_pending: Option<u64>) -> Self {
         let work = Work {
             queue: Queue::new(),
             crew: Mutex::default(),
             most: max_workers,
             counts: Counters::default(),
+            quota: Quota::new(max_pending),
+            waiting: Waiting::default(),
             forks: runtime::forks(),
         };
         Self { work: Arc::new(work) }
     }
 
-    /// Hands in a call. Returns its future, and whether one more thread would help.
-    #[pyo3(signature = (r#fn, args, kwargs))]
+    /// Hands in a call. Returns its future, and whether one more thread would help. `waits`: if the lane is full; otherwise the
+    /// call is refused then.
+    #[pyo3(signature = (r#fn, args, kwargs, priority = 0, waits = true))]
     fn submit(
         &self,
         py: Python<'_>,
         r#fn: Py<PyAny>,
         args: Py<PyTuple>,
         kwargs: Option<Bound<'_, PyDict>>,
+        priority: Rank,
+        waits: bool,
     ) -> PyResult<(Py<FutureCore>, bool)> {
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
-        let future = self.push(py, r#fn, Arguments::Call(args, kwargs))?;
+        while !self.work.is_foreign() && !self.work.queue.is_closed() && !self.work.quota.enter(1) {
+            if !waits {
+                return Err(errors::full(py));
+            }
+            self.work.wait_for_place(py)?;
+        }
+        let future = self.push(py, r#fn, Arguments::Call(args, kwargs), priority)?;
         Ok((future, self.missing_threads() > 0))
     }
 
@@ -125,7 +167,7 @@ impl ThreadLane {
     ///
     /// The future of a batch ends with a pair: the results, and the exception of the item that raised or None.
     #[expect(clippy::too_many_arguments, reason = "Python names them all")]
-    #[pyo3(signature = (r#fn, calls, futures, *, starred, size = 1, most = None))]
+    #[pyo3(signature = (r#fn, calls, futures, *, starred, size = 1, most = None, priority = 0))]
     fn submit_all(
         &self,
         py: Python<'_>,
@@ -135,6 +177,7 @@ impl ThreadLane {
         starred: bool,
         size: usize,
         most: Option<usize>,
+        priority: Rank,
     ) -> PyResult<usize> {
         let (mut left, size) = (most.unwrap_or(usize::MAX), size.max(1));
         while left > 0 {
@@ -150,9 +193,15 @@ impl ThreadLane {
                 left -= items.len();
                 Arguments::Batch { items: PyList::new(py, items)?.unbind(), starred }
             };
-            futures.append(self.push(py, r#fn.clone().unbind(), arguments)?)?;
+            self.work.quota.force(arguments.items(py));
+            futures.append(self.push(py, r#fn.clone().unbind(), arguments, priority)?)?;
         }
         Ok(self.missing_threads())
+    }
+
+    /// Waits until there may be room for one more call, or no more are taken.
+    fn wait_for_place(&self, py: Python<'_>) -> PyResult<()> {
+        self.work.wait_for_place(py)
     }
 
     /// Runs calls until the lane is closed and empty.
@@ -199,6 +248,8 @@ impl ThreadLane {
     fn close(&self) {
         if !self.work.is_foreign() {
             self.work.queue.close();
+            self.work.quota.close();
+            self.work.waiting.wake();
         }
     }
 
@@ -209,6 +260,7 @@ impl ThreadLane {
         }
         let calls = self.work.queue.drain();
         self.work.counts.outstanding.fetch_sub(calls.len() as u64, Relaxed);
+        self.work.leave(calls.iter().map(|call| call.items()).sum());
         calls.into_iter().map(|call| call.future).collect()
     }
 
@@ -235,7 +287,8 @@ impl ThreadLane {
 }
 
 impl ThreadLane {
-    fn push(&self, py: Python<'_>, function: Py<PyAny>, arguments: Arguments) -> PyResult<Py<FutureCore>> {
+    /// Hands in a call that the quota has let in.
+    fn push(&self, py: Python<'_>, function: Py<PyAny>, arguments: Arguments, rank: Rank) -> PyResult<Py<FutureCore>> {
         if self.work.is_foreign() {
             return Err(runtime::foreign());
         }
@@ -244,11 +297,12 @@ impl ThreadLane {
         if let Arguments::Batch { items, .. } = &arguments {
             future.get().make_batch(items.bind(py).len(), Some(items.clone_ref(py)));
         }
-        let items = u64::from(future.get().batch_size().max(1));
         let call = Call { future: future.clone_ref(py), function, arguments };
+        let items = call.items();
         self.work.counts.outstanding.fetch_add(1, Relaxed);
-        if self.work.queue.push(call).is_err() {
+        if self.work.queue.push_ranked(rank, call).is_err() {
             self.work.counts.outstanding.fetch_sub(1, Relaxed);
+            self.work.leave(items);
             return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
         }
         self.work.counts.submitted.fetch_add(items, Relaxed);
@@ -271,6 +325,7 @@ impl Work {
         let counts = &self.counts;
         if !future.get().start() {
             counts.outstanding.fetch_sub(1, Relaxed);
+            self.leave(total);
             return Vec::new();
         }
         counts.running.fetch_add(total, Relaxed);
@@ -295,6 +350,7 @@ impl Work {
         counts.running.fetch_sub(total, Relaxed);
         counts.outstanding.fetch_sub(1, Relaxed);
         counts.ended(total, done, raised);
+        self.leave(total);
         drop((function, arguments));
         let future = future.into_bound(py);
         FutureCore::finish(&future, result.map(Bound::unbind)).unwrap_or_else(|error| {

@@ -3,13 +3,12 @@
 //! Everything here runs under the lane's one lock, and nothing here waits, so that the lock is held for microseconds.
 //! What must happen outside of it (telling, disposing) is collected in [`Effects`].
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use raddle_core::prim::atomic::AtomicU64;
 use raddle_core::prim::atomic::Ordering::{Relaxed, SeqCst};
-use raddle_core::sched::{Pace, balance};
+use raddle_core::sched::{Pace, Quota, Rank, Ranked, balance};
 use raddle_shm::heap::Lease;
 use rustix::process::Signal;
 
@@ -24,6 +23,10 @@ use crate::oom::OomWatch;
 const WAKE: u64 = 30_000;
 /// What a call costs the worker besides the user's function.
 const CALL: u64 = 1_500;
+/// While calls have ranks, rings hold about so many nanoseconds of work, so that little has to be taken out of them again.
+const NEAR: u64 = 200_000;
+/// And then at most this many calls.
+const SHALLOW: usize = 64;
 /// So many workers in a row may die before they are ready; then the lane breaks instead of trying for ever.
 const STILLBORN: u32 = 3;
 
@@ -142,12 +145,12 @@ struct Waiting<H> {
 
 pub(crate) struct Dispatch<H> {
     seats: Vec<Option<Seat<H>>>,
-    /// Calls without a seat; `None` where one was taken back.
-    backlog: VecDeque<Option<Waiting<H>>>,
-    /// Number of the front of the backlog. Starts high, so that calls can also be put in front.
-    backlog_first: u64,
-    /// Calls in the backlog that were not taken back.
-    backlog_load: usize,
+    /// Calls without a seat.
+    backlog: Ranked<Waiting<H>>,
+    /// Since the lane was last empty, some call had another rank than 0.
+    ranked: bool,
+    /// Items of calls that have not ended.
+    quota: Arc<Quota>,
     functions: Vec<Arc<[u8]>>,
     pace: Pace,
     counts: Counts,
@@ -170,12 +173,12 @@ pub(crate) struct Dispatch<H> {
 }
 
 impl<H: Ticket> Dispatch<H> {
-    pub(crate) fn new(on_death: OnDeath) -> Self {
+    pub(crate) fn new(on_death: OnDeath, quota: Arc<Quota>) -> Self {
         Self {
             seats: Vec::new(),
-            backlog: VecDeque::new(),
-            backlog_first: 1 << 40,
-            backlog_load: 0,
+            backlog: Ranked::new(),
+            ranked: false,
+            quota,
             functions: Vec::new(),
             pace: Pace::new(),
             counts: Counts::default(),
@@ -261,7 +264,7 @@ impl<H: Ticket> Dispatch<H> {
         if let Some(mut seat) = self.seats.get_mut(number).and_then(Option::take) {
             let (lost, left) = seat.bury();
             debug_assert!(lost.is_empty(), "a worker that does not exist starts nothing");
-            self.requeue(left);
+            self.put_back(left);
         }
     }
 
@@ -271,7 +274,7 @@ impl<H: Ticket> Dispatch<H> {
     }
 
     pub(crate) fn outstanding(&self) -> usize {
-        self.backlog_load + self.seats().map(Seat::load).sum::<usize>()
+        self.backlog.len() + self.seats().map(Seat::load).sum::<usize>()
     }
 
     /// Takes in a call. Returns whether one more worker would help.
@@ -284,8 +287,11 @@ impl<H: Ticket> Dispatch<H> {
         self.lent.fetch_add(lent, Relaxed);
         self.counts.bytes += out.len() as u64 + lent;
         let mut ticket = ticket;
-        if self.backlog_load == 0
+        let had_backlog = !self.backlog.is_empty();
+        self.note_rank(ticket.rank());
+        if self.backlog.is_empty()
             && let Some(mut choice) = self.choose()
+            && (!self.ranked || self.seats[choice.seat].as_ref().is_none_or(|seat| seat.load() == 0))
         {
             if choice.others_wait && want_idle(page) && self.has_replies() {
                 // Nobody has asked for reports until now, so a worker may be idle and its last answer not be taken in. One
@@ -318,11 +324,63 @@ impl<H: Ticket> Dispatch<H> {
             tag: out.tag,
             payload: payload.into_boxed_slice(),
         });
-        if self.backlog_load == 1 {
+        if self.ranked {
+            self.make_way();
+        }
+        if !had_backlog && !self.backlog.is_empty() {
             self.arm_for_backlog();
         }
         want_idle(page);
         true
+    }
+
+    /// A call of this rank is coming: from the first that is not 0 until the lane is empty, ranks count.
+    fn note_rank(&mut self, rank: Rank) {
+        if !self.ranked && rank != 0 {
+            self.ranked = true;
+            self.recall();
+            self.refill();
+        } else if self.ranked && rank == 0 && self.outstanding() == 0 {
+            self.ranked = false;
+        }
+    }
+
+    /// Rule 15: what is less urgent than the first call of the backlog, and has not begun, makes way for it.
+    fn make_way(&mut self) {
+        let Some(rank) = self.backlog.front().map(|next| next.ticket.rank()) else { return };
+        let mut left = Vec::new();
+        for seat in self.seats.iter_mut().flatten() {
+            while seat.last_waiting().is_some_and(|last| last < rank)
+                && let Some(recovered) = seat.revoke_last()
+            {
+                left.push(recovered);
+            }
+        }
+        left.reverse();
+        self.effects.moved |= !left.is_empty();
+        self.requeue(left);
+        self.refill();
+    }
+
+    /// Takes every call back into the backlog that no worker has begun.
+    fn recall(&mut self) {
+        let mut lines: Vec<_> = self.seats.iter_mut().flatten().map(|seat| seat.revoke_waiting().into_iter()).collect();
+        // One of each in turn: which of two seats was given a call earlier, nobody knows.
+        let mut left = Vec::new();
+        loop {
+            let before = left.len();
+            left.extend(lines.iter_mut().filter_map(Iterator::next));
+            if left.len() == before {
+                break;
+            }
+        }
+        self.effects.moved |= !left.is_empty();
+        self.requeue(left);
+    }
+
+    /// How many calls a ring may hold.
+    fn depth(&self) -> usize {
+        if self.ranked { self.pace.window(NEAR, 2, SHALLOW) } else { usize::MAX }
     }
 
     /// Has the keeper look at the time that calls take at this moment, or earlier.
@@ -346,10 +404,10 @@ impl<H: Ticket> Dispatch<H> {
             let left = seat.enforce(now);
             let due = seat.due(now);
             self.effects.moved |= !left.is_empty();
-            self.requeue(left);
+            self.put_back(left);
             self.set_alarm(due);
         }
-        let waiting = self.backlog.iter().flatten().filter_map(|waiting| waiting.ticket.limit()).min();
+        let waiting = self.backlog.iter().filter_map(|waiting| waiting.ticket.limit()).min();
         self.set_alarm(waiting.and_then(|limit| now.checked_add(limit)));
     }
 
@@ -366,7 +424,7 @@ impl<H: Ticket> Dispatch<H> {
         let left = seat.condemn(ordinal, Cause::Stopped, Instant::now());
         let condemned = seat.is_condemned();
         self.effects.moved = true;
-        self.requeue(left);
+        self.put_back(left);
         if !condemned {
             self.drain(); // it was answered in this moment
         }
@@ -377,7 +435,7 @@ impl<H: Ticket> Dispatch<H> {
     fn choose(&self) -> Option<Choice> {
         let cost = self.pace.mean_ns().map(|mean| mean.saturating_add(CALL));
         let (mut idle, mut busy): (Option<usize>, Option<(usize, usize)>) = (None, None);
-        let mut idle_live = false;
+        let (mut idle_live, depth) = (false, self.depth());
         for (number, seat) in self.seats.iter().enumerate() {
             let Some(seat) = seat.as_ref().filter(|seat| seat.takes_calls()) else { continue };
             match seat.load() {
@@ -387,7 +445,12 @@ impl<H: Ticket> Dispatch<H> {
                     idle_live = seat.stage == Stage::Live;
                 }
                 0 => {}
-                load if busy.is_none_or(|(_, least)| load < least) => busy = Some((number, load)),
+                load if load < depth
+                    && !(self.ranked && seat.runs_long())
+                    && busy.is_none_or(|(_, least)| load < least) =>
+                {
+                    busy = Some((number, load))
+                }
                 _ => {}
             }
         }
@@ -409,16 +472,24 @@ impl<H: Ticket> Dispatch<H> {
     }
 
     fn push_back(&mut self, waiting: Waiting<H>) {
-        waiting.ticket.place().set(Spot::Backlog(self.backlog_first + self.backlog.len() as u64));
-        self.backlog.push_back(Some(waiting));
-        self.backlog_load += 1;
+        let rank = waiting.ticket.rank();
+        waiting.ticket.place().set(Spot::Backlog(self.backlog.next_position(rank)));
+        self.backlog.push_back(rank, waiting);
     }
 
     fn push_front(&mut self, waiting: Waiting<H>) {
-        self.backlog_first -= 1;
-        waiting.ticket.place().set(Spot::Backlog(self.backlog_first));
-        self.backlog.push_front(Some(waiting));
-        self.backlog_load += 1;
+        let rank = waiting.ticket.rank();
+        waiting.ticket.place().set(Spot::Backlog(self.backlog.position_in_front(rank)));
+        self.backlog.push_front(rank, waiting);
+    }
+
+    /// Puts calls that lost their worker back, and keeps rule 15: what others have not begun may be less urgent.
+    fn put_back(&mut self, left: Vec<Recovered<H>>) {
+        let is_news = !left.is_empty();
+        self.requeue(left);
+        if self.ranked && is_news {
+            self.recall();
+        }
     }
 
     fn requeue(&mut self, left: Vec<Recovered<H>>) {
@@ -432,16 +503,12 @@ impl<H: Ticket> Dispatch<H> {
     pub(crate) fn take_back(&mut self, ticket: &H) -> Option<H> {
         let taken = match ticket.place().get() {
             Spot::Nowhere => None,
-            Spot::Backlog(number) => {
-                let index = number.checked_sub(self.backlog_first)? as usize;
-                let waiting = self.backlog.get_mut(index)?.take()?;
-                self.backlog_load -= 1;
-                Some(waiting.ticket)
-            }
+            Spot::Backlog(position) => self.backlog.take(position).map(|waiting| waiting.ticket),
             Spot::Seat { seat, ordinal } => self.seat_mut(seat)?.revoke(ordinal),
         }?;
         taken.place().set(Spot::Nowhere);
         self.end_leases(&taken);
+        self.quota.leave(u64::from(taken.items()));
         self.counts.cancelled += u64::from(taken.items());
         Some(taken)
     }
@@ -456,13 +523,14 @@ impl<H: Ticket> Dispatch<H> {
             revoked.reverse();
             taken.append(&mut revoked);
         }
-        taken.extend(self.backlog.drain(..).flatten().map(|waiting| waiting.ticket));
-        self.backlog_load = 0;
+        taken.extend(self.backlog.take_all().into_iter().map(|waiting| waiting.ticket));
         for ticket in &taken {
             ticket.place().set(Spot::Nowhere);
             self.end_leases(ticket);
         }
-        self.counts.cancelled += taken.iter().map(|ticket| u64::from(ticket.items())).sum::<u64>();
+        let items = taken.iter().map(|ticket| u64::from(ticket.items())).sum();
+        self.quota.leave(items);
+        self.counts.cancelled += items;
         taken
     }
 
@@ -496,6 +564,7 @@ impl<H: Ticket> Dispatch<H> {
     fn deliver(&mut self, ticket: H, reply: Reply) {
         self.end_leases(&ticket); // of a call that was not answered; the worker of one that was gives them back
         let items = u64::from(ticket.items());
+        self.quota.leave(items);
         match &reply {
             Reply::Answer { kind, flags, nanos, done, payload } => {
                 self.counts.bytes += payload.len() as u64 + payload.lent();
@@ -532,24 +601,15 @@ impl<H: Ticket> Dispatch<H> {
 
     /// Moves calls from the backlog into rings, as far as there is room.
     pub(crate) fn refill(&mut self) {
-        while let Some(front) = self.backlog.front() {
-            let Some(waiting) = front else {
-                self.backlog.pop_front();
-                self.backlog_first += 1;
-                continue;
-            };
-            let out = Outgoing { kind: waiting.kind, flags: waiting.flags, tag: waiting.tag, parts: &[] };
+        while !self.backlog.is_empty() {
             let Some(Choice { seat: number, .. }) = self.choose() else { break };
-            let Some(Some(Waiting { ticket, payload, .. })) = self.backlog.pop_front() else { break };
-            self.backlog_first += 1;
-            self.backlog_load -= 1;
+            let Some(Waiting { ticket, kind, flags, tag, payload }) = self.backlog.pop_front() else { break };
             let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
             if !seat.can_hold(payload.len()) {
                 self.refuse(ticket, payload.len());
                 continue;
             }
-            let parts: &[&[u8]] = &[&payload];
-            match seat.send(number, &self.functions, ticket, &Outgoing { parts, ..out }) {
+            match seat.send(number, &self.functions, ticket, &Outgoing { kind, flags, tag, parts: &[&payload] }) {
                 Ok(()) => {
                     if self.closing {
                         seat.arm(seat.last() + 1);
@@ -557,7 +617,7 @@ impl<H: Ticket> Dispatch<H> {
                     self.effects.moved = true;
                 }
                 Err(ticket) => {
-                    self.push_front(Waiting { ticket, kind: out.kind, flags: out.flags, tag: out.tag, payload });
+                    self.push_front(Waiting { ticket, kind, flags, tag, payload });
                     break;
                 }
             }
@@ -567,7 +627,7 @@ impl<H: Ticket> Dispatch<H> {
     /// Workers that run out of calls are to say so, if there is something for them in the backlog. To be called before
     /// [`refill`](Self::refill): a worker that has not seen this when it falls asleep has made its room before.
     pub(crate) fn ask_for_backlog(&self, page: &Page) {
-        if self.backlog_load > 0 {
+        if !self.backlog.is_empty() {
             want_idle(page);
         }
     }
@@ -579,8 +639,17 @@ impl<H: Ticket> Dispatch<H> {
         for seat in self.seats.iter_mut().flatten() {
             seat.note_front(now);
         }
+        if self.ranked && !self.backlog.is_empty() {
+            self.pass_long_calls(now);
+        }
         while let Some(idle) = self.seats.iter().position(|seat| seat.as_ref().filter(is_idle).is_some()) {
             let Some((victim, count)) = self.plan_theft(idle, now) else { break };
+            if self.ranked {
+                // The idle worker is to get what is most urgent, and not what comes last.
+                self.recall();
+                self.refill();
+                break;
+            }
             let mut stolen = Vec::with_capacity(count);
             let source = self.seats[victim].as_mut().expect("the plan names a seat with calls");
             stolen.extend(std::iter::from_fn(|| source.revoke_last()).take(count));
@@ -601,9 +670,19 @@ impl<H: Ticket> Dispatch<H> {
                 break; // it has no room, idle as it is: it is still busy with the records that were revoked
             }
         }
-        if self.backlog_load > 0 || self.seats().any(|seat| seat.spare() > 1) {
+        if !self.backlog.is_empty() || self.seats().any(|seat| seat.spare() > 1) {
             want_idle(page);
         }
+    }
+
+    /// While ranks count, nothing waits behind a call that was seen to be a long one as long as others wait elsewhere.
+    fn pass_long_calls(&mut self, now: Instant) {
+        let left: Vec<_> = self.seats.iter_mut().flatten().flat_map(|seat| seat.leave_long(now)).collect();
+        self.effects.moved |= !left.is_empty();
+        self.requeue(left);
+        self.make_way();
+        let some_wait = self.seats().any(|seat| seat.spare() > 1);
+        self.effects.foretold |= some_wait;
     }
 
     /// From whom the idle worker takes, and how many. None if nobody has more than it is through with by the time the idle
@@ -625,11 +704,11 @@ impl<H: Ticket> Dispatch<H> {
 
     /// Sets each seat's keeper alarm to the first moment at which the keeper has something to do.
     pub(crate) fn arm_keeper(&mut self) {
-        let backlog = self.backlog_load > 0;
+        let (backlog, ranked) = (!self.backlog.is_empty(), self.ranked);
         for seat in self.seats.iter_mut().flatten() {
             let mut at = seat.next_watched().map_or(u64::MAX, |ordinal| ordinal + 1);
             if backlog && seat.load() > 0 {
-                at = at.min(seat.middle() + 1);
+                at = at.min(seat.refill_at(ranked));
             }
             if self.closing {
                 at = at.min(seat.last() + 1); // then the worker is told to end
@@ -638,10 +717,11 @@ impl<H: Ticket> Dispatch<H> {
         }
     }
 
-    /// The backlog has just become non-empty: the keeper refills when a ring is half done.
+    /// The backlog has just become non-empty: the keeper refills when a ring is half done, or a shallow one has room.
     fn arm_for_backlog(&mut self) {
+        let ranked = self.ranked;
         for seat in self.seats.iter_mut().flatten() {
-            seat.arm(seat.middle() + 1);
+            seat.arm(seat.refill_at(ranked));
         }
     }
 
@@ -666,7 +746,7 @@ impl<H: Ticket> Dispatch<H> {
         let out_of_memory = ending == Ending::Signalled(Signal::KILL.as_raw()) && self.oom.has_killed();
         drop(seat);
         self.effects.moved = true;
-        self.requeue(left);
+        self.put_back(left);
         if let Some(account) = unfit {
             self.break_all(&String::from_utf8_lossy(&account), Signal::TERM);
         }
@@ -690,7 +770,7 @@ impl<H: Ticket> Dispatch<H> {
                 self.deliver(ticket, Reply::Broken(reason.into()));
             }
         }
-        self.requeue(again);
+        self.put_back(again);
         if !expected && self.broken.is_none() {
             self.counts.died += 1;
             // Where another worker works, the setting up is not what kills them.
@@ -713,6 +793,7 @@ impl<H: Ticket> Dispatch<H> {
         }
         let reason: Arc<str> = reason.into();
         self.broken = Some(reason.clone());
+        self.quota.close();
         self.effects.broken = Some(reason.clone());
         self.effects.moved = true;
         let mut all: Vec<H> = Vec::new();
@@ -722,8 +803,7 @@ impl<H: Ticket> Dispatch<H> {
                 process.kill(signal);
             }
         }
-        all.extend(self.backlog.drain(..).flatten().map(|waiting| waiting.ticket));
-        self.backlog_load = 0;
+        all.extend(self.backlog.take_all().into_iter().map(|waiting| waiting.ticket));
         for ticket in all {
             self.deliver(ticket, Reply::Broken(reason.clone()));
         }
@@ -772,7 +852,7 @@ impl<H: Ticket> Dispatch<H> {
     pub(crate) fn is_over(&self) -> bool {
         (self.closing || self.broken.is_some())
             && self.seats().next().is_none()
-            && self.backlog_load == 0
+            && self.backlog.is_empty()
             && !self.effects.concern_keeper()
     }
 }

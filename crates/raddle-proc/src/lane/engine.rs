@@ -5,11 +5,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use raddle_core::park::{self, Patience, Unparker, Wake};
+use raddle_core::park::{self, Crowd, Patience, Unparker, Wake};
+use raddle_core::prim::atomic::AtomicU64;
 use raddle_core::prim::atomic::Ordering::SeqCst;
-use raddle_core::prim::atomic::{AtomicBool, AtomicU64};
 use raddle_core::prim::thread::{self, JoinHandle};
 use raddle_core::prim::{Mutex, MutexGuard};
+use raddle_core::sched::Quota;
 use raddle_shm::futex;
 use raddle_shm::heap::Heap;
 use rustix::process::Signal;
@@ -31,6 +32,8 @@ pub struct LaneConfig {
     pub on_death: OnDeath,
     /// The heap of this process, whose pieces calls may name. It was made with [`Heap::create`].
     pub heap: Arc<Heap>,
+    /// How many calls may be under way, counting each item of a batch. None: any number.
+    pub most: Option<u64>,
 }
 
 /// What became of a [`Lane::submit`].
@@ -49,6 +52,8 @@ pub enum Refusal {
     Closed,
     /// The lane is broken, for this reason.
     Broken(Arc<str>),
+    /// So many calls are under way that there is no room for another one: [`Lane::wait_for_place`].
+    Full,
 }
 
 /// A free seat, and what its worker's process must be given.
@@ -74,9 +79,10 @@ pub struct Lane<H> {
     heap: Arc<Heap>,
     /// Bytes of the heap that are lent to calls which have not ended.
     lent: Arc<AtomicU64>,
-    /// Threads that wait for room in the heap.
-    crowd: Mutex<Vec<Unparker>>,
-    is_crowded: AtomicBool,
+    /// Items of calls that have not ended.
+    quota: Arc<Quota>,
+    /// Threads that wait for room in the heap, or below the quota.
+    crowd: Crowd,
 }
 
 impl<H> std::fmt::Debug for Lane<H> {
@@ -100,13 +106,14 @@ impl<H: Ticket> Lane<H> {
     ///
     /// When the system has no memory or no file descriptors for it.
     pub fn new(config: LaneConfig) -> io::Result<Self> {
-        let dispatch = Dispatch::new(config.on_death);
+        let quota = Arc::new(Quota::new(config.most));
+        let dispatch = Dispatch::new(config.on_death, quota.clone());
         Ok(Self {
             page: Page::create()?,
             watch: Watch::new()?,
             lent: dispatch.lent.clone(),
-            crowd: Mutex::default(),
-            is_crowded: AtomicBool::new(false),
+            quota,
+            crowd: Crowd::default(),
             dispatch: Mutex::new(dispatch),
             lead: Lead::default(),
             patience: Patience::new(),
@@ -201,18 +208,24 @@ impl<H: Ticket> Lane<H> {
         self.dispatch.lock().forget(key);
     }
 
-    /// Takes in a call.
+    /// Takes in a call. With `must`, also where that are more than there may be.
     ///
     /// # Errors
     ///
-    /// When the lane is closed or broken; the ticket comes back.
-    pub fn submit(&self, ticket: H, out: &Outgoing<'_>) -> Result<Submit<H>, (Refusal, H)> {
+    /// When the lane is closed, broken or full; the ticket comes back.
+    pub fn submit(&self, ticket: H, out: &Outgoing<'_>, must: bool) -> Result<Submit<H>, (Refusal, H)> {
         let mut dispatch = self.dispatch.lock();
         if let Some(reason) = &dispatch.broken {
             return Err((Refusal::Broken(reason.clone()), ticket));
         }
         if dispatch.closing {
             return Err((Refusal::Closed, ticket));
+        }
+        let items = u64::from(ticket.items());
+        if must {
+            self.quota.force(items);
+        } else if !self.quota.enter(items) {
+            return Err((Refusal::Full, ticket));
         }
         let wants_worker = dispatch.submit(ticket, out, &self.page);
         if dispatch.is_time_to_look() {
@@ -244,6 +257,8 @@ impl<H: Ticket> Lane<H> {
         if dispatch.closing {
             dispatch.stop_workers();
         }
+        drop(dispatch);
+        self.crowd.wake();
         taken
     }
 
@@ -293,17 +308,17 @@ impl<H: Ticket> Lane<H> {
     /// Sleeps until so many bytes more stay below the limit of the heap, or no call of this lane has leases of it any more: then
     /// nothing that happens here makes room.
     pub fn wait_for_room(&self, len: usize) -> Waited {
-        let is_done = || self.heap.has_room(len) || self.lent.load(SeqCst) == 0;
-        let me = park::with_current(park::Parker::unparker);
-        self.crowd.lock().push(me.clone());
-        self.is_crowded.store(true, SeqCst);
-        let waited = self.wait_for(None, &is_done, None);
-        let mut crowd = self.crowd.lock();
-        if let Some(mine) = crowd.iter().position(|other| other.same_as(&me)) {
-            crowd.swap_remove(mine);
-        }
-        self.is_crowded.store(!crowd.is_empty(), SeqCst);
-        waited
+        self.wait_in_crowd(&|| self.heap.has_room(len) || self.lent.load(SeqCst) == 0)
+    }
+
+    /// Sleeps until there may be room for one more call, or the lane takes no more.
+    pub fn wait_for_place(&self) -> Waited {
+        self.wait_in_crowd(&|| self.quota.has_room())
+    }
+
+    fn wait_in_crowd(&self, is_done: &dyn Fn() -> bool) -> Waited {
+        let _in_crowd = self.crowd.enter(park::with_current(park::Parker::unparker));
+        self.wait_for(None, is_done, None)
     }
 
     /// Whether this thread is the lane's keeper, which must not wait for what only it can do.
@@ -384,10 +399,7 @@ impl<H: Ticket> Lane<H> {
         if owed.time {
             self.watch.wake_in(LATE);
         }
-        // Ordering: SeqCst. Pairs with the store in `wait_for_room`: either we see the flag, or who waits sees what was freed.
-        if self.is_crowded.load(SeqCst) {
-            self.crowd.lock().iter().for_each(Unparker::unpark);
-        }
+        self.crowd.wake();
         if let Some(at) = owed.alarm {
             self.watch.alarm_in(at.saturating_duration_since(Instant::now()));
         }
@@ -410,9 +422,11 @@ impl<H: Ticket> Lane<H> {
     pub fn close(&self, take_back: bool) -> Vec<H> {
         let mut dispatch = self.dispatch.lock();
         dispatch.closing = true;
+        self.quota.close();
         let taken = if take_back { dispatch.take_back_all() } else { Vec::new() };
         dispatch.stop_workers();
         drop(dispatch);
+        self.crowd.wake();
         self.watch.wake();
         taken
     }

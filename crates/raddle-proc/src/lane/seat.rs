@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use raddle_core::prim::atomic::AtomicU64;
 use raddle_core::prim::atomic::Ordering::{Relaxed, Release, SeqCst};
+use raddle_core::sched::Rank;
 use raddle_shm::Arena;
 use raddle_shm::heap::{Heap, Lease, View};
 use raddle_shm::ring::{Consumer, Header, Producer, Slot};
@@ -103,6 +104,8 @@ pub(crate) struct Seat<H> {
     deaf: bool,
     /// The first call that is not answered, as the keeper saw it, and since when; none while nobody waits behind it.
     front: Option<(u64, Instant)>,
+    /// A call that was seen to be a long one.
+    long: Option<u64>,
     requests: Producer,
     replies: Consumer,
     arena: Arena,
@@ -141,6 +144,7 @@ impl<H: Ticket> Seat<H> {
             armed: u64::MAX,
             deaf: false,
             front: None,
+            long: None,
             requests: link.request_producer(),
             replies: link.reply_consumer(),
             arena: Arena::new(SPILL_SOFT, link.request_spill().len()),
@@ -170,9 +174,16 @@ impl<H: Ticket> Seat<H> {
         self.first + self.flights.iter().position(|flight| flight.ticket.is_some()).unwrap_or(0) as u64
     }
 
-    /// The ordinal in the middle of what is outstanding.
-    pub(crate) fn middle(&self) -> u64 {
-        self.first + self.flights.len() as u64 / 2
+    /// The count at which there is room for more from the backlog: when half of what is outstanding is done, or the next call
+    /// where a ring is shallow.
+    pub(crate) fn refill_at(&self, shallow: bool) -> u64 {
+        if shallow { self.next_call() + 1 } else { self.first + self.flights.len() as u64 / 2 + 1 }
+    }
+
+    /// The rank of the last call, if it has not begun.
+    pub(crate) fn last_waiting(&self) -> Option<Rank> {
+        let flight = self.flights.iter().rev().find(|flight| flight.ticket.is_some())?;
+        if self.requests.is_started(flight.slot) { None } else { flight.ticket.as_ref().map(Ticket::rank) }
     }
 
     /// The ordinal of the last record that was sent; of the next one if all are answered.
@@ -225,6 +236,20 @@ impl<H: Ticket> Seat<H> {
     /// Whether calls wait behind one for longer than the lane ever foretells.
     pub(crate) fn is_late(&self, now: Instant) -> bool {
         self.stage == Stage::Starting || self.front.is_some_and(|(_, since)| now.duration_since(since) >= LATE)
+    }
+
+    /// Whether it runs a call that was seen to be a long one.
+    pub(crate) fn runs_long(&self) -> bool {
+        self.long.is_some_and(|long| self.load > 0 && long == self.next_call())
+    }
+
+    /// If calls wait behind a long one, takes them back.
+    pub(crate) fn leave_long(&mut self, now: Instant) -> Vec<Recovered<H>> {
+        if self.stage == Stage::Starting || !self.is_late(now) {
+            return Vec::new();
+        }
+        self.long = Some(self.next_call());
+        self.revoke_waiting()
     }
 
     /// Believes nothing that the worker says from now on, and ends it; its death does the rest.
@@ -403,6 +428,23 @@ impl<H: Ticket> Seat<H> {
     /// is none.
     pub(crate) fn revoke_last(&mut self) -> Option<Recovered<H>> {
         let index = self.flights.iter().rposition(|flight| flight.ticket.is_some())?;
+        self.revoke_at(index)
+    }
+
+    /// Takes back every call that has not started, in order.
+    pub(crate) fn revoke_waiting(&mut self) -> Vec<Recovered<H>> {
+        let mut left = Vec::new();
+        for index in (0..self.flights.len()).rev() {
+            if self.flights[index].ticket.is_some() {
+                let Some(recovered) = self.revoke_at(index) else { break };
+                left.push(recovered);
+            }
+        }
+        left.reverse();
+        left
+    }
+
+    fn revoke_at(&mut self, index: usize) -> Option<Recovered<H>> {
         if !self.requests.revoke(self.flights[index].slot) {
             return None;
         }

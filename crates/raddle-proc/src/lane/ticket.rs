@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use raddle_core::life::AtomicState;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
+use raddle_core::sched::{Position, Rank};
 use raddle_shm::heap::Lease;
 
 use super::Payload;
@@ -22,6 +23,11 @@ pub trait Ticket: Send + Sync + 'static {
     /// How many calls this is for the statistics: one, or as many as a batch has items.
     fn items(&self) -> u32 {
         1
+    }
+
+    /// How urgent the call is: the larger, the earlier it is begun.
+    fn rank(&self) -> Rank {
+        0
     }
 
     /// Takes out the leases of what the call's arguments lie in. Called under the lane's lock when a call was answered, and then
@@ -147,8 +153,11 @@ impl Outgoing<'_> {
 /// Where a call is (rule 4 of the lane).
 ///
 /// ```text
-/// 63 62 │ 61 ........ 48 │ 47 ............ 0
-///  tag  │      seat      │  ordinal            tag 0: nowhere   1: backlog (61..0: number)   2: a seat
+/// 63 62 │ 61 .. 48 │ 47 ........ 0
+///  tag  │   seat   │    ordinal      tag 0: nowhere   2: a seat
+///
+/// 63 62 │ 61 ..... 46 │ 45 .... 0
+///  tag  │    rank     │  number      tag 1: the backlog
 /// ```
 #[derive(Debug, Default)]
 pub struct Place(AtomicU64);
@@ -157,12 +166,13 @@ pub struct Place(AtomicU64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spot {
     Nowhere,
-    Backlog(u64),
+    Backlog(Position),
     Seat { seat: usize, ordinal: u64 },
 }
 
 const TAG: u32 = 62;
 const SEAT: u32 = 48;
+const RANK: u32 = 46;
 
 /// How many seats a place can name.
 pub(crate) const SEATS: usize = 1 << (TAG - SEAT);
@@ -173,7 +183,10 @@ impl Place {
     pub(crate) fn get(&self) -> Spot {
         let word = self.0.load(Relaxed);
         match word >> TAG {
-            1 => Spot::Backlog(word & ((1 << TAG) - 1)),
+            1 => Spot::Backlog(Position {
+                rank: ((word >> RANK) as u16).cast_signed(),
+                number: word & ((1 << RANK) - 1),
+            }),
             2 => Spot::Seat { seat: (word >> SEAT) as usize & (SEATS - 1), ordinal: word & ((1 << SEAT) - 1) },
             _ => Spot::Nowhere,
         }
@@ -182,7 +195,7 @@ impl Place {
     pub(crate) fn set(&self, spot: Spot) {
         let word = match spot {
             Spot::Nowhere => 0,
-            Spot::Backlog(number) => 1 << TAG | number,
+            Spot::Backlog(Position { rank, number }) => 1 << TAG | u64::from(rank.cast_unsigned()) << RANK | number,
             Spot::Seat { seat, ordinal } => 2 << TAG | (seat as u64) << SEAT | ordinal,
         };
         self.0.store(word, Relaxed);
@@ -196,9 +209,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_place_is_taken_for_another(seat in 0..SEATS, ordinal in 0..1_u64 << SEAT, number in 0..1_u64 << TAG) {
+        fn no_place_is_taken_for_another(seat in 0..SEATS, ordinal in 0..1_u64 << SEAT, rank: Rank, number in 0..1_u64 << RANK) {
             let place = Place::default();
-            for spot in [Spot::Seat { seat, ordinal }, Spot::Backlog(number)] {
+            for spot in [Spot::Seat { seat, ordinal }, Spot::Backlog(Position { rank, number })] {
                 place.set(spot);
                 prop_assert_eq!(place.get(), spot);
             }
@@ -210,8 +223,8 @@ mod tests {
         let place = Place::default();
         assert_eq!(place.get(), Spot::Nowhere);
         for spot in [
-            Spot::Backlog(0),
-            Spot::Backlog(u64::from(u32::MAX) + 7),
+            Spot::Backlog(Position { rank: 0, number: 0 }),
+            Spot::Backlog(Position { rank: -1, number: u64::from(u32::MAX) + 7 }),
             Spot::Seat { seat: 0, ordinal: 0 },
             Spot::Seat { seat: 16_383, ordinal: (1 << 48) - 1 },
             Spot::Nowhere,

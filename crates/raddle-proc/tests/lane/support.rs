@@ -246,7 +246,7 @@ impl Pool {
     /// A lane without workers and without a keeper.
     pub(crate) fn empty(most: usize, on_death: OnDeath, mode: &str) -> Self {
         let heap = Heap::create("raddle-test-heap", 1 << 30, 1 << 20).unwrap();
-        let lane = Arc::new(Lane::new(LaneConfig { on_death, heap }).unwrap());
+        let lane = Arc::new(Lane::new(LaneConfig { on_death, heap, most: None }).unwrap());
         Self { lane, crew: Arc::new(Crew { most, mode: mode.into(), ..Crew::default() }) }
     }
 
@@ -269,7 +269,7 @@ impl Pool {
 
     pub(crate) fn send(&self, out: &Outgoing<'_>) -> Result<Call, Refusal> {
         let call = Call::new();
-        match self.lane.submit(call.clone(), out) {
+        match self.lane.submit(call.clone(), out, false) {
             Ok(Submit { wants_worker, .. }) => {
                 if wants_worker && self.lane.seats() < self.crew.most {
                     self.start();

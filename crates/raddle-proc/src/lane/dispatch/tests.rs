@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use raddle_core::life::{AtomicState, Event, Outcome};
 use raddle_core::prim::{Arc, Mutex};
+use raddle_core::sched::Position;
 use raddle_shm::heap::{Heap, Lease};
 use raddle_shm::ring::{Consumer, Header, Producer};
 
@@ -31,6 +32,7 @@ struct Inside {
     place: Place,
     ends: Mutex<Vec<End>>,
     leases: Mutex<Vec<Lease>>,
+    rank: Rank,
 }
 
 impl Ticket for Call {
@@ -40,6 +42,10 @@ impl Ticket for Call {
 
     fn place(&self) -> &Place {
         &self.0.place
+    }
+
+    fn rank(&self) -> Rank {
+        self.0.rank
     }
 
     fn lent(&self) -> u64 {
@@ -156,7 +162,7 @@ struct Play {
 
 impl Play {
     fn new(on_death: OnDeath) -> Self {
-        let mut dispatch = Dispatch::new(on_death);
+        let mut dispatch = Dispatch::new(on_death, Arc::new(Quota::new(None)));
         for tag in 0..3_u32 {
             assert_eq!(dispatch.define(&tag.to_ne_bytes()), tag);
         }
@@ -184,11 +190,15 @@ impl Play {
 
     /// Hands in a call with so many bytes beside its number.
     fn submit(&mut self, len: usize) -> usize {
+        self.submit_ranked(0, len)
+    }
+
+    fn submit_ranked(&mut self, rank: Rank, len: usize) -> usize {
         let number = self.calls.len();
         let bytes = (number as u64).to_ne_bytes();
         let out =
             Outgoing { kind: kind::CALL, flags: 0, tag: number as u32 % 3, parts: &[&bytes, &vec![bytes[0]; len]] };
-        let call = Call::default();
+        let call = Call(Arc::new(Inside { rank, ..Inside::default() }));
         // Some name one block, some two, some the same one twice.
         let mut leases: Vec<Lease> = (0..len % 3).map(|_| self.heap.lease(100).unwrap()).collect();
         if len.is_multiple_of(5) {
@@ -196,6 +206,7 @@ impl Play {
         }
         self.blocks.push(leases.iter().map(|lease| lease.piece().block).collect());
         *call.0.leases.lock() = leases;
+        self.dispatch.quota.force(1);
         self.dispatch.submit(call.clone(), &out, &self.page);
         self.calls.push(call);
         self.taken.push(false);
@@ -218,6 +229,28 @@ impl Play {
             assert!(!self.taken[call], "taken back twice");
             assert_eq!(self.place(call), Spot::Nowhere);
             self.taken[call] = true;
+        }
+    }
+
+    /// Rule 15.
+    fn check_ranks(&self) {
+        if !self.dispatch.ranked {
+            return;
+        }
+        let mut waiting: HashMap<usize, Vec<(u64, Rank)>> = HashMap::new();
+        for call in &self.calls {
+            if let Spot::Seat { seat, ordinal } = call.place().get()
+                && !self.dispatch.has_started(call)
+            {
+                waiting.entry(seat).or_default().push((ordinal, call.rank()));
+            }
+        }
+        let next = self.dispatch.backlog.front().map(|waiting| waiting.ticket.rank());
+        for mut ring in waiting.into_values() {
+            ring.sort_unstable();
+            let ranks: Vec<Rank> = ring.into_iter().map(|(_, rank)| rank).collect();
+            assert!(ranks.is_sorted_by(|a, b| a >= b), "{ranks:?}");
+            assert!(next.is_none_or(|next| ranks.iter().all(|&rank| rank >= next)), "{ranks:?} before {next:?}");
         }
     }
 
@@ -323,11 +356,32 @@ fn what_a_dead_worker_left_comes_first_and_in_order() {
     assert_eq!(play.calls[0].ends(), [End::Lost]);
     let later = play.submit(0);
     let places: Vec<_> = [1, 3, 4, later].map(|call| play.place(call)).into();
-    let Spot::Backlog(first) = places[0] else { panic!("{places:?}") };
-    assert_eq!(places, [0, 1, 2, 3].map(|offset| Spot::Backlog(first + offset)));
+    let Spot::Backlog(Position { rank, number }) = places[0] else { panic!("{places:?}") };
+    assert_eq!(places, [0, 1, 2, 3].map(|offset| Spot::Backlog(Position { rank, number: number + offset })));
     assert_eq!(play.dispatch.outstanding(), 4);
     play.finish();
     assert_eq!(play.calls[later].ends(), [End::Answered(later as u64)]);
+}
+
+#[test]
+fn an_urgent_call_stands_before_all_that_has_not_begun() {
+    let mut play = Play::new(OnDeath::Replace);
+    let seats = [play.live_seat(), play.live_seat()];
+    let usual: Vec<_> = (0..100).map(|_| play.submit(0)).collect();
+    seats.iter().for_each(|&seat| play.begin(seat));
+    let urgent = play.submit_ranked(5, 0);
+    let later = play.submit_ranked(-5, 0);
+    let seat = play.seat_of(urgent);
+    play.player(seat).answer();
+    play.begin(seat);
+    assert_eq!(play.player(seat).begun.unwrap().1, urgent as u64);
+    play.finish();
+    assert!(
+        usual.into_iter().chain([urgent, later]).all(|call| play.calls[call].ends() == [End::Answered(call as u64)])
+    );
+    let usual = play.submit(0);
+    assert!(!play.dispatch.ranked, "it was empty");
+    assert_eq!(play.seat_of(usual), seats[0]);
 }
 
 #[test]
@@ -391,7 +445,7 @@ fn seats_are_used_again_and_their_number_is_limited() {
 /// One step of a play.
 #[derive(Clone, Debug)]
 enum Step {
-    Submit(usize),
+    Submit(Rank, usize),
     TakeBack(usize),
     Seat,
     Begin(usize),
@@ -407,7 +461,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let len = prop_oneof![6 => 0..64_usize, 1 => 16_000..20_000_usize, 1 => Just(100_000_usize)];
     let step = prop_oneof![
-        12 => len.prop_map(Step::Submit),
+        12 => (prop_oneof![9 => Just(0), 1 => -2_i16..3], len).prop_map(|(rank, len)| Step::Submit(rank, len)),
         4 => any::<usize>().prop_map(Step::TakeBack),
         1 => Just(Step::Seat),
         12 => (0..4_usize).prop_map(Step::Begin),
@@ -432,7 +486,7 @@ proptest! {
         let mut play = Play::new(OnDeath::Replace);
         for step in steps {
             match step {
-                Step::Submit(len) if play.dispatch.broken.is_none() => _ = play.submit(len),
+                Step::Submit(rank, len) if play.dispatch.broken.is_none() => _ = play.submit_ranked(rank, len),
                 Step::TakeBack(any) if !play.calls.is_empty() => play.take_back(any % play.calls.len()),
                 Step::Seat if play.players.len() < 4 => _ = play.live_seat(),
                 Step::Begin(seat) => play.begin(seat),
@@ -452,6 +506,7 @@ proptest! {
                 Step::Break => play.dispatch.break_all("enough", Signal::KILL),
                 _ => {}
             }
+            play.check_ranks();
         }
         play.finish();
         let mut counts = [0; 3];
@@ -468,6 +523,7 @@ proptest! {
         let found = play.dispatch.counts();
         prop_assert_eq!([found.finished, found.failed, found.cancelled], counts);
         prop_assert_eq!((found.pending, found.running), (0, 0));
+        prop_assert_eq!(play.dispatch.quota.taken(), 0);
         prop_assert_eq!(play.dispatch.lent.load(Relaxed), 0);
 
         // Every block is free when its call has ended and the worker that had it has given it back or is dead, and not before.
