@@ -14,6 +14,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import shared as shared
+    from ._output import OutputLine as OutputLine
     from ._pool_statistics import PoolStatistics as PoolStatistics
     from ._ref import Ref as Ref
     from .errors import BrokenError as BrokenError
@@ -32,6 +33,7 @@ __all__ = [
     "CallTimeout",
     "DeadlockError",
     "InternalError",
+    "OutputLine",
     "Pool",
     "PoolFull",
     "PoolStatistics",
@@ -51,7 +53,9 @@ def __getattr__(name: str) -> object:
     if name == "shared":
         found: object = __import__(f"{__name__}.shared", fromlist=["shared"])
     else:
-        home = {"Pool": "pool", "PoolStatistics": "_pool_statistics", "Ref": "_ref"}.get(name, "errors")
+        home = {"OutputLine": "_output", "Pool": "pool", "PoolStatistics": "_pool_statistics", "Ref": "_ref"}.get(
+            name, "errors"
+        )
         found = getattr(__import__(f"{__name__}.{home}", fromlist=[name]), name)
     globals()[name] = found
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _exit
+from . import _exit, _output
 from ._process_crew import ProcessCrew
 from ._ref import Ref
 
@@ -31,8 +31,9 @@ class ProcessLaneOf:
         limits: Limits,
         max_pending: int | None,
         waits: bool,
+        output: object,
     ) -> None:
-        self._crew = ProcessCrew(workers, initializer, initargs, limits, max_pending, waits)
+        self._crew = ProcessCrew(workers, initializer, initargs, limits, max_pending, waits, _output.checked(output))
         self._lane = self._crew.lane
 
     def close_when_dropped(self, owner: object) -> None:

@@ -37,9 +37,12 @@ class ThreadLaneOf:
         limits: Limits,
         max_pending: int | None,
         waits: bool,
+        output: object,
     ) -> None:
         if limits.are_any():
             raise NotImplementedError("threads share one process and its limits\n  hint: use Pool('process')")
+        if output != "attributed":
+            raise NotImplementedError("threads print where the program prints\n  hint: use Pool('process')")
         self._lane = _raddle.ThreadLane(workers, max_pending)
         self._waits = waits
         self._has_refs = False

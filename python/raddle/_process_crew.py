@@ -13,6 +13,7 @@ import weakref
 import raddle_boot
 
 from . import _exit, _raddle
+from ._output import Showing, log_levels
 from ._weak import weakly
 from .errors import BrokenPool, RemoteTraceback
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._limits import Limits
+    from ._types import Output
 
 __all__ = ["ProcessCrew"]
 
@@ -37,6 +39,7 @@ class ProcessCrew:
         limits: Limits,
         max_pending: int | None,
         waits: bool,
+        output: Output | None,
     ) -> None:
         self._most = most
         self._limits = limits
@@ -44,6 +47,7 @@ class ProcessCrew:
         self._initargs = dumps_by_reference_or_value(initargs)
         self._boot: int | None = None
         self._lock = threading.RLock()
+        self._showing = None if output is None else Showing(output)
         self.lane = _raddle.ProcessLane(
             max_workers=most,
             replace=True,
@@ -56,7 +60,10 @@ class ProcessCrew:
             grow=weakly(self.grow),
             max_pending=max_pending,
             waits=waits,
+            show=None if self._showing is None else weakly(self._showing.show),
         )
+        if self._showing is not None:
+            self._showing.lane = self.lane
 
     def grow(self) -> None:
         """Starts one more worker, if there may be one."""
@@ -91,6 +98,7 @@ class ProcessCrew:
             "initargs": self._initargs,
             "max_tasks": self._limits.max_tasks_per_child,
             "limits": self._limits.of_each(self._most),
+            "log_levels": None if self._showing is None else log_levels(),
         }
         boot = os.memfd_create("raddle-boot")
         weakref.finalize(self, os.close, boot).atexit = False
@@ -140,6 +148,9 @@ class ProcessCrew:
         """Waits until every worker has ended."""
         if self.lane.join():
             _exit.forget(self)
+            if self._showing is not None:
+                self._showing.show()
+                self._showing.finish()
 
     def abandon(self) -> None:
         """Ends every worker at once, and waits until that is done."""

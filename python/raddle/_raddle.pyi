@@ -12,6 +12,7 @@ __all__ = [
     "Buffer",
     "FutureCore",
     "Input",
+    "Outlet",
     "ProcessLane",
     "Results",
     "ThreadLane",
@@ -101,6 +102,10 @@ class Input:
     def take_failure(self) -> BaseException | None: ...
 
 @final
+class Outlet:
+    def say(self, what: str, words: bytes) -> bool: ...
+
+@final
 class ProcessLane:
     def __new__(
         cls,
@@ -116,6 +121,7 @@ class ProcessLane:
         grow: Callable[[], None],
         max_pending: int | None = ...,
         waits: bool = ...,
+        show: Callable[[], None] | None = ...,
     ) -> ProcessLane: ...
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Future[Any]: ...
     def submit_on_terms(
@@ -150,6 +156,7 @@ class ProcessLane:
         whole: bool = ...,
     ) -> None: ...
     def wait_for_place(self) -> None: ...
+    def take_words(self) -> list[tuple[int, str, str, bytes]]: ...
     def put(self, value: object) -> list[Buffer]: ...
     def forget(self, key: int) -> None: ...
     def seat(self) -> tuple[int, int, int]: ...

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, ParamSpec, Protocol, SupportsIndex, TypeAlias, TypeVar
 
-__all__ = ["Ending", "Order", "P", "Shape", "T"]
+__all__ = ["Ending", "Order", "Output", "P", "Shape", "T"]
+
+from ._output import OutputLine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -14,6 +16,8 @@ T = TypeVar("T")
 Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 #: Rows first, or columns first.
 Order: TypeAlias = Literal["C", "F"]
+#: What becomes of what workers print.
+Output: TypeAlias = Literal["attributed", "plain"] | Callable[[OutputLine], object]
 
 
 class Ending(Protocol):

@@ -47,7 +47,10 @@ class WorkerDied(BrokenError):
         pid: Its process number.
         exitcode: Its exit code, negative for a signal, None if somebody else collected it.
         attempts: How often the call was begun; more than once only with ``retries``.
+        output: The last lines that it has printed, or None.
     """
+
+    output: str | None = None
 
     def __init__(self, call: str, pid: int, exitcode: int | None, how: str, attempts: int = 1) -> None:
         super().__init__(call, pid, exitcode, how, attempts)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Final, NoReturn
 
+    from ._output import OutputLine
     from ._pool_processes import ProcessLaneOf
     from ._pool_statistics import PoolStatistics
     from ._pool_threads import ThreadLaneOf
@@ -62,6 +63,10 @@ class Pool:
         max_pending: Calls that may be under way at once: handed in, and not ended. Bounds memory. A `map` keeps its window below it.
         when_full: What `submit` does with a call beyond that: ``"wait"``, or ``"raise"`` `PoolFull`. `run` and `amap` await
             instead of waiting.
+        output: What becomes of what workers print: ``"attributed"`` writes it to this program's `sys.stdout` and `sys.stderr`, each line
+            with the call and the process in front, ``"plain"`` without; a function is called with each `OutputLine`; with
+            ``"inherit"`` workers write to the descriptors that they have inherited. In the first three cases their log records go through
+            this program's `logging`, and each of their warnings is shown once.
         blas_threads: Threads that libraries of numbers (BLAS, OpenMP, ...) may start in each worker process. ``"auto"`` shares the
             CPUs among the workers, where the environment says nothing else; None leaves it to the libraries.
 
@@ -103,6 +108,7 @@ class Pool:
         blas_threads: int | str | None = "auto",
         max_pending: int | None = None,
         when_full: str = "wait",
+        output: str | Callable[[OutputLine], object] = "attributed",
     ) -> None:
         try:
             lane_of = _lane_of(kind)
@@ -119,7 +125,7 @@ class Pool:
             self.max_pending: Final = max_pending
             self._waits = when_full == "wait"
             self._lane = lane_of(
-                self.workers, self.name, initializer, tuple(initargs), limits, max_pending, self._waits
+                self.workers, self.name, initializer, tuple(initargs), limits, max_pending, self._waits, output
             )
             self._max_tasks = limits.max_tasks_per_child
             self._made = time.monotonic()

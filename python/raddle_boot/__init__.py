@@ -98,6 +98,11 @@ def native(link: int, page: int, bell: int, heap: int, words: int, boot: int, pa
     def initialize() -> None:
         _pickle.loads(initializer)(*_pickle.loads(initargs))
 
+    def speak(outlet: Any) -> None:
+        from . import output
+
+        output.speak(outlet, settings["log_levels"])
+
     seams = {
         "dumps": dumps,
         "dumps_by_value": dumps_by_value,
@@ -108,6 +113,7 @@ def native(link: int, page: int, bell: int, heap: int, words: int, boot: int, pa
         "unfit": _unfit,
         "idle": flush,
         "forget": _refs.forget,
+        "speak": None if settings["log_levels"] is None else speak,
     }
     load_extension(settings["extension"]).work((link, page, bell, heap), parent, seams, settings["max_tasks"])
     _end()
@@ -150,6 +156,7 @@ def drop_in(
         "unfit": _logged_unfit,
         "idle": flush,
         "forget": _refs.forget,
+        "speak": None,
     }
     if parent is None:
         _end_with_distant_parent()

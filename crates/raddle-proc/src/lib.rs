@@ -9,6 +9,8 @@ pub mod lane;
 #[cfg(not(loom))]
 mod oom;
 #[cfg(not(loom))]
+mod outlet;
+#[cfg(not(loom))]
 mod signal;
 #[cfg(not(loom))]
 mod spawn;
@@ -17,6 +19,8 @@ mod watch;
 
 #[cfg(not(loom))]
 pub use ending::Ending;
+#[cfg(not(loom))]
+pub use outlet::Outlet;
 #[cfg(not(loom))]
 pub use signal::with_signals_blocked;
 #[cfg(not(loom))]

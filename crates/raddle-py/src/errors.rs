@@ -55,6 +55,10 @@ pub(crate) fn lost(py: Python<'_>, call: &str, loss: &Loss, retries: u32) -> PyE
         false => loss.ending.to_string(),
     };
     let error = make(worker_died(py), |class| class.call1((call, loss.pid, loss.ending.code(), how, attempts)));
+    if let Some(output) = &loss.output {
+        let _ = error.value(py).setattr("output", &**output); // of use, and no more than that
+        note(py, &error, &format!("the last lines that it has printed:\n{output}"));
+    }
     if let Some(words) = &loss.words {
         note(py, &error, words.trim_end());
     }

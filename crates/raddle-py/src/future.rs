@@ -402,6 +402,9 @@ impl FutureCore {
                 }
             }
         }
+        if let Some(Home::Process(shared)) = this.home() {
+            shared.show_words(py)?; // what was printed during the call comes before what follows it
+        }
         if this.owes_telling() {
             Self::announce(slf)?;
         }

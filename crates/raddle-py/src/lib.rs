@@ -7,6 +7,7 @@ mod deadlock;
 mod errors;
 mod future;
 mod gate;
+mod outlet;
 mod parcel;
 mod process_lane;
 mod results;
@@ -26,6 +27,8 @@ mod _raddle {
     use super::buffer::Buffer;
     #[pymodule_export]
     use super::future::FutureCore;
+    #[pymodule_export]
+    use super::outlet::Outlet;
     #[pymodule_export]
     use super::process_lane::{Binding, ProcessLane};
     #[pymodule_export]

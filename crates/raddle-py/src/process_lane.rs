@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyList, PyModule, PyTuple, PyType};
 use raddle_core::prim::Mutex;
 use raddle_core::sched::Rank;
-use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, flag, kind};
+use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, Words, flag, kind};
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
 
@@ -76,6 +76,8 @@ struct Config {
     broken: Py<PyAny>,
     /// `RemoteTraceback(text)`: becomes the cause of a remote exception.
     remote_traceback: Py<PyAny>,
+    /// Called without arguments when workers have said something that `take_words` has. None: they do not speak.
+    show: Option<Py<PyAny>>,
     /// Whether whatever cannot be unpickled breaks the lane, as in the standard library.
     strict: bool,
 }
@@ -89,6 +91,14 @@ impl Shared {
     /// Whether the lane was made by another process, of which this one is a fork: its locks are not ours.
     pub(crate) fn is_foreign(&self) -> bool {
         self.forks != runtime::forks()
+    }
+
+    /// Shows what workers have said before now: whoever has seen a call end comes here before it goes on.
+    pub(crate) fn show_words(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.config.show {
+            Some(show) if self.lane.has_words() => show.bind(py).call0().map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Pickles `object`, by value if that is how it has to be.
@@ -366,7 +376,8 @@ impl ProcessLane {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "one keyword per seam; Python names them all")]
     #[pyo3(signature = (
-        *, max_workers, replace, strict, dumps, dumps_by_value, loads, broken, remote_traceback, grow, max_pending = None, waits = true
+        *, max_workers, replace, strict, dumps, dumps_by_value, loads, broken, remote_traceback, grow, max_pending = None, waits = true,
+        show = None
     ))]
     fn new(
         py: Python<'_>,
@@ -381,10 +392,11 @@ impl ProcessLane {
         grow: Py<PyAny>,
         max_pending: Option<u64>,
         waits: bool,
+        show: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let on_death = if replace { OnDeath::Replace } else { OnDeath::Break };
         let heap = runtime::heap()?;
-        let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, strict };
+        let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, show, strict };
         let lane = Lane::new(LaneConfig { on_death, heap, most: max_pending })?;
         let shared = Shared { lane: Arc::new(lane), config, forks: runtime::forks() };
         let functions = Functions { plain: Some(PyDict::new(py).unbind()), ..Functions::default() };
@@ -522,6 +534,23 @@ impl ProcessLane {
         if !self.is_foreign() {
             self.shared.lane.forget(key);
         }
+    }
+
+    /// What workers have said and nobody has shown yet: process numbers, kinds, what they were running, and the words.
+    fn take_words<'py>(&self, py: Python<'py>) -> Vec<(u32, &'static str, String, Bound<'py, PyBytes>)> {
+        let name = |kind| match kind {
+            kind::STDOUT => "stdout",
+            kind::LOG => "log",
+            kind::WARNING => "warning",
+            _ => "stderr",
+        };
+        let words = if self.is_foreign() { Vec::new() } else { self.shared.lane.words() };
+        words
+            .into_iter()
+            .map(|Words { pid, kind, call, text }| {
+                (pid, name(kind), String::from_utf8_lossy(&call).into_owned(), PyBytes::new(py, &text))
+            })
+            .collect()
     }
 
     /// Makes memory for one more worker: its seat, and the descriptors of its link and of the file for its last words, which the
@@ -936,6 +965,10 @@ struct Keeping {
 impl Client<Handle> for Keeping {
     fn surround(&self, life: &mut (dyn FnMut() + Send)) {
         gate::resident(life);
+    }
+
+    fn heard(&self) {
+        gate::attached(|py| self.shared.show_words(py));
     }
 
     fn announce(&self, tickets: Vec<Handle>) {

@@ -12,7 +12,7 @@
 //! A `KeyboardInterrupt` belongs to the call that runs; while none runs it is dropped, because the parent has got it too and
 //! decides.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
@@ -26,6 +26,7 @@ use crate::batch::{self, Budget, call_item};
 use crate::codec::{self, Entry};
 use crate::errors;
 use crate::gate;
+use crate::outlet::{self, Outlet};
 use crate::parcel::{self, Packed, Pickle, Reach};
 use crate::runtime;
 
@@ -50,6 +51,8 @@ struct Seams {
     idle: Py<PyAny>,
     /// `forget(key)`: lets go of an object that was put.
     forget: Py<PyAny>,
+    /// `speak(outlet)`: has what the user prints and logs go through it, or None.
+    speak: Option<Py<PyAny>>,
 }
 
 struct Worker {
@@ -107,9 +110,14 @@ pub(crate) fn work(
         unsafe { OwnedFd::from_raw_fd(fd) }
     };
     let [link, page, bell, heap] = fds.map(take);
+    let seams: Seams = seams.extract()?;
+    let words = seams.speak.as_ref().map(|_| raddle_proc::Outlet::open(link.as_fd(), bell.as_fd())).transpose()?;
     let end = WorkerEnd::open(link, page, bell, heap, parent)?;
     runtime::answer_from(end.heap());
-    let mut worker = Worker { end, seams: seams.extract()?, functions: Vec::new() };
+    let mut worker = Worker { end, seams, functions: Vec::new() };
+    if let (Some(speak), Some(words)) = (&worker.seams.speak, words) {
+        speak.bind(py).call1((Outlet::new(words),))?;
+    }
     if let Some(initialize) = &worker.seams.initialize
         && let Err(error) = initialize.bind(py).call0()
     {
@@ -185,19 +193,23 @@ impl Worker {
         let (answer, nanos) = match request {
             Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0),
             Ok((function, Request::Batch(batch))) => {
+                self.note_running(py, Some(&function));
                 let begun = Instant::now();
                 let answer = self.batch(py, function.bind(py), &batch)?;
+                self.note_running(py, None);
                 self.end.give_back();
                 (answer, begun.elapsed().as_nanos() as u64)
             }
             Ok((function, Request::Call(args, kwargs))) => {
                 let forks = runtime::forks();
+                self.note_running(py, Some(&function));
                 let begun = Instant::now();
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
                 let nanos = begun.elapsed().as_nanos() as u64;
                 if runtime::forks() != forks {
                     return Err(end_fork(py));
                 }
+                self.note_running(py, None);
                 drop((function, args, kwargs));
                 self.end.give_back();
                 let answer = match result.and_then(|value| self.success(py, &value)) {
@@ -208,6 +220,13 @@ impl Worker {
             }
         };
         self.answer(py, answer, nanos)
+    }
+
+    /// Where words are attributed to calls, says which one it is now.
+    fn note_running(&self, py: Python<'_>, function: Option<&Py<PyAny>>) {
+        if self.seams.speak.is_some() {
+            drop(outlet::now_running(function.map(|function| function.clone_ref(py))));
+        }
     }
 
     /// Sends an answer.

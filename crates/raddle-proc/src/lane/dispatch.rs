@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use raddle_core::prim::atomic::AtomicU64;
-use raddle_core::prim::atomic::Ordering::{Relaxed, SeqCst};
+use raddle_core::prim::atomic::Ordering::{Relaxed, Release, SeqCst};
+use raddle_core::prim::atomic::{AtomicBool, AtomicU64};
 use raddle_core::sched::{Pace, Quota, Rank, Ranked, balance};
 use raddle_shm::heap::Lease;
 use rustix::process::Signal;
 
 use super::link::Page;
-use super::seat::{Arrival, Corrupt, Lost, Recovered, Seat, Stage};
+use super::seat::{Arrival, Corrupt, Lost, Recovered, Seat, Stage, Words};
 use super::ticket::{Cause, Loss, OnDeath, Outgoing, Reply, SEATS, Spot, Ticket};
 use crate::Ending;
 use crate::oom::OomWatch;
@@ -23,6 +23,8 @@ use crate::oom::OomWatch;
 const WAKE: u64 = 30_000;
 /// What a call costs the worker besides the user's function.
 const CALL: u64 = 1_500;
+/// So many pieces of what workers say wait to be shown, at most; then the workers wait.
+const HEARD: usize = 1024;
 /// While calls have ranks, rings hold about so many nanoseconds of work, so that little has to be taken out of them again.
 const NEAR: u64 = 200_000;
 /// And then at most this many calls.
@@ -82,6 +84,8 @@ pub(crate) struct Effects<H> {
     pub(crate) foretold: bool,
     /// For the keeper: somebody must be told about these.
     pub(crate) announce: Vec<H>,
+    /// For the keeper, or for whoever is about to show something that came later: what workers have said.
+    pub(crate) words: Vec<Words>,
     /// For the keeper: the reason why the lane broke.
     pub(crate) broken: Option<Arc<str>>,
     /// For the keeper: workers that have ended.
@@ -90,7 +94,15 @@ pub(crate) struct Effects<H> {
 
 impl<H> Effects<H> {
     fn none() -> Self {
-        Self { moved: false, alarm: false, foretold: false, announce: Vec::new(), broken: None, departures: Vec::new() }
+        Self {
+            moved: false,
+            alarm: false,
+            foretold: false,
+            announce: Vec::new(),
+            words: Vec::new(),
+            broken: None,
+            departures: Vec::new(),
+        }
     }
 
     /// Whether there is something for the keeper alone.
@@ -151,6 +163,8 @@ pub(crate) struct Dispatch<H> {
     ranked: bool,
     /// Items of calls that have not ended.
     quota: Arc<Quota>,
+    /// Workers have said something that nobody has shown yet.
+    pub(crate) has_words: Arc<AtomicBool>,
     functions: Vec<Arc<[u8]>>,
     pace: Pace,
     counts: Counts,
@@ -179,6 +193,7 @@ impl<H: Ticket> Dispatch<H> {
             backlog: Ranked::new(),
             ranked: false,
             quota,
+            has_words: Arc::default(),
             functions: Vec::new(),
             pace: Pace::new(),
             counts: Counts::default(),
@@ -547,8 +562,14 @@ impl<H: Ticket> Dispatch<H> {
         for number in 0..self.seats.len() {
             while let Some(seat) = self.seats[number].as_mut() {
                 match seat.receive() {
-                    Ok(None) => break,
-                    Ok(Some(Arrival::Answer(ticket, reply))) => self.deliver(ticket, reply),
+                    Ok(None) => {
+                        self.hear(number, HEARD);
+                        break;
+                    }
+                    Ok(Some(Arrival::Answer(ticket, reply))) => {
+                        self.hear(number, usize::MAX); // what was said during the call comes before its answer
+                        self.deliver(ticket, reply);
+                    }
                     Ok(Some(Arrival::Ready)) => self.stillborn = 0,
                     Ok(Some(Arrival::Released)) => {}
                     Ok(Some(Arrival::Retired)) => self.effects.moved = true,
@@ -557,6 +578,26 @@ impl<H: Ticket> Dispatch<H> {
                         break;
                     }
                 }
+            }
+        }
+    }
+
+    /// Takes in what a worker has said, until about so many pieces wait to be shown.
+    fn hear(&mut self, number: usize, most: usize) {
+        while let Some(seat) = self.seats.get_mut(number).and_then(Option::as_mut)
+            && seat.has_words()
+        {
+            if self.effects.words.len() >= most {
+                return;
+            }
+            match seat.hear() {
+                Ok(Some(words)) => {
+                    // Ordering: Release. Whoever sees the end of the call, later, by acquiring its state, sees this too.
+                    self.has_words.store(true, Release);
+                    self.effects.words.push(words);
+                }
+                Ok(None) => return,
+                Err(Corrupt) => return seat.distrust(),
             }
         }
     }
@@ -714,6 +755,7 @@ impl<H: Ticket> Dispatch<H> {
                 at = at.min(seat.last() + 1); // then the worker is told to end
             }
             seat.set_alarm(at);
+            seat.arm_words();
         }
     }
 
@@ -736,13 +778,14 @@ impl<H: Ticket> Dispatch<H> {
     /// A worker has ended: takes in its last words, and deals with what it left.
     pub(crate) fn bury(&mut self, number: usize, ending: Ending) {
         self.drain();
+        self.hear(number, usize::MAX);
         let Some(mut seat) = self.seats.get_mut(number).and_then(Option::take) else { return };
         let pid = seat.process.as_ref().map_or(0, crate::Process::pid);
         let (lost, left) = seat.bury();
         let expected = seat.stage == Stage::Leaving && lost.is_empty() || seat.is_condemned();
         let stillborn = seat.stage == Stage::Starting && lost.is_empty();
         let unfit = seat.unfit.take();
-        let words = seat.last_words();
+        let (words, output) = (seat.last_words(), seat.last_output());
         let out_of_memory = ending == Ending::Signalled(Signal::KILL.as_raw()) && self.oom.has_killed();
         drop(seat);
         self.effects.moved = true;
@@ -751,7 +794,7 @@ impl<H: Ticket> Dispatch<H> {
             self.break_all(&String::from_utf8_lossy(&account), Signal::TERM);
         }
         let mut again = Vec::new();
-        let mut loss = Loss { pid, ending, cause: Cause::Died, out_of_memory, words };
+        let mut loss = Loss { pid, ending, cause: Cause::Died, out_of_memory, words, output };
         for Lost { ticket, cause, copy } in lost {
             if let Some(copy) = copy
                 && cause != Cause::Stopped
@@ -823,7 +866,9 @@ impl<H: Ticket> Dispatch<H> {
         let foretold = std::mem::take(&mut self.effects.foretold);
         let owed = Owed {
             ring: std::mem::take(&mut self.effects.moved),
-            wake: !by_keeper && !self.keeper_called && self.effects.concern_keeper(),
+            wake: !by_keeper
+                && !self.keeper_called
+                && (self.effects.concern_keeper() || !self.effects.words.is_empty()),
             time: foretold && !self.timing,
             alarm: std::mem::take(&mut self.effects.alarm).then_some(self.alarm).flatten(),
         };
@@ -846,6 +891,11 @@ impl<H: Ticket> Dispatch<H> {
     /// Whether any reply has arrived that was not taken in.
     pub(crate) fn has_replies(&self) -> bool {
         self.seats().any(Seat::has_replies)
+    }
+
+    /// Whether any worker has said something that was not taken in, and there is room for it.
+    pub(crate) fn has_words(&self) -> bool {
+        self.effects.words.len() < HEARD && self.seats().any(Seat::has_words)
     }
 
     /// Whether the keeper may go: no calls, no workers, and no more of either to come.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raddle_core::park::{self, Crowd, Patience, Unparker, Wake};
-use raddle_core::prim::atomic::AtomicU64;
-use raddle_core::prim::atomic::Ordering::SeqCst;
+use raddle_core::prim::atomic::Ordering::{Relaxed, SeqCst};
+use raddle_core::prim::atomic::{AtomicBool, AtomicU64};
 use raddle_core::prim::thread::{self, JoinHandle};
 use raddle_core::prim::{Mutex, MutexGuard};
 use raddle_core::sched::Quota;
@@ -19,7 +19,7 @@ use super::dispatch::{Dispatch, Owed};
 use super::keeper::{self, Client};
 use super::lead::{Lead, Waited};
 use super::link::Page;
-use super::seat::{LATE, Seat};
+use super::seat::{LATE, Seat, Words};
 use super::ticket::{OnDeath, Outgoing, SEATS, Spot, Ticket};
 use crate::{Process, Watch, with_signals_blocked};
 
@@ -83,6 +83,8 @@ pub struct Lane<H> {
     quota: Arc<Quota>,
     /// Threads that wait for room in the heap, or below the quota.
     crowd: Crowd,
+    /// Workers have said something that nobody has shown yet.
+    has_words: Arc<AtomicBool>,
 }
 
 impl<H> std::fmt::Debug for Lane<H> {
@@ -114,6 +116,7 @@ impl<H: Ticket> Lane<H> {
             lent: dispatch.lent.clone(),
             quota,
             crowd: Crowd::default(),
+            has_words: dispatch.has_words.clone(),
             dispatch: Mutex::new(dispatch),
             lead: Lead::default(),
             patience: Patience::new(),
@@ -410,6 +413,26 @@ impl<H: Ticket> Lane<H> {
         let mut dispatch = self.dispatch.lock();
         dispatch.advance();
         self.release(dispatch);
+    }
+
+    /// What workers have said and nobody has shown yet, in order. Whoever takes it shows it before anything that it takes later, and
+    /// comes again until nothing is left: then everything has been shown.
+    pub fn words(&self) -> Vec<Words> {
+        let mut dispatch = self.dispatch.lock();
+        let words = std::mem::take(&mut dispatch.effects.words);
+        if words.is_empty() {
+            self.has_words.store(false, Relaxed);
+        } else {
+            dispatch.drain(); // there may be more, for which there was no room
+        }
+        self.release(dispatch);
+        words
+    }
+
+    /// Whether there may be something to show, or somebody shows it in this moment.
+    pub fn has_words(&self) -> bool {
+        // Ordering: Relaxed. Whoever has seen a call end has seen what was stored before that.
+        self.has_words.load(Relaxed)
     }
 
     /// Tickets of answered calls that the lane is through with, to be dropped where that is allowed.

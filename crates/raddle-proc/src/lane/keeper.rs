@@ -18,6 +18,9 @@ pub trait Client<H>: Send + Sync + 'static {
     /// Tells whoever wants to know that these calls have ended.
     fn announce(&self, tickets: Vec<H>);
 
+    /// Workers have said something: [`Lane::words`] has it.
+    fn heard(&self);
+
     /// Drops tickets that nobody needs.
     fn dispose(&self, tickets: Vec<H>);
 
@@ -58,7 +61,7 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
     dispatch.steal(&lane.page);
     dispatch.arm_keeper();
     dispatch.stop_workers(); // a ring that had no room for the order may have some, and nobody was told
-    let again = dispatch.has_replies(); // they came while the alarms were being set
+    let again = dispatch.has_replies() || dispatch.has_words(); // they came while the alarms were being set
     let announce = std::mem::take(&mut dispatch.effects.announce);
     let broken = dispatch.effects.broken.take();
     let departures = std::mem::take(&mut dispatch.effects.departures);
@@ -68,6 +71,7 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
         Vec::new()
     };
     let has_work = dispatch.outstanding() > 0;
+    let heard = !dispatch.effects.words.is_empty();
     let owed = dispatch.owed(true);
     drop(dispatch);
 
@@ -75,6 +79,9 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
         lane.page.bell().ring_always(); // the dead worker may have been about to ring, and nobody else does it
     }
     lane.pay(owed);
+    if heard {
+        client.heard();
+    }
     if !announce.is_empty() {
         client.announce(announce);
     }

@@ -10,7 +10,11 @@
 //! 0x0340  alarm of the keeper   (parent sets, worker swaps)
 //! 0x0380  spills taken          (parent writes, worker reads)
 //! 0x03c0  started at            (worker writes, parent reads)
+//! 0x0400  lines of the ring for words
+//! 0x0500  alarm of the keeper for words          (parent sets, worker swaps)
+//! 0x0540  the bell at which the worker waits for room for words
 //! 0x1000  request bytes, reply bytes             RING each
+//! ...     bytes of the ring for words            WORDS
 //! ...     request spill, reply spill             SPILL each, sparse
 //! ...     the worker's heap                      2 SPILL, sparse
 //! ```
@@ -26,6 +30,8 @@ use raddle_shm::{Alarm, Bell, Mapping, Segment};
 
 /// Bytes of each ring. Both rings of a worker fit into a core's second-level cache.
 const RING: usize = 256 << 10;
+/// Bytes of the ring for words.
+const WORDS: usize = 128 << 10;
 /// Address space for large payloads, in each direction. Sparse: pages exist once they are written.
 const SPILL: usize = 16 << 30;
 /// Blocks of a heap that are given back in one record, at most.
@@ -38,8 +44,11 @@ const HEAP_KEEP: usize = 256 << 20;
 pub(crate) const SPILL_SOFT: usize = 64 << 20;
 
 const HEAD: usize = 4096;
+/// Where the ring for words begins, and where all rings end.
+const WORDS_AT: usize = HEAD + 2 * RING;
+const RINGS: usize = WORDS_AT + WORDS;
 const MAGIC: u32 = u32::from_le_bytes(*b"radl");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const REQUEST_LINES: usize = 0x080;
 const REPLY_LINES: usize = 0x180;
@@ -48,6 +57,9 @@ const LEADER_ALARM: usize = 0x300;
 const KEEPER_ALARM: usize = 0x340;
 const SPILLS_TAKEN: usize = 0x380;
 const STARTED_AT: usize = 0x3c0;
+const WORD_LINES: usize = 0x400;
+const WORD_ALARM: usize = 0x500;
+const WORD_BELL: usize = 0x540;
 const PAGE_BELL: usize = 0x080;
 const PAGE_IDLE: usize = 0x100;
 
@@ -81,6 +93,14 @@ pub mod kind {
     pub const UNFIT: u8 = 21;
     /// Worker to parent: these blocks of the parent's heap are given back (u64 each).
     pub const RELEASED: u8 = 22;
+    /// In the ring for words: it has printed this on its standard output.
+    pub const STDOUT: u8 = 32;
+    /// In the ring for words: it has printed this on its standard error.
+    pub const STDERR: u8 = 33;
+    /// In the ring for words: a log record.
+    pub const LOG: u8 = 34;
+    /// In the ring for words: a warning.
+    pub const WARNING: u8 = 35;
 }
 
 /// How a record's payload is to be read.
@@ -152,6 +172,7 @@ pub(crate) struct Link {
     head: Mapping,
     requests: Mapping,
     replies: Mapping,
+    words: Mapping,
     request_spill: Mapping,
     reply_spill: Mapping,
     /// The worker's heap, until somebody takes it.
@@ -163,12 +184,13 @@ impl Link {
     pub(crate) fn create() -> io::Result<Self> {
         let mut spill = SPILL;
         loop {
-            let attempt = Segment::create("raddle-link", HEAD + 2 * RING + 4 * spill).and_then(Self::map);
+            let attempt = Segment::create("raddle-link", RINGS + 4 * spill).and_then(Self::map);
             match attempt {
                 Ok(link) => {
                     write_magic(&link.head);
                     link.leader_alarm().clear();
                     link.keeper_alarm().clear();
+                    link.word_alarm().clear();
                     return Ok(link);
                 }
                 Err(error) if spill <= SPILL_SOFT => return Err(error),
@@ -184,7 +206,7 @@ impl Link {
     }
 
     fn map(segment: Segment) -> io::Result<Self> {
-        let rings = HEAD + 2 * RING;
+        let rings = RINGS;
         let spill = segment.len().checked_sub(rings).ok_or_else(foreign)? / 4;
         if spill == 0 || !spill.is_multiple_of(rustix::param::page_size()) {
             return Err(foreign());
@@ -193,6 +215,7 @@ impl Link {
             head: segment.map(0, HEAD)?,
             requests: segment.map_mirrored(HEAD, RING)?,
             replies: segment.map_mirrored(HEAD + RING, RING)?,
+            words: segment.map_mirrored(WORDS_AT, WORDS)?,
             request_spill: segment.map(rings, spill)?,
             reply_spill: segment.map(rings + spill, spill)?,
             heap: Some(segment.map(rings + 2 * spill, 2 * spill)?),
@@ -224,6 +247,23 @@ impl Link {
     pub(crate) fn reply_consumer(&self) -> Consumer {
         // SAFETY: as above.
         unsafe { Consumer::new(self.lines(REPLY_LINES), self.replies.as_ptr(), RING) }
+    }
+
+    pub(crate) fn word_consumer(&self) -> Consumer {
+        // SAFETY: as above; the producer is that of the worker's `OutletLink`.
+        unsafe { Consumer::new(self.lines(WORD_LINES), self.words.as_ptr(), WORDS) }
+    }
+
+    /// The count of records at which the worker wakes the keeper because of its words.
+    pub(crate) fn word_alarm(&self) -> &Alarm {
+        // SAFETY: as above, an Alarm.
+        unsafe { &*self.at(WORD_ALARM).cast() }
+    }
+
+    /// Where threads of the worker wait for room for their words.
+    pub(crate) fn word_bell(&self) -> &Bell {
+        // SAFETY: as above, a Bell.
+        unsafe { &*self.at(WORD_BELL).cast() }
     }
 
     fn lines(&self, offset: usize) -> *const Lines {
@@ -283,6 +323,40 @@ impl Link {
 
     pub(crate) fn reply_spill(&self) -> &Mapping {
         &self.reply_spill
+    }
+}
+
+/// The part of a link through which a worker says what is no answer.
+#[derive(Debug)]
+pub(crate) struct OutletLink {
+    head: Mapping,
+    words: Mapping,
+}
+
+impl OutletLink {
+    pub(crate) fn open(segment: &Segment) -> io::Result<Self> {
+        if segment.len() < RINGS {
+            return Err(foreign());
+        }
+        let head = segment.map(0, HEAD)?;
+        check_magic(&head)?;
+        Ok(Self { head, words: segment.map_mirrored(WORDS_AT, WORDS)? })
+    }
+
+    /// The writing end. Once per worker.
+    pub(crate) fn producer(&self) -> Producer {
+        // SAFETY: the layout above; `Outlet` keeps this alive as long as the ring's end, and makes it once.
+        unsafe { Producer::new(self.head.as_ptr().add(WORD_LINES).cast(), self.words.as_ptr(), WORDS) }
+    }
+
+    pub(crate) fn alarm(&self) -> &Alarm {
+        // SAFETY: the layout above: an Alarm lies there, and the mapping lives as long as `self`.
+        unsafe { &*self.head.as_ptr().add(WORD_ALARM).cast() }
+    }
+
+    pub(crate) fn bell(&self) -> &Bell {
+        // SAFETY: as above, a Bell.
+        unsafe { &*self.head.as_ptr().add(WORD_BELL).cast() }
     }
 }
 

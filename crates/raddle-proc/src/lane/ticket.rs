@@ -102,6 +102,8 @@ pub struct Loss {
     pub out_of_memory: bool,
     /// What the worker had to say when it crashed.
     pub words: Option<Arc<str>>,
+    /// The last lines that it has printed.
+    pub output: Option<Arc<str>>,
 }
 
 /// Why a worker has ended while it ran a call.

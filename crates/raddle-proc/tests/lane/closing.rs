@@ -198,6 +198,8 @@ impl Client<Call> for Helpless {
 
     fn announce(&self, _: Vec<Call>) {}
 
+    fn heard(&self) {}
+
     fn dispose(&self, tickets: Vec<Call>) {
         drop(tickets);
     }

@@ -178,6 +178,8 @@ impl Client<Call> for Keeping {
         }
     }
 
+    fn heard(&self) {}
+
     fn dispose(&self, tickets: Vec<Call>) {
         drop(tickets);
     }

@@ -1,0 +1,178 @@
+"""What workers print and log, and their warnings, shown by the parent: in order, and with the name of the call.
+
+A worker's words arrive with its answers. Whoever is about to go on because a call has ended shows what was said before (`Showing.show`);
+if nobody waits, the keeper does. One at a time, so that the order is that in which they arrived.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from . import _raddle
+    from ._types import Output
+
+__all__ = ["OutputLine", "Showing", "checked", "log_levels"]
+
+
+class OutputLine:
+    """A line that a worker has printed.
+
+    Attributes:
+        text: The line, with its end.
+        stream: ``"stdout"`` or ``"stderr"``.
+        call: The name of the function that the worker was running; empty between calls.
+        pid: Its process number.
+    """
+
+    __slots__ = ("call", "pid", "stream", "text")
+
+    def __init__(self, text: str, stream: str, call: str, pid: int) -> None:
+        self.text = text
+        self.stream = stream
+        self.call = call
+        self.pid = pid
+
+    def __repr__(self) -> str:
+        return f"OutputLine(text={self.text!r}, stream={self.stream!r}, call={self.call!r}, pid={self.pid})"
+
+    def __str__(self) -> str:
+        """The line with its origin in front: ``[parse 4711] text``."""
+        return f"[{self.call or 'worker'} {self.pid}] {self.text}"
+
+
+class Showing:
+    """Shows the words of one pool's workers."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._lock = threading.RLock()
+        self._busy = False
+        #: What has come of a line, by process and stream, until the rest of it comes.
+        self._begun: dict[tuple[int, str], bytes] = {}
+        #: And of a log record or a warning.
+        self._parts: dict[tuple[int, str], bytes] = {}
+        self._warned: set[tuple[Any, ...]] = set()
+        self.lane: _raddle.ProcessLane | None = None
+
+    def show(self) -> None:
+        """Shows what has arrived. Also called inside of itself, by a stream or a handler that waits for a call; then it does nothing."""
+        with self._lock:
+            if self._busy or self.lane is None:
+                return
+            self._busy = True
+            try:
+                while words := self.lane.take_words():
+                    for pid, kind, call, text in words:
+                        self._take(pid, kind, call, text)
+            finally:
+                self._busy = False
+
+    def finish(self) -> None:
+        """Shows lines that have no end: nothing more will come."""
+        with self._lock:
+            begun, self._begun = self._begun, {}
+            for (pid, stream), text in begun.items():
+                self._print(OutputLine(text.decode("utf-8", "replace") + "\n", stream, "", pid))
+
+    def _take(self, pid: int, kind: str, call: str, text: bytes) -> None:
+        key = (pid, kind)
+        if kind in ("stdout", "stderr"):
+            *lines, rest = (self._begun.pop(key, b"") + text).split(b"\n")
+            if rest:
+                self._begun[key] = rest
+            for line in lines:
+                self._print(OutputLine(line.decode("utf-8", "replace") + "\n", kind, call, pid))
+            return
+        whole = self._parts.pop(key, b"") + text
+        if len(whole) < 8 or len(whole) < 8 + int.from_bytes(whole[:8], "little"):
+            self._parts[key] = whole
+            return
+        import pickle
+
+        try:
+            fields = pickle.loads(whole[8:])
+            (self._log if kind == "log" else self._warn)(fields, call, pid)
+        except Exception as error:  # noqa: BLE001  # a record is not worth a result
+            sys.unraisablehook(_Unraisable(error, f"while a {kind} of worker process {pid} was shown"))  # type: ignore[arg-type]
+
+    def _print(self, line: OutputLine) -> None:
+        try:
+            if callable(self._output):
+                self._output(line)
+                return
+            stream = getattr(sys, line.stream)
+            if stream is not None:
+                stream.write(line.text if self._output == "plain" else str(line))
+        except (OSError, ValueError):
+            pass  # a closed pipe, a closed file: whoever reads no more misses nothing
+        except Exception as error:  # noqa: BLE001  # what the user's callable or stream raises must not cost a result
+            sys.unraisablehook(_Unraisable(error, "while a line of a worker was shown"))  # type: ignore[arg-type]
+
+    def _log(self, fields: dict[str, Any], call: str, pid: int) -> None:
+        import logging
+
+        record = logging.makeLogRecord({**fields, "call": call, "processName": f"{call or 'worker'} {pid}"})
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+
+    def _warn(self, fields: tuple[str, str, str, int], call: str, pid: int) -> None:
+        import warnings
+
+        if fields in self._warned:
+            return
+        self._warned.add(fields)
+        name, message, filename, lineno = fields
+        category = _category(name)
+        try:
+            warnings.warn_explicit(message, category, filename, lineno, registry={})
+        except Warning:  # it is to be an error, and there is nobody to raise it to
+            line = warnings.formatwarning(message, category, filename, lineno)
+            self._print(OutputLine(line, "stderr", call, pid))
+
+
+class _Unraisable:
+    """The argument of `sys.unraisablehook`."""
+
+    def __init__(self, error: BaseException, message: str) -> None:
+        self.exc_type = type(error)
+        self.exc_value = error
+        self.exc_traceback = error.__traceback__
+        self.err_msg = f"Exception ignored {message}"
+        self.object = None
+
+
+def _category(name: str) -> type[Warning]:
+    """The class of a warning, as far as this process has loaded it."""
+    module, _, name = name.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) and issubclass(found, Warning) else UserWarning
+
+
+def log_levels() -> dict[str, int]:
+    """The levels of this process's loggers, as far as they were set: those of its workers."""
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return {}
+    loggers = {"": logging.root, **logging.root.manager.loggerDict}
+    return {name: logger.level for name, logger in loggers.items() if getattr(logger, "level", 0)}
+
+
+def checked(output: Any) -> Output | None:
+    """The `output` of a pool; None if its workers keep the streams that they have inherited."""
+    if output in ("attributed", "plain") or callable(output):
+        chosen: Output = output
+        return chosen
+    if output == "inherit":
+        return None
+    raise ValueError(
+        f"output must be 'attributed', 'plain', 'inherit' or a function that takes an OutputLine, not {output!r}"
+    )
+
+
+OutputLine.__module__ = "raddle"

@@ -1,0 +1,142 @@
+"""What a worker prints and logs, and its warnings, on their way to the parent. Standard library only.
+
+The streams hand over whole lines; what a call has left unfinished goes when the worker has nothing to do. What does not go through
+Python (a C library, a process that the worker starts) writes to the descriptors that the worker has inherited, as ever.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any, TextIO
+
+__all__ = ["speak"]
+
+
+class _Words(io.RawIOBase):
+    """One of the two streams, in bytes."""
+
+    def __init__(self, outlet: Any, what: str, fd: int) -> None:
+        self._outlet = outlet
+        self._what = what
+        self._fd = fd
+        self.name = f"<{what}>"
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, data: Any) -> int:
+        words = bytes(data)
+        if not self._outlet.say(self._what, words):
+            os.write(self._fd, words)  # a process that was forked off has nobody else to tell
+        return len(words)
+
+
+def _stream(outlet: Any, what: str, fd: int) -> TextIO:
+    words = io.BufferedWriter(_Words(outlet, what, fd))
+    return io.TextIOWrapper(words, "utf-8", "backslashreplace", line_buffering=True)
+
+
+def speak(outlet: Any, log_levels: dict[str, int]) -> None:
+    """From now on the standard streams, `logging` and `warnings` of this process speak through the outlet."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    sys.stdout = _stream(outlet, "stdout", 1)
+    sys.stderr = _stream(outlet, "stderr", 2)
+    if "logging" in sys.modules:
+        _have_logged(sys.modules["logging"], outlet, log_levels)
+    else:
+        # A worker that never logs does not load it.
+        sys.meta_path.insert(0, _WhenImported(outlet, log_levels))
+    _have_warned(outlet)
+
+
+class _WhenImported:
+    """Waits for somebody to import `logging`."""
+
+    def __init__(self, outlet: Any, levels: dict[str, int]) -> None:
+        self._outlet = outlet
+        self._levels = levels
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "logging":
+            return None
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        from importlib.util import find_spec
+
+        spec = find_spec(name)
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def run_and_tell(module: ModuleType) -> None:
+                run(module)
+                _have_logged(module, self._outlet, self._levels)
+
+            spec.loader.exec_module = run_and_tell  # type: ignore[method-assign]
+        return spec
+
+
+def _have_logged(logging: Any, outlet: Any, levels: dict[str, int]) -> None:
+    """Sends every record to the parent, where it goes through the handlers that the program has set up."""
+    import pickle
+
+    class ToParent(logging.Handler):  # type: ignore[misc]  # the module is a variable here
+        def emit(self, record: Any) -> None:
+            try:
+                fields = {**record.__dict__, "msg": record.getMessage(), "args": None}
+                if record.exc_info:
+                    fields["exc_text"] = record.exc_text or _formatter.formatException(record.exc_info)
+                fields["exc_info"] = None
+                try:
+                    words = pickle.dumps(fields)
+                except Exception:  # noqa: BLE001  # an extra field that cannot be sent must not cost the record
+                    words = pickle.dumps({key: value for key, value in fields.items() if _is_plain(value)})
+                outlet.say("log", len(words).to_bytes(8, "little") + words)
+            except Exception:  # noqa: BLE001  # as every handler does
+                self.handleError(record)
+
+    _formatter = logging.Formatter()
+    for name, level in levels.items():
+        logging.getLogger(name or None).setLevel(level)
+    logging.getLogger().addHandler(ToParent())
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _have_warned(outlet: Any) -> None:
+    import warnings
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if file is not None:
+            file.write(warnings.formatwarning(message, category, filename, lineno, line))
+            return
+        import pickle
+
+        fields = (f"{category.__module__}.{category.__qualname__}", str(message), filename, lineno)
+        words = pickle.dumps(fields)
+        outlet.say("warning", len(words).to_bytes(8, "little") + words)
+
+    warnings.showwarning = show
