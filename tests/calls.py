@@ -523,3 +523,12 @@ class OwnBase(BaseException):
 
 def raise_base():
     raise OwnBase("mine")
+
+
+def pid_and_thread():
+    return os.getpid(), threading.get_ident()
+
+
+def nap_and_tell(seconds):
+    time.sleep(seconds)
+    return pid_and_thread()

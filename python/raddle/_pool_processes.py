@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _exit, _output
+from . import _exit
 from ._process_crew import ProcessCrew
 from ._ref import Ref
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from . import _raddle
     from ._future import Future
-    from ._limits import Limits
+    from ._settings import Settings
     from ._terms import Terms
 
 __all__ = ["ProcessLaneOf"]
@@ -22,18 +22,8 @@ __all__ = ["ProcessLaneOf"]
 class ProcessLaneOf:
     """Processes."""
 
-    def __init__(
-        self,
-        workers: int,
-        name: str,
-        initializer: Callable[..., object] | None,
-        initargs: tuple[Any, ...],
-        limits: Limits,
-        max_pending: int | None,
-        waits: bool,
-        output: object,
-    ) -> None:
-        self._crew = ProcessCrew(workers, initializer, initargs, limits, max_pending, waits, _output.checked(output))
+    def __init__(self, settings: Settings) -> None:
+        self._crew = ProcessCrew(settings)
         self._lane = self._crew.lane
 
     def close_when_dropped(self, owner: object) -> None:

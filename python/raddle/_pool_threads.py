@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._future import Future
-    from ._limits import Limits
+    from ._settings import Settings
     from ._terms import Terms
 
 __all__ = ["ThreadLaneOf"]
@@ -28,25 +28,22 @@ def _broken(error: BaseException) -> BaseException:
 class ThreadLaneOf:
     """Threads."""
 
-    def __init__(
-        self,
-        workers: int,
-        name: str,
-        initializer: Callable[..., object] | None,
-        initargs: tuple[Any, ...],
-        limits: Limits,
-        max_pending: int | None,
-        waits: bool,
-        output: object,
-    ) -> None:
-        if limits.are_any():
+    def __init__(self, settings: Settings) -> None:
+        if settings.limits.are_any():
             raise NotImplementedError("threads share one process and its limits\n  hint: use Pool('process')")
-        if output != "attributed":
+        if settings.output != "attributed":
             raise NotImplementedError("threads print where the program prints\n  hint: use Pool('process')")
-        self._lane = _raddle.ThreadLane(workers, max_pending)
-        self._waits = waits
+        self._lane = _raddle.ThreadLane(
+            settings.most,
+            settings.max_pending,
+            settings.least,
+            settings.idle_timeout if settings.is_elastic else None,
+        )
+        self._waits = settings.waits
         self._has_refs = False
-        self._crew = ThreadCrew(self._lane, workers, name, initializer, initargs, _broken)
+        self._crew = ThreadCrew(
+            self._lane, settings.most, settings.name, settings.initializer, settings.initargs, _broken
+        )
 
     def close_when_dropped(self, owner: object) -> None:
         """Closes the lane when its pool is dropped."""

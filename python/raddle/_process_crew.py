@@ -19,11 +19,7 @@ from .errors import BrokenPool, RemoteTraceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from ._limits import Limits
-    from ._types import Output
+    from ._settings import Settings
 
 __all__ = ["ProcessCrew"]
 
@@ -31,25 +27,16 @@ __all__ = ["ProcessCrew"]
 class ProcessCrew:
     """Starts workers as they are needed, and again when they die. Knows the lane, not the pool."""
 
-    def __init__(
-        self,
-        most: int,
-        initializer: Callable[..., object] | None,
-        initargs: tuple[Any, ...],
-        limits: Limits,
-        max_pending: int | None,
-        waits: bool,
-        output: Output | None,
-    ) -> None:
-        self._most = most
-        self._limits = limits
-        self._initializer = None if initializer is None else dumps_by_reference_or_value(initializer)
-        self._initargs = dumps_by_reference_or_value(initargs)
+    def __init__(self, settings: Settings) -> None:
+        self._most = settings.most
+        self._limits = settings.limits
+        self._initializer = None if settings.initializer is None else dumps_by_reference_or_value(settings.initializer)
+        self._initargs = dumps_by_reference_or_value(settings.initargs)
         self._boot: int | None = None
         self._lock = threading.RLock()
-        self._showing = None if output is None else Showing(output)
+        self._showing = None if settings.output is None else Showing(settings.output)
         self.lane = _raddle.ProcessLane(
-            max_workers=most,
+            max_workers=settings.most,
             replace=True,
             strict=False,
             dumps=raddle_boot.dumps,
@@ -58,8 +45,10 @@ class ProcessCrew:
             broken=BrokenPool,
             remote_traceback=RemoteTraceback,
             grow=weakly(self.grow),
-            max_pending=max_pending,
-            waits=waits,
+            max_pending=settings.max_pending,
+            waits=settings.waits,
+            least=settings.least,
+            idle_timeout=settings.idle_timeout if settings.is_elastic else None,
             show=None if self._showing is None else weakly(self._showing.show),
         )
         if self._showing is not None:
@@ -108,11 +97,7 @@ class ProcessCrew:
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
         with self._lock:
-            if (
-                (has_work or self.lane.outstanding())
-                and self.lane.refusal() in (None, "")
-                and self.lane.workers() < self._most
-            ):
+            if self.lane.wants_worker() and self.lane.refusal() in (None, "") and self.lane.workers() < self._most:
                 try:
                     self._start()
                 except OSError as error:

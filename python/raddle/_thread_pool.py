@@ -47,6 +47,7 @@ class Crew:
         self._initializer = initializer
         self._initargs = initargs
         self._lock = threading.Lock()
+        self._started = 0
 
     def grow(self) -> None:
         """Starts one more thread, if there may be one."""
@@ -54,7 +55,8 @@ class Crew:
         with self._lock:
             if len(self.threads) >= self._most:
                 return
-            thread = threading.Thread(name=f"{self._prefix}_{len(self.threads)}", target=self._work)
+            thread = threading.Thread(name=f"{self._prefix}_{self._started}", target=self._work)
+            self._started += 1
             self.lane.hire()
             try:
                 thread.start()
@@ -73,13 +75,19 @@ class Crew:
                 except BaseException as error:  # noqa: BLE001  # reported, and by every future
                     LOGGER.critical("Exception in initializer:", exc_info=True)
                     self._break(error)
+                    self._leave()
                     return
-            self.lane.run()
+            if self.lane.run():  # it had nothing to do for a while, and has been counted out
+                with self._lock:
+                    self.threads.discard(threading.current_thread())
+                return
         except BaseException:  # noqa: BLE001  # nobody is left to raise it to
             LOGGER.critical("Exception in worker", exc_info=True)
-        finally:
-            if self.lane.dismiss() == 0 and self.lane.is_closed():
-                _exit.forget(self)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self.lane.dismiss() == 0 and self.lane.is_closed():
+            _exit.forget(self)
 
     def _break(self, error: BaseException) -> None:
         self.broken = str(self._explain(error))

@@ -8,11 +8,12 @@ import time
 from collections import deque
 
 from . import _raddle
-from ._cpus import usable_cpus
 from ._future import Future
 from ._future import as_completed as _as_completed
 from ._interrupt import seen_from_outside
 from ._limits import Limits
+from ._settings import Settings
+from ._settings import whole as _checked
 from ._terms import NO_TERMS, Terms
 
 TYPE_CHECKING = False
@@ -52,7 +53,9 @@ class Pool:
     Args:
         kind: ``"thread"`` or ``"process"``. Threads share everything and take turns where there is a GIL; processes run
             Python code in parallel and exchange pickles.
-        workers: Workers at most; they are started as they are needed. By default the CPUs that this process may use.
+        workers: Workers at most; they are started as they are needed. By default the CPUs that this process may use. A pair of numbers
+            makes an elastic pool: of the workers beyond the first number, those end that have nothing to do for a while.
+        idle_timeout: How long that is, in seconds.
         name: What `repr` and the threads' names show.
         initializer: Called in each worker before its first call. If it raises, the pool is broken.
         initargs: Arguments of `initializer`.
@@ -96,8 +99,9 @@ class Pool:
     def __init__(
         self,
         kind: str,
-        workers: int | None = None,
+        workers: int | tuple[int, int] | None = None,
         *,
+        idle_timeout: float = 10.0,
         name: str | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -113,20 +117,15 @@ class Pool:
         try:
             lane_of = _lane_of(kind)
             self.kind: Final = kind
-            self.workers: Final = usable_cpus() if workers is None else _checked_workers(workers)
             self.name: Final = name or f"{kind}-pool-{next(_numbers)}"
-            if initializer is not None and not callable(initializer):
-                raise TypeError(f"initializer must be callable, not {initializer!r}")
             limits = Limits(memory, max_tasks_per_child, nice, affinity, blas_threads)
-            if max_pending is not None and _checked(max_pending, "max_pending") < 1:
-                raise ValueError(f"max_pending must be at least 1, or None, not {max_pending}")
-            if when_full not in ("wait", "raise"):
-                raise ValueError(f"when_full must be 'wait' or 'raise', not {when_full!r}")
-            self.max_pending: Final = max_pending
-            self._waits = when_full == "wait"
-            self._lane = lane_of(
-                self.workers, self.name, initializer, tuple(initargs), limits, max_pending, self._waits, output
+            settings = Settings(
+                workers, idle_timeout, self.name, initializer, tuple(initargs), limits, max_pending, when_full, output
             )
+            self.workers: Final = settings.most
+            self.max_pending: Final = max_pending
+            self._waits = settings.waits
+            self._lane = lane_of(settings)
             self._max_tasks = limits.max_tasks_per_child
             self._made = time.monotonic()
             self._lane.close_when_dropped(self)
@@ -212,12 +211,12 @@ class Pool:
         until = None if deadline is None else time.monotonic() + deadline
         total = _total(iterables) if progress else None
         starred = len(iterables) > 1
-        submit_all = self._lane.binder(fn, starred, terms)
         may_batch = terms is NO_TERMS and self._max_tasks is None
-        items = self._lane.items_of(iterables, starred)
-        feed = _Feed(self._lane, submit_all, items, self.workers, window, self.max_pending, may_batch)
-        runs = _in_order(feed, until) if ordered else _as_they_come(feed, until)
         try:
+            submit_all = self._lane.binder(fn, starred, terms)
+            items = self._lane.items_of(iterables, starred)
+            feed = _Feed(self._lane, submit_all, items, self.workers, window, self.max_pending, may_batch)
+            runs = _in_order(feed, until) if ordered else _as_they_come(feed, until)
             next(runs)  # the first calls are on their way when `map` returns
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
@@ -523,22 +522,6 @@ def _lane_of(kind: str) -> type[ThreadLaneOf] | type[ProcessLaneOf]:
     if kind in ("interpreter", "auto"):
         raise NotImplementedError(f"Pool({kind!r}) is planned and not there yet\n  hint: use 'thread' or 'process'")
     raise ValueError(f"unknown kind of pool: {kind!r}\n  hint: use 'thread' or 'process'")
-
-
-def _checked_workers(workers: object) -> int:
-    number = _checked(workers, "workers")
-    if number < 1:
-        raise ValueError(f"a pool needs at least 1 worker, not {number}")
-    return number
-
-
-def _checked(number: object, what: str) -> int:
-    try:
-        if isinstance(number, bool):
-            raise TypeError
-        return operator.index(number)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{what} must be a whole number, not {number!r}") from None
 
 
 class _Feed:

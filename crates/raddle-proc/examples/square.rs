@@ -169,6 +169,8 @@ mod linux {
             on_death: OnDeath::Replace,
             heap: Heap::create("square-heap", 1 << 20, 0)?,
             most: None,
+            least: workers,
+            idle: None,
         })?);
         for _ in 0..workers {
             start_worker(&lane)?;

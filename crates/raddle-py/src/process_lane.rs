@@ -377,7 +377,7 @@ impl ProcessLane {
     #[expect(clippy::too_many_arguments, reason = "one keyword per seam; Python names them all")]
     #[pyo3(signature = (
         *, max_workers, replace, strict, dumps, dumps_by_value, loads, broken, remote_traceback, grow, max_pending = None, waits = true,
-        show = None
+        least = None, idle_timeout = Timeout::FOREVER, show = None
     ))]
     fn new(
         py: Python<'_>,
@@ -392,12 +392,20 @@ impl ProcessLane {
         grow: Py<PyAny>,
         max_pending: Option<u64>,
         waits: bool,
+        least: Option<usize>,
+        idle_timeout: Timeout,
         show: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let on_death = if replace { OnDeath::Replace } else { OnDeath::Break };
         let heap = runtime::heap()?;
         let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, show, strict };
-        let lane = Lane::new(LaneConfig { on_death, heap, most: max_pending })?;
+        let lane = Lane::new(LaneConfig {
+            on_death,
+            heap,
+            most: max_pending,
+            least: least.unwrap_or(max_workers),
+            idle: idle_timeout.duration(),
+        })?;
         let shared = Shared { lane: Arc::new(lane), config, forks: runtime::forks() };
         let functions = Functions { plain: Some(PyDict::new(py).unbind()), ..Functions::default() };
         Ok(Self {
@@ -637,6 +645,11 @@ impl ProcessLane {
         let joined = gate::wait(py, || self.shared.lane.join(deadline));
         drop(self.shared.lane.spent());
         joined
+    }
+
+    /// Whether one more worker would have something to do.
+    fn wants_worker(&self) -> bool {
+        self.shared.lane.wants_worker()
     }
 
     /// Waits until there may be room for one more call, or no more are taken.

@@ -9,6 +9,7 @@
 //! first lets go of the interpreter and then wakes the caller: so the caller does not wake up only to wait for it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -23,7 +24,7 @@ use crate::batch::{Arguments, Done, Input, arguments_of, run_batch};
 use crate::deadlock;
 use crate::errors;
 use crate::future::{FutureCore, Home, Sleeper, sleep_until};
-use crate::gate;
+use crate::gate::{self, Timeout};
 use crate::runtime;
 
 /// One call in the queue.
@@ -45,6 +46,10 @@ pub(crate) struct Work {
     queue: Queue<Call>,
     crew: Mutex<Crew>,
     most: usize,
+    /// So many threads stay when there is nothing to do.
+    least: usize,
+    /// After so long the others end.
+    idle: Option<Duration>,
     counts: Counters,
     /// Items of calls that have not ended.
     quota: Quota,
@@ -111,6 +116,22 @@ impl Work {
         Ok(())
     }
 
+    /// Counts this thread out, if enough others stay. Who hands in a call looks at the number of threads after that; so either the
+    /// call is seen here, or the missing thread there.
+    fn may_leave(&self) -> bool {
+        let mut crew = self.crew.lock();
+        if crew.threads <= self.least {
+            return false;
+        }
+        crew.threads -= 1;
+        drop(crew);
+        let leaves = self.queue.is_empty();
+        if !leaves {
+            self.crew.lock().threads += 1;
+        }
+        leaves
+    }
+
     pub(crate) fn unblock(&self) {
         self.crew.lock().blocked -= 1;
     }
@@ -125,12 +146,14 @@ pub(crate) struct ThreadLane {
 #[pymethods]
 impl ThreadLane {
     #[new]
-    #[pyo3(signature = (max_workers, max_pending = None))]
-    fn new(max_workers: usize, max_pending: Option<u64>) -> Self {
+    #[pyo3(signature = (max_workers, max_pending = None, least = None, idle_timeout = Timeout::FOREVER))]
+    fn new(max_workers: usize, max_pending: Option<u64>, least: Option<usize>, idle_timeout: Timeout) -> Self {
         let work = Work {
             queue: Queue::new(),
             crew: Mutex::default(),
             most: max_workers,
+            least: least.unwrap_or(max_workers),
+            idle: idle_timeout.duration(),
             counts: Counters::default(),
             quota: Quota::new(max_pending),
             waiting: Waiting::default(),
@@ -204,8 +227,9 @@ impl ThreadLane {
         self.work.wait_for_place(py)
     }
 
-    /// Runs calls until the lane is closed and empty.
-    fn run(&self, py: Python<'_>) -> PyResult<()> {
+    /// Runs calls until the lane is closed and empty; or until there is nothing to do for a while, then it returns true, and the
+    /// thread has been counted out.
+    fn run(&self, py: Python<'_>) -> PyResult<bool> {
         let _employed = deadlock::employ(&self.work);
         let mut owed: Vec<Sleeper> = Vec::new();
         loop {
@@ -216,16 +240,19 @@ impl ThreadLane {
                 }
                 Pop::Closed => {
                     FutureCore::wake(owed);
-                    return Ok(());
+                    return Ok(false);
                 }
                 Pop::Empty => {
                     let wake = std::mem::take(&mut owed);
                     let waited = gate::detached(py, || {
                         FutureCore::wake(wake);
-                        self.work.queue.wait(None)
+                        let until = self.work.idle.and_then(|idle| Instant::now().checked_add(idle));
+                        self.work.queue.wait(until)
                     })?;
-                    if matches!(waited, Waited::Interrupted) {
-                        py.check_signals()?;
+                    match waited {
+                        Waited::Interrupted => py.check_signals()?,
+                        Waited::TimedOut if self.work.may_leave() => return Ok(true),
+                        _ => {}
                     }
                 }
             }
@@ -329,7 +356,7 @@ impl Work {
             return Vec::new();
         }
         counts.running.fetch_add(total, Relaxed);
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let (result, done, raised) = match &arguments {
             Arguments::Call(args, kwargs) => {
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));

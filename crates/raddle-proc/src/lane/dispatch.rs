@@ -4,7 +4,7 @@
 //! What must happen outside of it (telling, disposing) is collected in [`Effects`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use raddle_core::prim::atomic::Ordering::{Relaxed, Release, SeqCst};
 use raddle_core::prim::atomic::{AtomicBool, AtomicU64};
@@ -71,6 +71,15 @@ impl Counts {
             self.submitted -= left;
         }
     }
+}
+
+/// When workers are told to end because there is nothing to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Elastic {
+    /// So many stay.
+    pub(crate) least: usize,
+    /// How long the others stay. None: for ever.
+    pub(crate) idle: Option<Duration>,
 }
 
 /// What is left to do when the lock has been released. It lies in the dispatch, so that it is there for whoever comes next
@@ -163,6 +172,7 @@ pub(crate) struct Dispatch<H> {
     ranked: bool,
     /// Items of calls that have not ended.
     quota: Arc<Quota>,
+    elastic: Elastic,
     /// Workers have said something that nobody has shown yet.
     pub(crate) has_words: Arc<AtomicBool>,
     functions: Vec<Arc<[u8]>>,
@@ -187,12 +197,13 @@ pub(crate) struct Dispatch<H> {
 }
 
 impl<H: Ticket> Dispatch<H> {
-    pub(crate) fn new(on_death: OnDeath, quota: Arc<Quota>) -> Self {
+    pub(crate) fn new(on_death: OnDeath, quota: Arc<Quota>, elastic: Elastic) -> Self {
         Self {
             seats: Vec::new(),
             backlog: Ranked::new(),
             ranked: false,
             quota,
+            elastic,
             has_words: Arc::default(),
             functions: Vec::new(),
             pace: Pace::new(),
@@ -290,6 +301,39 @@ impl<H: Ticket> Dispatch<H> {
 
     pub(crate) fn outstanding(&self) -> usize {
         self.backlog.len() + self.seats().map(Seat::load).sum::<usize>()
+    }
+
+    /// Whether there are more calls than workers that take them.
+    pub(crate) fn wants_worker(&self) -> bool {
+        self.outstanding() > self.seats().filter(|seat| seat.takes_calls()).count()
+    }
+
+    /// If workers that have nothing to do are to end after a while, and this one has nothing to do, its time begins.
+    fn note_idle(&mut self, number: usize) {
+        let Some(timeout) = self.elastic.idle else { return };
+        let Some(seat) = self.seat_mut(number).filter(|seat| seat.load() == 0) else { return };
+        let now = Instant::now();
+        seat.note_idle(now);
+        self.set_alarm(now.checked_add(timeout));
+    }
+
+    /// Tells workers to end that have had nothing to do for too long, and sees to it that the keeper comes again for the others.
+    fn let_idle_go(&mut self, now: Instant) {
+        let Some(timeout) = self.elastic.idle.filter(|_| !self.closing) else { return };
+        let mut stay = self.seats().filter(|seat| seat.takes_calls()).count();
+        let mut next = None;
+        for seat in self.seats.iter_mut().flatten() {
+            if stay <= self.elastic.least {
+                return;
+            }
+            let Some(due) = seat.idle_since().and_then(|since| since.checked_add(timeout)) else { continue };
+            if due <= now {
+                stay -= usize::from(seat.send_stop());
+            } else {
+                next = Some(next.map_or(due, |next: Instant| next.min(due)));
+            }
+        }
+        self.set_alarm(next);
     }
 
     /// Takes in a call. Returns whether one more worker would help.
@@ -424,6 +468,7 @@ impl<H: Ticket> Dispatch<H> {
         }
         let waiting = self.backlog.iter().filter_map(|waiting| waiting.ticket.limit()).min();
         self.set_alarm(waiting.and_then(|limit| now.checked_add(limit)));
+        self.let_idle_go(now);
     }
 
     /// Ends the worker that runs this call. False: none does.
@@ -567,10 +612,14 @@ impl<H: Ticket> Dispatch<H> {
                         break;
                     }
                     Ok(Some(Arrival::Answer(ticket, reply))) => {
+                        self.note_idle(number);
                         self.hear(number, usize::MAX); // what was said during the call comes before its answer
                         self.deliver(ticket, reply);
                     }
-                    Ok(Some(Arrival::Ready)) => self.stillborn = 0,
+                    Ok(Some(Arrival::Ready)) => {
+                        self.stillborn = 0;
+                        self.note_idle(number);
+                    }
                     Ok(Some(Arrival::Released)) => {}
                     Ok(Some(Arrival::Retired)) => self.effects.moved = true,
                     Err(Corrupt) => {

@@ -15,7 +15,7 @@ use raddle_shm::futex;
 use raddle_shm::heap::Heap;
 use rustix::process::Signal;
 
-use super::dispatch::{Dispatch, Owed};
+use super::dispatch::{Dispatch, Elastic, Owed};
 use super::keeper::{self, Client};
 use super::lead::{Lead, Waited};
 use super::link::Page;
@@ -34,6 +34,10 @@ pub struct LaneConfig {
     pub heap: Arc<Heap>,
     /// How many calls may be under way, counting each item of a batch. None: any number.
     pub most: Option<u64>,
+    /// So many workers stay when there is nothing to do.
+    pub least: usize,
+    /// After so long without a call the others are told to end.
+    pub idle: Option<Duration>,
 }
 
 /// What became of a [`Lane::submit`].
@@ -109,7 +113,8 @@ impl<H: Ticket> Lane<H> {
     /// When the system has no memory or no file descriptors for it.
     pub fn new(config: LaneConfig) -> io::Result<Self> {
         let quota = Arc::new(Quota::new(config.most));
-        let dispatch = Dispatch::new(config.on_death, quota.clone());
+        let dispatch =
+            Dispatch::new(config.on_death, quota.clone(), Elastic { least: config.least, idle: config.idle });
         Ok(Self {
             page: Page::create()?,
             watch: Watch::new()?,
@@ -485,6 +490,11 @@ impl<H: Ticket> Lane<H> {
     /// Workers that exist or are being started.
     pub fn seats(&self) -> usize {
         self.dispatch.lock().seat_count()
+    }
+
+    /// Whether there are more calls than workers that take them.
+    pub fn wants_worker(&self) -> bool {
+        self.dispatch.lock().wants_worker()
     }
 
     /// Calls that are not answered yet.

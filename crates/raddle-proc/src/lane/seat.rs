@@ -124,6 +124,8 @@ pub(crate) struct Seat<H> {
     front: Option<(u64, Instant)>,
     /// A call that was seen to be a long one.
     long: Option<u64>,
+    /// Since when it has no calls, if anybody wants to know.
+    idle_since: Option<Instant>,
     requests: Producer,
     replies: Consumer,
     /// What the worker says besides.
@@ -169,6 +171,7 @@ impl<H: Ticket> Seat<H> {
             deaf: false,
             front: None,
             long: None,
+            idle_since: None,
             requests: link.request_producer(),
             replies: link.reply_consumer(),
             words_in: link.word_consumer(),
@@ -305,6 +308,16 @@ impl<H: Ticket> Seat<H> {
     /// Whether calls wait behind one for longer than the lane ever foretells.
     pub(crate) fn is_late(&self, now: Instant) -> bool {
         self.stage == Stage::Starting || self.front.is_some_and(|(_, since)| now.duration_since(since) >= LATE)
+    }
+
+    /// It has no calls any more.
+    pub(crate) fn note_idle(&mut self, now: Instant) {
+        self.idle_since = Some(now);
+    }
+
+    /// Since when it has no calls, if that was noted and it is to be told when that is too long.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        self.idle_since.filter(|_| self.load == 0 && self.stage == Stage::Live && !self.deaf)
     }
 
     /// Whether it runs a call that was seen to be a long one.

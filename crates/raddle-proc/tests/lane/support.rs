@@ -248,7 +248,7 @@ impl Pool {
     /// A lane without workers and without a keeper.
     pub(crate) fn empty(most: usize, on_death: OnDeath, mode: &str) -> Self {
         let heap = Heap::create("raddle-test-heap", 1 << 30, 1 << 20).unwrap();
-        let lane = Arc::new(Lane::new(LaneConfig { on_death, heap, most: None }).unwrap());
+        let lane = Arc::new(Lane::new(LaneConfig { on_death, heap, most: None, least: most, idle: None }).unwrap());
         Self { lane, crew: Arc::new(Crew { most, mode: mode.into(), ..Crew::default() }) }
     }
 

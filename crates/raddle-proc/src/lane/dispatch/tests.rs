@@ -162,7 +162,7 @@ struct Play {
 
 impl Play {
     fn new(on_death: OnDeath) -> Self {
-        let mut dispatch = Dispatch::new(on_death, Arc::new(Quota::new(None)));
+        let mut dispatch = Dispatch::new(on_death, Arc::new(Quota::new(None)), Elastic { least: 0, idle: None });
         for tag in 0..3_u32 {
             assert_eq!(dispatch.define(&tag.to_ne_bytes()), tag);
         }
