@@ -13,6 +13,7 @@ import weakref
 import raddle_boot
 
 from . import _exit, _raddle
+from ._lanes import lanes
 from ._output import Showing, log_levels
 from ._weak import weakly
 from .errors import BrokenPool, RemoteTraceback
@@ -51,6 +52,7 @@ class ProcessCrew:
             idle_timeout=settings.idle_timeout if settings.is_elastic else None,
             show=None if self._showing is None else weakly(self._showing.show),
         )
+        lanes[self.lane] = settings.name
         if self._showing is not None:
             self._showing.lane = self.lane
 

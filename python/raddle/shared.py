@@ -17,19 +17,34 @@ Example:
 
 from __future__ import annotations
 
-from . import _raddle
+from . import _pins, _raddle
+from ._pins import Pin
 from ._raddle import Buffer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    import numpy as np
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from ._shared_statistics import Holding as Holding
+    from ._shared_statistics import Statistics as Statistics
     from ._types import Order, Shape
 
-__all__ = ["Buffer", "asarray", "empty", "full", "in_use", "limit", "zeros"]
+__all__ = [
+    "Buffer",
+    "Holding",
+    "Pin",
+    "Statistics",
+    "asarray",
+    "empty",
+    "full",
+    "in_use",
+    "limit",
+    "pins",
+    "statistics",
+    "zeros",
+]
 
 
 def empty(shape: Shape, dtype: DTypeLike = float, order: Order = "C") -> NDArray[Any]:
@@ -66,7 +81,7 @@ def asarray(array: ArrayLike, dtype: DTypeLike | None = None) -> NDArray[Any]:
     import numpy as np
 
     source = np.asarray(array, dtype)
-    if _owner(source) is not None:
+    if _pins.owner(source) is not None:
         return source
     made = empty(source.shape, source.dtype, "F" if source.flags.fnc else "C")
     made[...] = source
@@ -92,6 +107,37 @@ def in_use() -> int:
     return _raddle.shared_memory_in_use()
 
 
+def statistics() -> Statistics:
+    """Who has what of the shared memory of this process and its workers.
+
+    Example:
+        >>> import raddle
+        >>> array = raddle.shared.zeros(1000)
+        >>> raddle.shared.statistics().arrays >= array.nbytes
+        True
+    """
+    from ._shared_statistics import gathered
+
+    return gathered()
+
+
+def pins(least: int = 1 << 20) -> list[Pin]:
+    """Small arrays of this process that keep large blocks of shared memory, of at least so many bytes.
+
+    It looks through what the program keeps, which may take seconds in a large one. When shared memory runs short, it is done for you, and what
+    is found comes as a warning.
+    """
+    return _pins.find(least)
+
+
+def __getattr__(name: str) -> object:
+    if name not in ("Holding", "Statistics"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _shared_statistics  # it needs `typing`, which takes longer to load than the rest
+
+    return getattr(_shared_statistics, name)
+
+
 def _made(shape: Shape, dtype: DTypeLike, order: Order, zeroed: bool) -> NDArray[Any]:
     import math
 
@@ -106,13 +152,3 @@ def _made(shape: Shape, dtype: DTypeLike, order: Order, zeroed: bool) -> NDArray
         raise ValueError(f"an array cannot have the shape {shape!r}")
     memory = memoryview(Buffer(size, zeroed=zeroed))
     return np.ndarray(lengths, kind, memory, order=order)
-
-
-def _owner(array: np.ndarray[Any, Any]) -> Buffer | None:
-    """The shared memory that an array lies in."""
-    base: Any = array
-    while base is not None:
-        if isinstance(base, Buffer):
-            return base
-        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
-    return None

@@ -34,7 +34,7 @@ mod _raddle {
     #[pymodule_export]
     use super::results::Results;
     #[pymodule_export]
-    use super::runtime::{forked, limit_shared_memory, set_future_type, shared_memory_in_use};
+    use super::runtime::{forked, limit_shared_memory, set_future_type, shared_memory_in_use, shared_memory_limit};
     #[pymodule_export]
     use super::thread_lane::ThreadLane;
     #[pymodule_export]

@@ -21,7 +21,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyList, PyModule, PyTuple, PyType};
 use raddle_core::prim::Mutex;
 use raddle_core::sched::Rank;
-use raddle_proc::lane::{Client, Departure, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, Words, flag, kind};
+use raddle_proc::lane::{
+    Client, Departure, Holding, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, Words, flag, kind,
+};
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
 
@@ -132,9 +134,11 @@ impl Shared {
 
     /// Waits until the heap has room below its limit, as long as calls that are under way can make some.
     fn wait_for_room(&self, py: Python<'_>, len: usize) -> PyResult<()> {
-        if self.is_foreign() || self.lane.is_keeper() {
+        if self.is_foreign() || self.lane.heap().has_room(len) || self.lane.is_keeper() {
             return Ok(());
         }
+        // It may be that somebody keeps much for the sake of little; she should know.
+        py.import(intern!(py, "raddle._pins"))?.call_method0(intern!(py, "warn"))?;
         gate::wait(py, || self.lane.wait_for_room(len))?;
         drop(self.lane.spent());
         Ok(())
@@ -351,7 +355,7 @@ pub(crate) struct Binding {
 }
 
 /// The native part of a process pool.
-#[pyclass(frozen, module = "raddle._raddle")]
+#[pyclass(frozen, weakref, module = "raddle._raddle")]
 pub(crate) struct ProcessLane {
     shared: Arc<Shared>,
     functions: Mutex<Functions>,
@@ -707,6 +711,13 @@ impl ProcessLane {
     /// Bytes of calls and answers since the lane was made, with their buffers.
     fn bytes(&self) -> u64 {
         if self.is_foreign() { 0 } else { self.shared.lane.bytes() }
+    }
+
+    /// Who has what of shared memory, in bytes: process number (0: no worker yet), arguments of calls under way, arguments that were
+    /// kept, results that were kept here.
+    fn holdings(&self) -> Vec<(u32, u64, u64, u64)> {
+        let holdings = if self.is_foreign() { Vec::new() } else { self.shared.lane.holdings() };
+        holdings.into_iter().map(|Holding { pid, arguments, kept, results }| (pid, arguments, kept, results)).collect()
     }
 
     /// Numbers since the lane was made: submitted, finished, failed, cancelled, died, pending, running, workers,

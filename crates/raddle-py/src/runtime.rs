@@ -67,6 +67,12 @@ pub(crate) fn limit_shared_memory(size: usize) {
     }
 }
 
+/// That number.
+#[pyfunction]
+pub(crate) fn shared_memory_limit() -> usize {
+    LIMIT.load(Relaxed)
+}
+
 /// Bytes of shared memory that are in use.
 #[pyfunction]
 pub(crate) fn shared_memory_in_use() -> usize {

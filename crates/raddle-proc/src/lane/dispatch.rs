@@ -3,17 +3,17 @@
 //! Everything here runs under the lane's one lock, and nothing here waits, so that the lock is held for microseconds.
 //! What must happen outside of it (telling, disposing) is collected in [`Effects`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use raddle_core::prim::atomic::Ordering::{Relaxed, Release, SeqCst};
 use raddle_core::prim::atomic::{AtomicBool, AtomicU64};
 use raddle_core::sched::{Pace, Quota, Rank, Ranked, balance};
-use raddle_shm::heap::Lease;
+use raddle_shm::heap::{Lease, View};
 use rustix::process::Signal;
 
 use super::link::Page;
-use super::seat::{Arrival, Corrupt, Lost, Recovered, Seat, Stage, Words};
+use super::seat::{Arrival, Corrupt, Holding, Lost, Recovered, Seat, Stage, Words};
 use super::ticket::{Cause, Loss, OnDeath, Outgoing, Reply, SEATS, Spot, Ticket};
 use crate::Ending;
 use crate::oom::OomWatch;
@@ -188,6 +188,8 @@ pub(crate) struct Dispatch<H> {
     /// Bytes of the heap that are lent to calls which have not ended.
     pub(crate) lent: Arc<AtomicU64>,
     oom: OomWatch,
+    /// Heaps of workers that have ended, of whose results somebody holds some.
+    orphaned: Vec<(u32, Weak<View>)>,
     /// The keeper's timer runs.
     timing: bool,
     /// When the keeper's alarm comes, if some call has a limit.
@@ -216,6 +218,7 @@ impl<H: Ticket> Dispatch<H> {
             keeper_called: false,
             lent: Arc::default(),
             oom: OomWatch::new(),
+            orphaned: Vec::new(),
             timing: false,
             alarm: None,
             graveyard: Vec::new(),
@@ -241,6 +244,17 @@ impl<H: Ticket> Dispatch<H> {
             workers: self.seats().count() as u64,
             ..self.counts
         }
+    }
+
+    /// Who has what of shared memory. Calls without a worker come as one.
+    pub(crate) fn holdings(&self) -> Vec<Holding> {
+        let waiting = self.backlog.iter().map(|waiting| waiting.ticket.lent()).sum();
+        let orphaned = self.orphaned.iter().filter_map(|(pid, heap)| Some((*pid, heap.upgrade()?.borrowed().0 as u64)));
+        let mut all = vec![Holding { arguments: waiting, ..Holding::default() }];
+        all.extend(self.seats().map(Seat::holding));
+        all.extend(orphaned.map(|(pid, results)| Holding { pid, results, ..Holding::default() }));
+        all.retain(|holding| *holding != Holding { pid: holding.pid, ..Holding::default() });
+        all
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -836,6 +850,10 @@ impl<H: Ticket> Dispatch<H> {
         let unfit = seat.unfit.take();
         let (words, output) = (seat.last_words(), seat.last_output());
         let out_of_memory = ending == Ending::Signalled(Signal::KILL.as_raw()) && self.oom.has_killed();
+        self.orphaned.retain(|(_, heap)| heap.strong_count() > 0);
+        if seat.worker_heap().borrowed().1 > 0 {
+            self.orphaned.push((pid, Arc::downgrade(seat.worker_heap())));
+        }
         drop(seat);
         self.effects.moved = true;
         self.put_back(left);

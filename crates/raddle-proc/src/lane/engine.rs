@@ -19,7 +19,7 @@ use super::dispatch::{Dispatch, Elastic, Owed};
 use super::keeper::{self, Client};
 use super::lead::{Lead, Waited};
 use super::link::Page;
-use super::seat::{LATE, Seat, Words};
+use super::seat::{Holding, LATE, Seat, Words};
 use super::ticket::{OnDeath, Outgoing, SEATS, Spot, Ticket};
 use crate::{Process, Watch, with_signals_blocked};
 
@@ -470,6 +470,11 @@ impl<H: Ticket> Lane<H> {
         }
         self.release(dispatch);
         self.watch.wake();
+    }
+
+    /// Who has what of shared memory.
+    pub fn holdings(&self) -> Vec<Holding> {
+        self.dispatch.lock().holdings()
     }
 
     /// Bytes of calls and answers since the lane was made, with the buffers that they name.

@@ -35,6 +35,6 @@ pub use link::{flag, kind};
 #[cfg(not(loom))]
 pub use payload::Payload;
 #[cfg(not(loom))]
-pub use seat::Words;
+pub use seat::{Holding, Words};
 #[cfg(not(loom))]
 pub use ticket::{Cause, Loss, OnDeath, Outgoing, Place, Reply, Ticket};

@@ -94,6 +94,19 @@ pub(crate) enum Arrival<H> {
     Retired,
 }
 
+/// What one worker has of shared memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Its process number; 0 for calls that wait for any worker.
+    pub pid: u32,
+    /// Of the parent's heap: arguments of calls that it was sent and has not answered.
+    pub arguments: u64,
+    /// Of the parent's heap: arguments of calls that it has answered, and has not let go of.
+    pub kept: u64,
+    /// Of its own heap: results that the parent has not let go of.
+    pub results: u64,
+}
+
 /// What a worker has said besides its answers.
 #[derive(Clone, Debug)]
 pub struct Words {
@@ -639,6 +652,21 @@ impl<H: Ticket> Seat<H> {
             }
             _ => Err(Corrupt),
         }
+    }
+
+    /// What it has of shared memory.
+    pub(crate) fn holding(&self) -> Holding {
+        Holding {
+            pid: self.process.as_ref().map_or(0, Process::pid),
+            arguments: self.flights.iter().filter_map(|flight| flight.ticket.as_ref()).map(Ticket::lent).sum(),
+            kept: self.held.values().flatten().map(|lease| lease.len() as u64).sum(),
+            results: self.worker_heap.borrowed().0 as u64,
+        }
+    }
+
+    /// The heap from which it answers.
+    pub(crate) fn worker_heap(&self) -> &Arc<View> {
+        &self.worker_heap
     }
 
     /// Keeps a lease for the worker until it gives the block back or is dead.
