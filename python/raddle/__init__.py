@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import shared as shared
     from ._output import OutputLine as OutputLine
     from ._pool_statistics import PoolStatistics as PoolStatistics
+    from ._pool_statistics import WorkerStatistics as WorkerStatistics
     from ._ref import Ref as Ref
     from .errors import BrokenError as BrokenError
     from .errors import BrokenPool as BrokenPool
@@ -40,10 +41,19 @@ __all__ = [
     "Ref",
     "RemoteError",
     "WorkerDied",
+    "WorkerStatistics",
     "shared",
 ]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "OutputLine": "_output",
+    "Pool": "pool",
+    "PoolStatistics": "_pool_statistics",
+    "Ref": "_ref",
+    "WorkerStatistics": "_pool_statistics",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -53,10 +63,7 @@ def __getattr__(name: str) -> object:
     if name == "shared":
         found: object = __import__(f"{__name__}.shared", fromlist=["shared"])
     else:
-        home = {"OutputLine": "_output", "Pool": "pool", "PoolStatistics": "_pool_statistics", "Ref": "_ref"}.get(
-            name, "errors"
-        )
-        found = getattr(__import__(f"{__name__}.{home}", fromlist=[name]), name)
+        found = getattr(__import__(f"{__name__}.{_HOMES.get(name, 'errors')}", fromlist=[name]), name)
     globals()[name] = found
     return found
 

@@ -9,7 +9,7 @@ from ._ref import Ref
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from typing import Any, Final
 
     from . import _raddle
     from ._future import Future
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ._terms import Terms
 
 __all__ = ["ProcessLaneOf"]
+
+_NUMBERS: Final = (
+    "submitted", "finished", "failed", "cancelled", "died", "pending", "running", "workers", "busy_seconds",
+)  # fmt: skip
 
 
 class ProcessLaneOf:
@@ -72,11 +76,13 @@ class ProcessLaneOf:
         return finished + failed, busy, self._lane.bytes()
 
     def counts(self) -> dict[str, Any]:
-        """What `PoolStatistics` shows."""
-        names = (
-            "submitted", "finished", "failed", "cancelled", "died", "pending", "running", "workers", "busy_seconds",
-        )  # fmt: skip
-        return dict(zip(names, self._lane.counts(), strict=True))
+        """What `repr` shows."""
+        return dict(zip(_NUMBERS, self._lane.counts(), strict=True))
+
+    def report(self) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+        """What `PoolStatistics` shows: the numbers of all workers together, and of each."""
+        numbers, workers = self._lane.report()
+        return dict(zip(_NUMBERS, numbers, strict=True)), list(workers)
 
     def state(self) -> str:
         """One word for `repr`."""

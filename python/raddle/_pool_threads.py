@@ -113,8 +113,17 @@ class ThreadLaneOf:
         return finished + failed, busy, 0
 
     def counts(self) -> dict[str, Any]:
-        """What `PoolStatistics` shows."""
-        submitted, finished, failed, cancelled, pending, running, busy = self._lane.counts()
+        """What `repr` shows."""
+        return self._named(*self._lane.counts())
+
+    def report(self) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+        """What `PoolStatistics` shows: the numbers of all workers together, and of each."""
+        numbers, workers = self._lane.report()
+        return self._named(*numbers), list(workers)
+
+    def _named(
+        self, submitted: int, finished: int, failed: int, cancelled: int, pending: int, running: int, busy: float
+    ) -> dict[str, Any]:
         return {
             "workers": sum(thread.is_alive() for thread in list(self._crew.threads)),
             "submitted": submitted,

@@ -55,19 +55,20 @@ class Crew:
         with self._lock:
             if len(self.threads) >= self._most:
                 return
-            thread = threading.Thread(name=f"{self._prefix}_{self._started}", target=self._work)
+            name = f"{self._prefix}_{self._started}"
             self._started += 1
-            self.lane.hire()
+            number = self.lane.hire(name)
+            thread = threading.Thread(name=name, target=self._work, args=(number,))
             try:
                 thread.start()
             except BaseException:
-                self.lane.dismiss()
+                self.lane.dismiss(number)
                 raise
             if not self.threads:
                 _exit.remember(self)
             self.threads.add(thread)
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         try:
             if self._initializer is not None:
                 try:
@@ -75,18 +76,18 @@ class Crew:
                 except BaseException as error:  # noqa: BLE001  # reported, and by every future
                     LOGGER.critical("Exception in initializer:", exc_info=True)
                     self._break(error)
-                    self._leave()
+                    self._leave(number)
                     return
-            if self.lane.run():  # it had nothing to do for a while, and has been counted out
+            if self.lane.run(number):  # it had nothing to do for a while, and has been counted out
                 with self._lock:
                     self.threads.discard(threading.current_thread())
                 return
         except BaseException:  # noqa: BLE001  # nobody is left to raise it to
             LOGGER.critical("Exception in worker", exc_info=True)
-        self._leave()
+        self._leave(number)
 
-    def _leave(self) -> None:
-        if self.lane.dismiss() == 0 and self.lane.is_closed():
+    def _leave(self, number: int) -> None:
+        if self.lane.dismiss(number) == 0 and self.lane.is_closed():
             _exit.forget(self)
 
     def _break(self, error: BaseException) -> None:

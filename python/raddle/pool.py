@@ -419,11 +419,23 @@ class Pool:
         return _as_completed(fs, timeout)
 
     def statistics(self) -> PoolStatistics:
-        """Numbers about the pool since it was made."""
-        try:
-            from ._pool_statistics import PoolStatistics
+        """Numbers about the pool since it was made, and about each of its workers.
 
-            return PoolStatistics(kind=self.kind, wall_seconds=time.monotonic() - self._made, **self._lane.counts())
+        Example:
+            >>> import raddle
+            >>> with raddle.Pool("process", workers=1) as pool:
+            ...     results = list(pool.map(len, ["a", "bb", "ccc"]))
+            ...     now = pool.statistics()
+            >>> now.finished, [worker.calls for worker in now.per_worker]
+            (3, [3])
+        """
+        try:
+            from ._pool_statistics import PoolStatistics, WorkerStatistics
+
+            numbers, workers = self._lane.report()
+            per_worker = tuple(WorkerStatistics(*worker) for worker in workers)
+            wall_seconds = time.monotonic() - self._made
+            return PoolStatistics(kind=self.kind, wall_seconds=wall_seconds, per_worker=per_worker, **numbers)
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
 

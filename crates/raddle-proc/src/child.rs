@@ -66,6 +66,11 @@ pub struct Answer<'a> {
     pub parts: &'a [&'a [u8]],
 }
 
+/// When the worker went into a call.
+#[derive(Debug)]
+#[must_use = "a call that is not left runs for ever, in the statistics"]
+pub struct Entered(u64);
+
 /// A worker's end of its link.
 #[derive(Debug)]
 pub struct WorkerEnd {
@@ -207,6 +212,21 @@ impl WorkerEnd {
     /// Frees the room of the request looked at last. A large payload's bytes stay until the answer.
     pub fn done_reading(&mut self) {
         self.requests.advance();
+    }
+
+    /// The user's function is about to be called.
+    pub fn enter_call(&mut self) -> Entered {
+        let now = clock_ns();
+        // Ordering: Relaxed, here and in `leave_call`: it is read for the statistics alone.
+        self.link.running_since().store(now, Relaxed);
+        Entered(now)
+    }
+
+    /// The user's function has come back, in this process and not in a fork of it. Returns the nanoseconds that it took. To be
+    /// called before the answer, which counts them, is sent.
+    pub fn leave_call(&mut self, entered: Entered) -> u64 {
+        self.link.running_since().store(0, Relaxed);
+        clock_ns().saturating_sub(entered.0)
     }
 
     /// Counts the request looked at last as done, without an answer.

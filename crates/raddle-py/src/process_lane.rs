@@ -22,7 +22,8 @@ use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyList, PyModule, Py
 use raddle_core::prim::Mutex;
 use raddle_core::sched::Rank;
 use raddle_proc::lane::{
-    Client, Departure, Holding, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, Words, flag, kind,
+    Client, Counts, Departure, Holding, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, Words, WorkerCounts,
+    WorkerState, flag, kind,
 };
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
@@ -722,24 +723,54 @@ impl ProcessLane {
 
     /// Numbers since the lane was made: submitted, finished, failed, cancelled, died, pending, running, workers,
     /// busy seconds.
-    fn counts(&self) -> (u64, u64, u64, u64, u64, u64, u64, u64, f64) {
+    fn counts(&self) -> Numbers {
         if self.is_foreign() {
-            return (0, 0, 0, 0, 0, 0, 0, 0, 0.0); // its locks may be held by threads that do not exist here
+            return Numbers::default(); // its locks may be held by threads that do not exist here
         }
         self.shared.lane.look();
-        let counts = self.shared.lane.counts();
-        (
-            counts.submitted,
-            counts.finished,
-            counts.failed,
-            counts.cancelled,
-            counts.died,
-            counts.pending,
-            counts.running,
-            counts.workers,
-            counts.busy as f64 / 1e9,
-        )
+        numbers(&self.shared.lane.counts())
     }
+
+    /// The same, with the calls that run in the busy seconds; and for each worker: name, process number, calls, failed, busy
+    /// seconds, seconds that it has existed, state.
+    fn report(&self) -> (Numbers, Vec<WorkerNumbers>) {
+        if self.is_foreign() {
+            return Default::default();
+        }
+        self.shared.lane.look();
+        let report = self.shared.lane.report();
+        (numbers(&report.counts), report.workers.iter().map(worker_numbers).collect())
+    }
+}
+
+type Numbers = (u64, u64, u64, u64, u64, u64, u64, u64, f64);
+type WorkerNumbers = (String, u32, u64, u64, f64, f64, &'static str);
+
+fn numbers(counts: &Counts) -> Numbers {
+    (
+        counts.submitted,
+        counts.finished,
+        counts.failed,
+        counts.cancelled,
+        counts.died,
+        counts.pending,
+        counts.running,
+        counts.workers,
+        counts.busy as f64 / 1e9,
+    )
+}
+
+fn worker_numbers(worker: &WorkerCounts) -> WorkerNumbers {
+    let state = match worker.state {
+        WorkerState::Starting => "starting",
+        WorkerState::Idle => "idle",
+        WorkerState::Busy => "busy",
+        WorkerState::Leaving => "leaving",
+        WorkerState::Ended => "ended",
+        WorkerState::Died => "died",
+    };
+    let WorkerCounts { pid, calls, failed, busy, age, .. } = *worker;
+    (format!("process {pid}"), pid, calls, failed, busy as f64 / 1e9, age.as_secs_f64(), state)
 }
 
 impl ProcessLane {

@@ -8,16 +8,17 @@
 //! A thread that has ended a call and finds more in the queue wakes the caller at once. A thread that finds nothing more
 //! first lets go of the interpreter and then wakes the caller: so the caller does not wake up only to wait for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use raddle_core::park;
 use raddle_core::park::Crowd as Waiting;
 use raddle_core::prim::Mutex;
-use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
+use raddle_core::prim::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use raddle_core::sched::{Pop, Queue, Quota, Rank, Waited};
 
 use crate::batch::{Arguments, Done, Input, arguments_of, run_batch};
@@ -55,6 +56,8 @@ pub(crate) struct Work {
     quota: Quota,
     /// Threads that wait for room below it.
     waiting: Waiting,
+    /// The clock of the tallies starts here.
+    made: Instant,
     forks: u32,
 }
 
@@ -63,6 +66,81 @@ pub(crate) struct Work {
 struct Crew {
     threads: usize,
     blocked: usize,
+    /// Of every thread there is or was, in the order of their start.
+    tallies: BTreeMap<usize, Arc<Tally>>,
+    /// Threads that were ever there.
+    hired: usize,
+}
+
+/// So many threads that have ended are remembered.
+const REMEMBERED: usize = 32;
+
+impl Crew {
+    /// A thread has ended: the numbers of the oldest that have are forgotten.
+    fn forget_oldest(&mut self) {
+        let gone: Vec<usize> =
+            self.tallies.iter().filter(|(_, tally)| tally.gone.load(Relaxed) > 0).map(|(&number, _)| number).collect();
+        for number in &gone[..gone.len().saturating_sub(REMEMBERED)] {
+            self.tallies.remove(number);
+        }
+    }
+}
+
+/// What one thread has done. Its times are nanoseconds since the lane was made, 0 for what has not happened.
+///
+/// Written by the thread that it is about, and by whoever starts it before that. Ordering: Relaxed; nothing but the numbers
+/// travels.
+struct Tally {
+    name: String,
+    hired: u64,
+    /// It has been set up, and takes calls.
+    is_up: AtomicBool,
+    gone: AtomicU64,
+    calls: AtomicU64,
+    failed: AtomicU64,
+    busy: AtomicU64,
+    running_since: AtomicU64,
+}
+
+type Numbers = (u64, u64, u64, u64, u64, u64, f64);
+type WorkerNumbers = (String, Option<u32>, u64, u64, f64, f64, &'static str);
+
+impl Tally {
+    fn enter(&self, now: u64) {
+        self.running_since.store(now, Relaxed);
+    }
+
+    /// A call, or so many of a batch, has ended. One writer: no read-modify-write is needed.
+    fn leave(&self, nanos: u64, done: u64, failed: u64) {
+        let add = |counter: &AtomicU64, more: u64| counter.store(counter.load(Relaxed) + more, Relaxed);
+        self.running_since.store(0, Relaxed);
+        add(&self.busy, nanos);
+        add(&self.calls, done);
+        add(&self.failed, failed);
+    }
+
+    /// Nanoseconds inside the call that runs.
+    fn running(&self, now: u64) -> u64 {
+        match self.running_since.load(Relaxed) {
+            0 => 0,
+            since => now.saturating_sub(since),
+        }
+    }
+
+    fn read(&self, now: u64) -> WorkerNumbers {
+        let get = |counter: &AtomicU64| counter.load(Relaxed);
+        let (gone, running) = (get(&self.gone), self.running(now));
+        let state = match () {
+            () if gone > 0 => "ended",
+            () if get(&self.running_since) > 0 => "busy",
+            () if self.is_up.load(Relaxed) => "idle",
+            () => "starting",
+        };
+        let until = if gone > 0 { gone } else { now };
+        let seconds = |nanos: u64| nanos as f64 / 1e9;
+        let (busy, age) = (seconds(get(&self.busy) + running), seconds(until.saturating_sub(self.hired)));
+        (self.name.clone(), None, get(&self.calls), get(&self.failed), busy, age, state)
+    }
 }
 
 #[derive(Default)]
@@ -118,7 +196,7 @@ impl Work {
 
     /// Counts this thread out, if enough others stay. Who hands in a call looks at the number of threads after that; so either the
     /// call is seen here, or the missing thread there.
-    fn may_leave(&self) -> bool {
+    fn may_leave(&self, tally: &Tally) -> bool {
         let mut crew = self.crew.lock();
         if crew.threads <= self.least {
             return false;
@@ -126,14 +204,23 @@ impl Work {
         crew.threads -= 1;
         drop(crew);
         let leaves = self.queue.is_empty();
-        if !leaves {
-            self.crew.lock().threads += 1;
+        let mut crew = self.crew.lock();
+        if leaves {
+            tally.gone.store(self.now(), Relaxed);
+            crew.forget_oldest();
+        } else {
+            crew.threads += 1;
         }
         leaves
     }
 
     pub(crate) fn unblock(&self) {
         self.crew.lock().blocked -= 1;
+    }
+
+    /// Nanoseconds since the lane was made; never 0.
+    fn now(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
     }
 }
 
@@ -157,6 +244,7 @@ impl ThreadLane {
             counts: Counters::default(),
             quota: Quota::new(max_pending),
             waiting: Waiting::default(),
+            made: Instant::now(),
             forks: runtime::forks(),
         };
         Self { work: Arc::new(work) }
@@ -228,15 +316,17 @@ impl ThreadLane {
     }
 
     /// Runs calls until the lane is closed and empty; or until there is nothing to do for a while, then it returns true, and the
-    /// thread has been counted out.
-    fn run(&self, py: Python<'_>) -> PyResult<bool> {
+    /// thread has been counted out. `number`: what `hire` returned for this thread.
+    fn run(&self, py: Python<'_>, number: usize) -> PyResult<bool> {
+        let tally = self.tally(number)?;
+        tally.is_up.store(true, Relaxed);
         let _employed = deadlock::employ(&self.work);
         let mut owed: Vec<Sleeper> = Vec::new();
         loop {
             match self.work.queue.pop() {
                 Pop::Item(call) => {
                     FutureCore::wake(std::mem::take(&mut owed));
-                    owed = self.work.call(py, call);
+                    owed = self.work.call(py, call, &tally);
                 }
                 Pop::Closed => {
                     FutureCore::wake(owed);
@@ -251,7 +341,7 @@ impl ThreadLane {
                     })?;
                     match waited {
                         Waited::Interrupted => py.check_signals()?,
-                        Waited::TimedOut if self.work.may_leave() => return Ok(true),
+                        Waited::TimedOut if self.work.may_leave(&tally) => return Ok(true),
                         _ => {}
                     }
                 }
@@ -259,16 +349,33 @@ impl ThreadLane {
         }
     }
 
-    /// Counts one more thread.
-    fn hire(&self) {
-        self.work.crew.lock().threads += 1;
+    /// Counts one more thread. Returns its number.
+    fn hire(&self, name: String) -> usize {
+        let tally = Tally {
+            name,
+            hired: self.work.now(),
+            is_up: AtomicBool::new(false),
+            gone: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            running_since: AtomicU64::new(0),
+        };
+        let mut crew = self.work.crew.lock();
+        crew.threads += 1;
+        let number = crew.hired;
+        crew.hired += 1;
+        crew.tallies.insert(number, Arc::new(tally));
+        number
     }
 
     /// Counts one thread less. Returns how many are left.
-    fn dismiss(&self) -> usize {
+    fn dismiss(&self, number: usize) -> PyResult<usize> {
+        self.tally(number)?.gone.store(self.work.now(), Relaxed);
         let mut crew = self.work.crew.lock();
         crew.threads = crew.threads.saturating_sub(1);
-        crew.threads
+        crew.forget_oldest();
+        Ok(crew.threads)
     }
 
     /// Takes no more calls. Threads end when the queue is empty.
@@ -302,7 +409,7 @@ impl ThreadLane {
     }
 
     /// Numbers since the lane was made: submitted, finished, failed, cancelled, pending, running, busy seconds.
-    fn counts(&self) -> (u64, u64, u64, u64, u64, u64, f64) {
+    fn counts(&self) -> Numbers {
         let counts = &self.work.counts;
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         // What has ended first: it is part of what was submitted.
@@ -311,9 +418,32 @@ impl ThreadLane {
         let pending = submitted.saturating_sub(finished + failed + cancelled + running);
         (submitted, finished, failed, cancelled, pending, running, get(&counts.busy) as f64 / 1e9)
     }
+
+    /// The same, with the calls that run in the busy seconds; and for each thread: name, None, calls, failed, busy seconds,
+    /// seconds that it has existed, state.
+    fn report(&self) -> (Numbers, Vec<WorkerNumbers>) {
+        if self.work.is_foreign() {
+            return Default::default();
+        }
+        let tallies: Vec<_> = self.work.crew.lock().tallies.values().cloned().collect();
+        let now = self.work.now();
+        let mut numbers = self.counts();
+        numbers.6 += tallies.iter().map(|tally| tally.running(now)).sum::<u64>() as f64 / 1e9;
+        // One that could not be started, or set up, was never a worker.
+        let known = tallies.iter().filter(|tally| tally.is_up.load(Relaxed) || tally.gone.load(Relaxed) == 0);
+        (numbers, known.map(|tally| tally.read(now)).collect())
+    }
 }
 
 impl ThreadLane {
+    fn tally(&self, number: usize) -> PyResult<Arc<Tally>> {
+        let crew = self.work.crew.lock();
+        crew.tallies
+            .get(&number)
+            .cloned()
+            .ok_or_else(|| PyValueError::new_err(format!("no thread has the number {number}")))
+    }
+
     /// Hands in a call that the quota has let in.
     fn push(&self, py: Python<'_>, function: Py<PyAny>, arguments: Arguments, rank: Rank) -> PyResult<Py<FutureCore>> {
         if self.work.is_foreign() {
@@ -346,7 +476,7 @@ impl ThreadLane {
 
 impl Work {
     /// Runs one call. Returns whom to wake.
-    fn call(&self, py: Python<'_>, call: Call) -> Vec<Sleeper> {
+    fn call(&self, py: Python<'_>, call: Call, tally: &Tally) -> Vec<Sleeper> {
         let Call { future, function, arguments } = call;
         let total = u64::from(future.get().batch_size().max(1));
         let counts = &self.counts;
@@ -356,7 +486,8 @@ impl Work {
             return Vec::new();
         }
         counts.running.fetch_add(total, Relaxed);
-        let begun = Instant::now();
+        let begun = self.now();
+        tally.enter(begun);
         let (result, done, raised) = match &arguments {
             Arguments::Call(args, kwargs) => {
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
@@ -373,7 +504,9 @@ impl Work {
                 Err(error) => (Err(error), total, true),
             },
         };
-        counts.busy.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        let nanos = self.now().saturating_sub(begun);
+        tally.leave(nanos, done, u64::from(raised));
+        counts.busy.fetch_add(nanos, Relaxed);
         counts.running.fetch_sub(total, Relaxed);
         counts.outstanding.fetch_sub(1, Relaxed);
         counts.ended(total, done, raised);

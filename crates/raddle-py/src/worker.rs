@@ -13,7 +13,6 @@
 //! decides.
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Instant;
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::intern;
@@ -194,21 +193,21 @@ impl Worker {
             Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0),
             Ok((function, Request::Batch(batch))) => {
                 self.note_running(py, Some(&function));
-                let begun = Instant::now();
+                let entered = self.end.enter_call();
                 let answer = self.batch(py, function.bind(py), &batch)?;
                 self.note_running(py, None);
                 self.end.give_back();
-                (answer, begun.elapsed().as_nanos() as u64)
+                (answer, self.end.leave_call(entered))
             }
             Ok((function, Request::Call(args, kwargs))) => {
                 let forks = runtime::forks();
                 self.note_running(py, Some(&function));
-                let begun = Instant::now();
+                let entered = self.end.enter_call();
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
-                let nanos = begun.elapsed().as_nanos() as u64;
                 if runtime::forks() != forks {
                     return Err(end_fork(py));
                 }
+                let nanos = self.end.leave_call(entered);
                 self.note_running(py, None);
                 drop((function, args, kwargs));
                 self.end.give_back();

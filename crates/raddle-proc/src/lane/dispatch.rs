@@ -3,6 +3,7 @@
 //! Everything here runs under the lane's one lock, and nothing here waits, so that the lock is held for microseconds.
 //! What must happen outside of it (telling, disposing) is collected in [`Effects`].
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use rustix::process::Signal;
 
 use super::link::Page;
 use super::seat::{Arrival, Corrupt, Holding, Lost, Recovered, Seat, Stage, Words};
+use super::tally::{WorkerCounts, WorkerState};
 use super::ticket::{Cause, Loss, OnDeath, Outgoing, Reply, SEATS, Spot, Ticket};
 use crate::Ending;
 use crate::oom::OomWatch;
@@ -31,6 +33,18 @@ const NEAR: u64 = 200_000;
 const SHALLOW: usize = 64;
 /// So many workers in a row may die before they are ready; then the lane breaks instead of trying for ever.
 const STILLBORN: u32 = 3;
+
+/// So many workers that have ended are remembered, one by one.
+const REMEMBERED: usize = 32;
+
+/// The numbers of a lane and those of each of its workers, of one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// All together. The time inside calls includes the calls that run.
+    pub counts: Counts,
+    /// The workers that exist, by seat, and the last ones of those that have ended, the last one last.
+    pub workers: Vec<WorkerCounts>,
+}
 
 /// Numbers since the lane was made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -178,6 +192,8 @@ pub(crate) struct Dispatch<H> {
     functions: Vec<Arc<[u8]>>,
     pace: Pace,
     counts: Counts,
+    /// The last workers that have ended.
+    gone: VecDeque<WorkerCounts>,
     stillborn: u32,
     on_death: OnDeath,
     pub(crate) closing: bool,
@@ -210,6 +226,7 @@ impl<H: Ticket> Dispatch<H> {
             functions: Vec::new(),
             pace: Pace::new(),
             counts: Counts::default(),
+            gone: VecDeque::new(),
             stillborn: 0,
             on_death,
             closing: false,
@@ -255,6 +272,19 @@ impl<H: Ticket> Dispatch<H> {
         all.extend(orphaned.map(|(pid, results)| Holding { pid, results, ..Holding::default() }));
         all.retain(|holding| *holding != Holding { pid: holding.pid, ..Holding::default() });
         all
+    }
+
+    pub(crate) fn report(&mut self) -> Report {
+        self.drain();
+        let mut counts = self.counts();
+        let mut workers = Vec::with_capacity(self.seats.len() + self.gone.len());
+        for seat in self.seats.iter_mut().flatten() {
+            let (counted, worker) = (seat.tally.busy, seat.worker_counts());
+            counts.busy += worker.map_or(0, |worker| worker.busy.saturating_sub(counted));
+            workers.extend(worker);
+        }
+        workers.extend(&self.gone);
+        Report { counts, workers }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -626,6 +656,7 @@ impl<H: Ticket> Dispatch<H> {
                         break;
                     }
                     Ok(Some(Arrival::Answer(ticket, reply))) => {
+                        seat.tally.answered(u64::from(ticket.items()), &reply);
                         self.note_idle(number);
                         self.hear(number, usize::MAX); // what was said during the call comes before its answer
                         self.deliver(ticket, reply);
@@ -849,6 +880,11 @@ impl<H: Ticket> Dispatch<H> {
         let stillborn = seat.stage == Stage::Starting && lost.is_empty();
         let unfit = seat.unfit.take();
         let (words, output) = (seat.last_words(), seat.last_output());
+        let (counted, inside) = (seat.tally.busy, seat.inside_for());
+        let state = if expected { WorkerState::Ended } else { WorkerState::Died };
+        let mut record = seat.tally.read(pid, state, inside);
+        // It was busy with the call that is lost.
+        self.counts.busy = self.counts.busy.saturating_add(record.busy.saturating_sub(counted));
         let out_of_memory = ending == Ending::Signalled(Signal::KILL.as_raw()) && self.oom.has_killed();
         self.orphaned.retain(|(_, heap)| heap.strong_count() > 0);
         if seat.worker_heap().borrowed().1 > 0 {
@@ -873,6 +909,10 @@ impl<H: Ticket> Dispatch<H> {
                 continue;
             }
             loss.cause = cause;
+            if cause != Cause::Stopped {
+                record.calls += u64::from(ticket.items());
+                record.failed += u64::from(ticket.items());
+            }
             if self.on_death == OnDeath::Replace || self.broken.is_some() {
                 self.deliver(ticket, Reply::Lost(Arc::new(loss.clone())));
             } else {
@@ -881,6 +921,10 @@ impl<H: Ticket> Dispatch<H> {
             }
         }
         self.put_back(again);
+        if self.gone.len() == REMEMBERED {
+            self.gone.pop_front();
+        }
+        self.gone.extend((pid != 0).then_some(record));
         if !expected && self.broken.is_none() {
             self.counts.died += 1;
             // Where another worker works, the setting up is not what kills them.

@@ -23,7 +23,7 @@ use super::seat::{Holding, LATE, Seat, Words};
 use super::ticket::{OnDeath, Outgoing, SEATS, Spot, Ticket};
 use crate::{Process, Watch, with_signals_blocked};
 
-pub use super::dispatch::{Counts, Departure};
+pub use super::dispatch::{Counts, Departure, Report};
 
 /// How a lane behaves.
 #[derive(Clone, Debug)]
@@ -485,6 +485,14 @@ impl<H: Ticket> Lane<H> {
     /// Numbers since the lane was made.
     pub fn counts(&self) -> Counts {
         self.dispatch.lock().counts()
+    }
+
+    /// The same, and those of each worker.
+    pub fn report(&self) -> Report {
+        let mut dispatch = self.dispatch.lock();
+        let report = dispatch.report();
+        self.release(dispatch);
+        report
     }
 
     /// Seats and process numbers of the workers.

@@ -9,7 +9,7 @@
 //! 0x0300  alarm of the leader   (parent sets, worker swaps)
 //! 0x0340  alarm of the keeper   (parent sets, worker swaps)
 //! 0x0380  spills taken          (parent writes, worker reads)
-//! 0x03c0  started at            (worker writes, parent reads)
+//! 0x03c0  started at, running since   (worker writes, parent reads)
 //! 0x0400  lines of the ring for words
 //! 0x0500  alarm of the keeper for words          (parent sets, worker swaps)
 //! 0x0540  the bell at which the worker waits for room for words
@@ -60,6 +60,7 @@ const STARTED_AT: usize = 0x3c0;
 const WORD_LINES: usize = 0x400;
 const WORD_ALARM: usize = 0x500;
 const WORD_BELL: usize = 0x540;
+const RUNNING_SINCE: usize = 0x3c8;
 const PAGE_BELL: usize = 0x080;
 const PAGE_IDLE: usize = 0x100;
 
@@ -315,6 +316,13 @@ impl Link {
     pub(crate) fn started_at(&self) -> &AtomicU64 {
         // SAFETY: as above, an atomic word.
         unsafe { &*self.at(STARTED_AT).cast() }
+    }
+
+    /// Since when the worker has been inside a call, by the same clock; 0 while it is not. Written by the worker only, and for
+    /// the statistics only.
+    pub(crate) fn running_since(&self) -> &AtomicU64 {
+        // SAFETY: as above, an atomic word.
+        unsafe { &*self.at(RUNNING_SINCE).cast() }
     }
 
     pub(crate) fn request_spill(&self) -> &Mapping {

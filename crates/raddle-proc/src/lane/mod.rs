@@ -16,6 +16,8 @@ mod payload;
 #[cfg(not(loom))]
 mod seat;
 #[cfg(not(loom))]
+mod tally;
+#[cfg(not(loom))]
 mod ticket;
 
 /// Nanoseconds of the clock that both sides read.
@@ -26,7 +28,7 @@ pub(crate) fn clock_ns() -> u64 {
 }
 
 #[cfg(not(loom))]
-pub use engine::{Counts, Departure, Lane, LaneConfig, Refusal, Seating, Submit};
+pub use engine::{Counts, Departure, Lane, LaneConfig, Refusal, Report, Seating, Submit};
 #[cfg(not(loom))]
 pub use keeper::Client;
 pub use lead::{Lead, Waited};
@@ -36,5 +38,7 @@ pub use link::{flag, kind};
 pub use payload::Payload;
 #[cfg(not(loom))]
 pub use seat::{Holding, Words};
+#[cfg(not(loom))]
+pub use tally::{WorkerCounts, WorkerState};
 #[cfg(not(loom))]
 pub use ticket::{Cause, Loss, OnDeath, Outgoing, Place, Reply, Ticket};

@@ -23,6 +23,7 @@ use super::Payload;
 use super::clock_ns;
 use super::link::{INLINE, Link, RETURNS, SPILL_SOFT, flag, give_back, kind, spill_in, spill_out, spill_pointer};
 use super::parcel::{self, Buffer};
+use super::tally::{Tally, WorkerCounts, WorkerState};
 use super::ticket::{Cause, Outgoing, Reply, Spot, Ticket};
 use crate::Process;
 
@@ -167,6 +168,7 @@ pub(crate) struct Seat<H> {
     /// What the worker is to be told to forget.
     forgotten: Vec<u64>,
     condemned: Option<Condemned>,
+    pub(crate) tally: Tally,
     /// Where the worker leaves what it has to say when it crashes.
     pub(crate) words: OwnedFd,
     /// Last, so that the ends of the rings go before the memory.
@@ -202,6 +204,7 @@ impl<H: Ticket> Seat<H> {
             worker_heap: link.heap_view(),
             forgotten: Vec::new(),
             condemned: None,
+            tally: Tally::new(),
             words: memfd_create("raddle-words", MemfdFlags::CLOEXEC)?,
             link,
         })
@@ -300,6 +303,28 @@ impl<H: Ticket> Seat<H> {
     /// Whether the worker runs a call.
     pub(crate) fn is_running(&self) -> bool {
         self.load > 0 && self.has_started(self.next_call())
+    }
+
+    /// How long the worker has been inside the call that it runs, by what it says itself; 0 if it is in none.
+    pub(crate) fn inside_for(&self) -> u64 {
+        // Ordering: Relaxed. Nothing but this number travels.
+        match self.link.running_since().load(Relaxed) {
+            0 => 0,
+            since => clock_ns().saturating_sub(since),
+        }
+    }
+
+    /// What the worker has done. None: it has no process yet.
+    pub(crate) fn worker_counts(&mut self) -> Option<WorkerCounts> {
+        let pid = self.process.as_ref()?.pid();
+        let state = match self.stage {
+            Stage::Starting => WorkerState::Starting,
+            Stage::Live if self.is_running() => WorkerState::Busy,
+            Stage::Live => WorkerState::Idle,
+            Stage::Leaving => WorkerState::Leaving,
+        };
+        let inside = self.inside_for();
+        Some(self.tally.read(pid, state, inside))
     }
 
     /// Calls that count when work is shared out: one more than there are while the worker is being started, because then also
