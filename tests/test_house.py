@@ -356,7 +356,19 @@ def test_requirements_come_from_pyproject_and_unknown_groups_are_named():
     command = [sys.executable, HOUSE / "ci" / "requirements.py"]
     done = subprocess.run([*command, "run", "build", "test"], capture_output=True, text=True, timeout=50)
     names = [re.match(r"[\w-]+", line)[0] for line in done.stdout.splitlines()]
-    assert names == ["cloudpickle", "maturin", "pytest", "pytest-timeout", "numpy", "joblib", "scikit-learn"]
+    assert names == [
+        "cloudpickle",
+        "maturin",
+        "pytest",
+        "pytest-timeout",
+        "numpy",
+        "joblib",
+        "scikit-learn",
+        "tqdm",
+        "rich",
+        "ipykernel",
+        "ipywidgets",
+    ]
     done = subprocess.run([*command, "tset"], capture_output=True, text=True, timeout=50)
     assert done.returncode == 1
     assert done.stderr == "error: pyproject.toml has no extra 'tset'\nhint: one of run, build, test, dev, bench\n"

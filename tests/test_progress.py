@@ -90,6 +90,28 @@ def test_a_line_never_fills_the_last_column(clock, monkeypatch, columns):
         assert len(line) == columns - 1
 
 
+@pytest.mark.parametrize(("columns", "is_shown"), [(200, True), (85, True), (84, False), (40, False), (5, False)])
+def test_what_is_said_besides_is_shown_where_there_is_room_for_it(clock, monkeypatch, columns, is_shown):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = Terminal()
+    bar = Bar(200, "reading", terminal)
+    clock.now += 2
+    bar.state(50, 3, "workers 2/2 98 % busy")
+    bar.draw()
+    drawn = terminal.getvalue().rpartition("\r")[2].removesuffix("\x1b[K").rstrip()
+    visible = re.sub("\x1b\\[[0-9]*m", "", drawn)
+    assert ("  0:06 left  workers 2/2 98 % busy  3 failed" in visible) == is_shown
+    assert len(visible) < columns
+
+
+def test_what_is_said_besides_is_part_of_a_line_in_a_log(clock):
+    log = io.StringIO()
+    with Bar(200, "reading", log) as bar:
+        clock.now += 2
+        bar.state(200, 1, "2 workers 98 % busy")
+    assert log.getvalue() == "reading  200/200 (100 %)  100/s  0:02  2 workers 98 % busy  1 failed\n"
+
+
 def test_a_total_of_zero_is_complete_from_the_start():
     terminal = Terminal()
     with Bar(0, "nothing", terminal):

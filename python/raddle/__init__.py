@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._output import OutputLine as OutputLine
     from ._pool_statistics import PoolStatistics as PoolStatistics
     from ._pool_statistics import WorkerStatistics as WorkerStatistics
+    from ._progress import Progress as Progress
     from ._ref import Ref as Ref
     from .errors import BrokenError as BrokenError
     from .errors import BrokenPool as BrokenPool
@@ -38,6 +39,7 @@ __all__ = [
     "Pool",
     "PoolFull",
     "PoolStatistics",
+    "Progress",
     "Ref",
     "RemoteError",
     "WorkerDied",
@@ -51,6 +53,7 @@ _HOMES = {
     "OutputLine": "_output",
     "Pool": "pool",
     "PoolStatistics": "_pool_statistics",
+    "Progress": "_progress",
     "Ref": "_ref",
     "WorkerStatistics": "_pool_statistics",
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, ParamSpec, Protocol, SupportsIndex, TypeAlias, TypeVar
-
-__all__ = ["Ending", "Order", "Output", "P", "Shape", "T"]
+from typing import Any, Literal, ParamSpec, Protocol, SupportsIndex, TypeAlias, TypeVar
 
 from ._output import OutputLine
+from ._progress import Progress
+
+__all__ = ["Ending", "Order", "Output", "P", "ProgressLike", "Shape", "T"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,6 +19,29 @@ Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 Order: TypeAlias = Literal["C", "F"]
 #: What becomes of what workers print.
 Output: TypeAlias = Literal["attributed", "plain"] | Callable[[OutputLine], object]
+
+
+class _Bar(Protocol):
+    """A progress bar, such as those of tqdm."""
+
+    def update(self, n: int, /) -> object:
+        """So many more are done."""
+
+
+class _Bars(Protocol):
+    """A display of several bars, such as `rich.progress.Progress`."""
+
+    @property
+    def add_task(self) -> Callable[..., Any]:
+        """Adds a bar."""
+
+    @property
+    def update(self) -> Callable[..., Any]:
+        """Says how far a bar is."""
+
+
+#: How a `map` shows how far it is.
+ProgressLike: TypeAlias = bool | str | _Bar | _Bars | Callable[[Progress], object]
 
 
 class Ending(Protocol):

@@ -18,7 +18,7 @@ from ._terms import NO_TERMS, Terms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
     from concurrent.futures import Future as AnyFuture
     from types import TracebackType
     from typing import Any, Final, NoReturn
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._pool_processes import ProcessLaneOf
     from ._pool_statistics import PoolStatistics
     from ._pool_threads import ThreadLaneOf
-    from ._types import P, T
+    from ._types import P, ProgressLike, T
 
 __all__ = ["Options", "Pool"]
 
@@ -156,7 +156,7 @@ class Pool:
         ordered: bool = True,
         window: int | None = None,
         deadline: float | None = None,
-        progress: bool = False,
+        progress: ProgressLike = False,
         timeout: float | None = None,
         retries: int = 0,
         priority: int = 0,
@@ -175,7 +175,10 @@ class Pool:
             window: Calls in flight, at most; then there are no batches. By default about 50 ms of work per worker, and 16384 at
                 most.
             deadline: Seconds from now until the last result; `TimeoutError` is raised when they are over.
-            progress: Show a bar on stderr.
+            progress: Show how far it is, with how busy the workers are. True: on stderr, by tqdm or rich where one of them is
+                installed. A text: the same, under this label. A bar with ``update(n)``, such as one of tqdm: it is told how many
+                more there are. A function: it is called with a `Progress`. Bars and functions are called by the thread that takes
+                the results, at most ten times a second and once at the end; what they raise ends the iteration.
             timeout, retries, priority, name: Terms of each call, as `options` has them. With any of them there are no batches.
 
         The first call that raises ends the iteration; calls that have not started are then cancelled, as they are when the
@@ -199,7 +202,7 @@ class Pool:
         ordered: bool,
         window: int | None,
         deadline: float | None,
-        progress: bool,
+        progress: ProgressLike,
         terms: Terms,
     ) -> Iterator[T]:
         if window is not None and _checked(window, "window") < 1:
@@ -209,7 +212,11 @@ class Pool:
         if not iterables:
             raise TypeError("map needs at least one iterable of arguments")
         until = None if deadline is None else time.monotonic() + deadline
-        total = _total(iterables) if progress else None
+        display = None
+        if progress is not False and progress is not None:
+            from ._display import Display
+
+            display = Display(progress, self.name, _total(iterables), self._lane)
         starred = len(iterables) > 1
         may_batch = terms is NO_TERMS and self._max_tasks is None
         try:
@@ -220,8 +227,9 @@ class Pool:
             next(runs)  # the first calls are on their way when `map` returns
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
-        results = _raddle.Results(runs)
-        return _with_bar(results, total, self.name) if progress else results
+        if display is None:
+            return _raddle.Results(runs)
+        return _raddle.Results(display.follow(runs), (display.meter, display.draw))
 
     def map_reduce(
         self,
@@ -507,7 +515,7 @@ class Options:
         ordered: bool = True,
         window: int | None = None,
         deadline: float | None = None,
-        progress: bool = False,
+        progress: ProgressLike = False,
     ) -> Iterator[T]:
         """As `Pool.map`, with these terms for each call."""
         return self._pool._map(fn, iterables, ordered, window, deadline, progress, self._terms)
@@ -639,7 +647,7 @@ def _unpacked(future: Any, value: Any) -> tuple[list[Any], BaseException | None,
     return results, failure, items[len(results) :] if failure is None else []
 
 
-def _in_order(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | None]:
+def _in_order(feed: _Feed, deadline: float | None) -> Generator[list[Any] | None]:
     futures: deque[Any] = deque()
     try:
         futures.extend(feed.more())
@@ -677,7 +685,7 @@ def _in_order(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | None]
             future._cancel_waiting()
 
 
-def _as_they_come(feed: _Feed, deadline: float | None) -> Iterator[list[Any] | None]:
+def _as_they_come(feed: _Feed, deadline: float | None) -> Generator[list[Any] | None]:
     watch = _raddle.WatchSet([])
     in_flight = 0
     ended: list[Any] = []
@@ -723,15 +731,3 @@ def _total(iterables: tuple[Iterable[Any], ...]) -> int | None:
     """How many calls a `map` makes, as far as that is known."""
     sizes = [operator.length_hint(iterable, -1) for iterable in iterables]
     return min((size for size in sizes if size >= 0), default=None)
-
-
-def _with_bar(results: Iterator[T], total: int | None, label: str) -> Iterator[T]:
-    from ._progress import Bar
-
-    with Bar(total, label) as bar:
-        try:
-            for result in results:
-                bar.advance()
-                yield result
-        except KeyboardInterrupt as interrupt:
-            raise seen_from_outside(interrupt) from interrupt.__cause__

@@ -23,6 +23,11 @@ class Point:
         return Point(self.x * by)
 
 
+class Steps:
+    def update(self, n: float) -> bool:
+        return n > 0
+
+
 def pools() -> None:
     with raddle.Pool("process", workers=2, name="mill", initializer=print, initargs=("up",)) as pool:
         assert_type(pool, raddle.Pool)
@@ -37,6 +42,10 @@ def pools() -> None:
             list(pool.map(parse, ["1"], [2], ordered=False, window=3, deadline=1.0, timeout=2, progress=True)),
             list[int],
         )
+        assert_type(pool.map(parse, ["1"], progress="a label"), Iterator[int])
+        assert_type(pool.map(parse, ["1"], progress=lambda now: print(now.done)), Iterator[int])
+        assert_type(pool.map(parse, ["1"], progress=Steps()), Iterator[int])
+        assert_type(pool.statistics().per_worker[0].busy_share, float)
         assert_type(pool.statistics(), raddle.PoolStatistics)
         assert_type(pool.statistics().busy_seconds, float)
         assert_type(pool.kind, str)

@@ -71,7 +71,7 @@ impl Budget {
 }
 
 /// The time by a clock that is read in a few nanoseconds and goes in steps of some milliseconds.
-fn coarse_now() -> Duration {
+pub(crate) fn coarse_now() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }

@@ -32,7 +32,7 @@ mod _raddle {
     #[pymodule_export]
     use super::process_lane::{Binding, ProcessLane};
     #[pymodule_export]
-    use super::results::Results;
+    use super::results::{Meter, Results};
     #[pymodule_export]
     use super::runtime::{forked, limit_shared_memory, set_future_type, shared_memory_in_use, shared_memory_limit};
     #[pymodule_export]
