@@ -40,7 +40,7 @@ class BrokenPool(BrokenError):
 class WorkerDied(BrokenError):
     """The worker process died while it ran this call. Other calls are not affected.
 
-    A `map` hands over calls of a few microseconds in batches; then the whole batch is lost, and `call` says so.
+    A `map` hands over calls of less than a tenth of a millisecond in batches; then the whole batch is lost, and `call` says so.
 
     Attributes:
         call: What it ran, such as ``"parse()"``.
