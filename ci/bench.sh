@@ -4,10 +4,11 @@
 #   BENCH_ROWS="latency map-thread"    rows, or beginnings of rows; the document is then left as it is
 #   BENCH_ROUNDS=1                     rounds per row
 #   BENCH_QUICK=1                      everything small: for a look, not for a claim
+#   BENCH=all                          Ray and Dask take part, too
 #   ci/bench.sh --report               write docs/benchmarks.md again from the last whole run, without measuring
 
 set -euo pipefail
-RADDLE_EXTRAS="bench" source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+RADDLE_EXTRAS="bench$([[ "${BENCH:-}" != all ]] || echo " bench-all")" source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 case "${1:-}" in
     "")
@@ -15,5 +16,5 @@ case "${1:-}" in
         "$VENV/bin/python" -m compileall -q python
         exec "$VENV/bin/python" benches/python/bench_pool.py ;;
     --report) exec "$VENV/bin/python" benches/python/report.py ;;
-    *) die "bench takes no argument '$1'" "BENCH_ROWS, BENCH_ROUNDS and BENCH_QUICK are variables of the environment" ;;
+    *) die "bench takes no argument '$1'" "BENCH, BENCH_ROWS, BENCH_ROUNDS and BENCH_QUICK are variables of the environment" ;;
 esac

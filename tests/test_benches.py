@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from calls import is_gone
+
 HERE = Path(__file__).resolve().parent.parent / "benches" / "python"
 sys.path.insert(0, str(HERE))
 try:
+    import bench_pool
     import contenders
     import report
     import rows
@@ -90,13 +93,81 @@ def test_the_document_has_every_row_and_every_note():
 
 
 def test_every_row_has_both_faces_of_raddle_and_somebody_to_be_held_against():
+    only = {contenders.FORK: {"raddle.futures"}, contenders.TERMS: {"raddle.Pool"}}
     for row in rows.ROWS:
-        names = [contender.name for contender in contenders.of_row(row.key)]
+        names = [contender.name for contender in contenders.of_row(row.key, everybody=False)]
         assert len(names) == len(set(names)), row.key
-        assert contenders.STDLIB in names
-        assert len(names) >= 5
-        wanted = {"raddle.futures"} if row.key == contenders.FORK else set(contenders.OURS)
-        assert wanted <= set(names), row.key
+        others = set(names) - set(contenders.OURS)
+        if row.key not in (contenders.TERMS, contenders.STREAM):  # what the standard library cannot do
+            assert contenders.STDLIB in others
+            assert len(names) >= 5
+        assert len(others) >= 2, row.key
+        assert only.get(row.key, set(contenders.OURS)) == set(names) & set(contenders.OURS), row.key
+
+
+def test_clusters_take_part_on_request_alone():
+    for name in ("Ray", "Dask"):
+        asked = {row.key for row in rows.ROWS if name in [c.name for c in contenders.of_row(row.key)]}
+        assert asked >= {contenders.FRESH, "latency-process", "burn-process", "shutdown-process", contenders.WORTH}
+        assert not any(row.endswith("-thread") for row in asked)
+        for row in rows.ROWS:
+            assert name not in [c.name for c in contenders.of_row(row.key, everybody=False)]
+
+
+def test_a_pool_has_to_be_worth_it():
+    results = {contenders.STDLIB: 60e-6, contenders.INLINE: 20e-6, "mpire": 12e-6}
+    line = only_line(data(contenders.WORTH, **results, **{"raddle.Pool": 11e-6}))
+    assert line.floor() == "≥ 1.8x no pool met"
+    assert line.peer == ("mpire", 12e-6), "no pool is no peer"
+    assert only_line(data(contenders.WORTH, **results, **{"raddle.Pool": 11.2e-6})).floor() == "≥ 1.8x no pool missed"
+
+
+def test_a_call_on_terms_is_held_against_a_plain_one():
+    measured = data(contenders.TERMS, pebble=300e-6, **{"raddle.Pool": 5e-6})
+    measured["rows"][contenders.TERMS]["raddle.Pool"]["plain"] = 3.1e-6
+    assert only_line(measured).floor() == "≤ 2 µs more than a plain call met"
+    measured["rows"][contenders.TERMS]["raddle.Pool"]["plain"] = 2.9e-6
+    assert only_line(measured).floor() == "≤ 2 µs more than a plain call missed"
+    assert ("raddle.Pool", "5.00 µs", "5.00 – 5.00", "–", "a plain call 2.90 µs") in report.details(
+        measured, rows.BY_KEY[contenders.TERMS]
+    )
+
+
+def test_every_row_has_a_note_and_a_limit():
+    known = report.limits.row_limits(LIMITS)
+    for row in rows.ROWS:
+        assert row.limit in known, row.key
+    assert {row.key for row in rows.ROWS} - set(report.notes()) <= {"array-64k-process"}
+
+
+@pytest.mark.parametrize("row", [contenders.TERMS, contenders.STREAM, contenders.WORTH])
+def test_rows_of_raddles_own_measure_it(tmp_path: Path, row: str):
+    command = [sys.executable, str(HERE / "one.py"), str(tmp_path / "out"), row, "raddle.Pool", "quick"]
+    subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, check=True, timeout=50)
+    found = json.loads((tmp_path / "out").read_text())["median"]
+    assert 0 <= found < 16 << 20 if row == contenders.STREAM else found > 0
+
+
+def test_what_a_measurement_leaves_running_is_ended_and_its_tracker_cleans_up():
+    program = (
+        "import multiprocessing, os, signal, subprocess, sys\n"
+        "lock = multiprocessing.get_context('spawn').Lock()\n"
+        "left = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
+        "print(lock._semlock.name, left.pid, flush=True)\n"
+        "signal.pause()\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        name, pid = child.stdout.readline().split()
+        semaphore = Path("/dev/shm", f"sem.{name.removeprefix('/')}")
+        assert semaphore.exists()
+        bench_pool.kill_session(child.pid)
+        assert not semaphore.exists()
+        assert is_gone(int(pid))
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
 
 
 def test_every_row_measures_the_standard_library(tmp_path: Path):

@@ -8,7 +8,7 @@ The results are printed as a table and written to `bench-results/latest.json`; f
 `bench-results/partial.json`.
 
 Environment: `BENCH_ROWS` names rows or beginnings of rows, `BENCH_ROUNDS` the number of rounds, `BENCH_QUICK=1` makes
-everything small (for a look, not for a claim).
+everything small (for a look, not for a claim), `BENCH=all` has Ray and Dask take part, which are large and slow to start.
 """
 
 from __future__ import annotations
@@ -37,16 +37,34 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RESULTS = ROOT / "bench-results"
 TIME_LIMIT = 90
-PACKAGES = ("raddle", "loky", "mpire", "pebble", "cloudpickle")
+PACKAGES = ("raddle", "loky", "mpire", "pebble", "joblib", "cloudpickle")
+EXTRA_PACKAGES = ("ray", "distributed")
 
 
-def kill_session(session: int) -> None:
-    """Ends every process of a session, whatever group it is in."""
+def of_session(session: int) -> dict[int, str]:
+    """The processes of a session that run, whatever group they are in, and what they run."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError):
-                if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == session:
-                    os.kill(int(entry.name), signal.SIGKILL)
+                state, _, _, its_session, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(its_session) == session and state not in "ZX":
+                    found[int(entry.name)] = (entry / "cmdline").read_text()
+    return found
+
+
+def kill_session(session: int) -> None:
+    """Ends every process of a session. Trackers of semaphores are let clean up first, which they do when the others are gone."""
+    for pid, command in of_session(session).items():
+        if "resource_tracker" not in command:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + 5
+    while (left := of_session(session)) and time.monotonic() < until:
+        time.sleep(0.01)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def run_one(*words: str) -> dict[str, Any]:
@@ -81,7 +99,8 @@ def run_one(*words: str) -> dict[str, Any]:
 def absent_packages() -> dict[str, str]:
     """The packages that cannot be measured here, and why."""
     absent = {}
-    for package in sorted({contender.package for contender in contenders.CONTENDERS} - {"raddle"}):
+    wanted = {c.package for c in contenders.CONTENDERS if contenders.is_everybody() or not c.extra}
+    for package in sorted(wanted - {"raddle"}):
         if importlib.util.find_spec(package) is None:
             absent[package] = "is not installed"
     check = "import raddle, raddle.futures; raddle.Pool"
@@ -110,7 +129,7 @@ def about_this_run() -> dict[str, Any]:
         platform.machine(),
     )
     versions = {"CPython": platform.python_version()}
-    for package in PACKAGES:
+    for package in PACKAGES + (EXTRA_PACKAGES if contenders.is_everybody() else ()):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
 
@@ -163,7 +182,7 @@ def measure(
         for row in chosen:
             if number >= rounds[row.key]:
                 continue
-            for contender in contenders.of_row(row.key):
+            for contender in contenders.of_row(row.key, contenders.is_everybody()):
                 if contender.package in absent:
                     continue
                 progress(f"{time.monotonic() - began:4.0f} s  round {number + 1}  {row.key}  {contender.name}")

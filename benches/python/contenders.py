@@ -6,13 +6,17 @@ callables, so that the measuring loops are the same for all and add as little as
 
 from __future__ import annotations
 
+import inspect
 import operator
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 STDLIB = "concurrent.futures"
 OURS = ("raddle.futures", "raddle.Pool")
+INLINE = "no pool"
+"""The same work in the parent itself: what a pool has to be worth."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,12 @@ class Pool:
     close: Callable[[], None]
     """Ends the pool in order and returns when it has ended."""
 
+    stream: Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]] | None = None
+    """As `map`, with a bounded part of the input in flight; None if it cannot."""
+
+    careful: Callable[[Callable[[Any], Any], Any], Any] | None = None
+    """As `submit`, with every term that it knows: deadline, retry, priority. None if it knows none."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -41,10 +51,13 @@ class Contender:
     package: str
     open: Callable[[int], Pool]
     only: tuple[str, ...] = ()
-    """The only rows in which it appears; empty means all of its lane, except those about starting."""
+    """The only rows in which it appears; empty means all of its lane, except those in `NOT_FOR_ALL`."""
 
     also: tuple[str, ...] = ()
-    """The rows about starting in which it appears."""
+    """The rows of `NOT_FOR_ALL` in which it appears."""
+
+    extra: bool = False
+    """It takes part only if `BENCH=all` asks for it."""
 
     note: str = ""
     """What a reader of the rows about `map` has to know."""
@@ -54,12 +67,17 @@ class Contender:
             return False
         if self.only:
             return row in self.only
-        return row in self.also or row not in (FORK, FRESH)
+        return row in self.also or row not in NOT_FOR_ALL
 
 
-def executor(pool: Any) -> Pool:
+def executor(pool: Any, **more: Any) -> Pool:
     """Anything with the interface of `concurrent.futures.Executor`."""
-    return Pool(pool.submit, operator.methodcaller("result"), pool.map, pool.shutdown)
+    return Pool(pool.submit, operator.methodcaller("result"), pool.map, pool.shutdown, **more)
+
+
+def inline(workers: int) -> Pool:
+    """No pool at all."""
+    return Pool(lambda function, value: function(value), lambda value: value, map, lambda: None)
 
 
 def futures_process(workers: int, method: str | None = None) -> Pool:
@@ -80,7 +98,9 @@ def raddle_futures_process(workers: int, method: str | None = None) -> Pool:
 
     from raddle.futures import ProcessPoolExecutor
 
-    return executor(ProcessPoolExecutor(workers, mp_context=get_context(method) if method else None))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context(method) if method else None)
+    # The signature of Python 3.14, where the standard library's map can be lazy, too.
+    return executor(pool, stream=lambda function, values: pool.map(function, values, buffersize=1000))
 
 
 def raddle_futures_thread(workers: int) -> Pool:
@@ -92,7 +112,11 @@ def raddle_futures_thread(workers: int) -> Pool:
 def raddle_process(workers: int) -> Pool:
     import raddle
 
-    return executor(raddle.Pool("process", workers=workers))
+    pool = raddle.Pool("process", workers=workers)
+    terms: dict[str, Any] = {"timeout": 60, "retries": 1}
+    if "priority" in inspect.signature(pool.options).parameters:
+        terms["priority"] = 1
+    return executor(pool, stream=pool.map, careful=pool.options(**terms).submit)
 
 
 def raddle_thread(workers: int) -> Pool:
@@ -113,6 +137,7 @@ def multiprocessing_like(pool: Any, lazy: bool) -> Pool:
         operator.methodcaller("get"),
         pool.imap if lazy else pool.map,
         close,
+        stream=pool.imap if lazy else None,
     )
 
 
@@ -144,10 +169,12 @@ def mpire_pool(workers: int, method: str, lazy: bool = True) -> Pool:
         operator.methodcaller("get"),
         pool.imap if lazy else pool.map,
         pool.stop_and_join,
+        stream=pool.imap if lazy else None,
+        careful=lambda function, value: pool.apply_async(function, (value,), task_timeout=60),
     )
 
 
-def pebble_like(pool: Any) -> Pool:
+def pebble_like(pool: Any, careful: Callable[[Callable[[Any], Any], Any], Any] | None = None) -> Pool:
     def close() -> None:
         pool.close()
         pool.join()
@@ -158,6 +185,7 @@ def pebble_like(pool: Any) -> Pool:
         operator.methodcaller("result"),
         lambda function, values: pool.map(function, values).result(),
         close,
+        careful=careful,
     )
 
 
@@ -166,7 +194,8 @@ def pebble_process(workers: int, method: str | None = None) -> Pool:
 
     from pebble import ProcessPool
 
-    return pebble_like(ProcessPool(max_workers=workers, context=get_context(method)))
+    pool = ProcessPool(max_workers=workers, context=get_context(method))
+    return pebble_like(pool, lambda function, value: pool.schedule(function, args=(value,), timeout=60))
 
 
 def pebble_thread(workers: int) -> Pool:
@@ -175,8 +204,62 @@ def pebble_thread(workers: int) -> Pool:
     return pebble_like(ThreadPool(max_workers=workers))
 
 
+def joblib_process(workers: int) -> Pool:
+    """What joblib is used for: a loop, with results as they are needed. It has no way to submit one call."""
+    from joblib import Parallel, delayed
+    from loky import get_reusable_executor
+
+    loop = Parallel(n_jobs=workers, return_as="generator")
+
+    def stream(function: Callable[[Any], Any], values: Iterable[Any]) -> Iterable[Any]:
+        return loop(map(delayed(function), values))
+
+    pool = executor(get_reusable_executor(max_workers=workers))  # the same executor as joblib's, to get its workers up
+    return Pool(pool.submit, pool.result, stream, pool.close, stream=stream)
+
+
+def ray_process(workers: int) -> Pool:
+    import ray
+
+    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    remote: dict[Any, Any] = {}
+
+    def submit(function: Callable[[Any], Any], value: Any) -> Any:
+        if function not in remote:
+            remote[function] = ray.remote(function)
+        return remote[function].remote(value)
+
+    def all_at_once(function: Callable[[Any], Any], values: Iterable[Any]) -> Iterable[Any]:
+        results: list[Any] = ray.get([submit(function, value) for value in values])
+        return results
+
+    return Pool(submit, ray.get, all_at_once, ray.shutdown)
+
+
+def dask_process(workers: int) -> Pool:
+    from distributed import Client, LocalCluster
+
+    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None)
+    client = Client(cluster)
+
+    def close() -> None:
+        client.close()
+        cluster.close()
+
+    return Pool(
+        lambda function, value: client.submit(function, value, pure=False),
+        operator.methodcaller("result"),
+        lambda function, values: client.gather(client.map(function, list(values), pure=False)),
+        close,
+    )
+
+
 FORK, FRESH = "start-fork-process", "start-fresh-process"
-MAP = ("map-process", "map-thread")
+STREAM, TERMS = "stream-process", "terms-process"
+NOT_FOR_ALL = (FORK, FRESH, STREAM, TERMS)
+"""Rows in which a contender appears only if it says so."""
+WORTH = "brief-process"
+MAP = ("map-process", "map-thread", WORTH)
 LAZY = "by its `imap`, which is lazy"
 EAGER = "takes its whole input first and gives its results as one list"
 
@@ -191,12 +274,16 @@ def variants(name: str, package: str, make: Callable[[int, str], Pool]) -> tuple
 
 CONTENDERS = (
     Contender(STDLIB, "process", "concurrent.futures", futures_process),
-    Contender("multiprocessing.Pool", "process", "multiprocessing", multiprocessing_process, note=LAZY),
+    Contender("multiprocessing.Pool", "process", "multiprocessing", multiprocessing_process, also=(STREAM,), note=LAZY),
     Contender("loky", "process", "loky", loky_process, also=(FRESH,)),
-    Contender("mpire", "process", "mpire", lambda n: mpire_pool(n, "fork"), note=LAZY),
-    Contender("pebble", "process", "pebble", pebble_process),
-    Contender("raddle.futures", "process", "raddle", raddle_futures_process),
-    Contender("raddle.Pool", "process", "raddle", raddle_process, also=(FRESH,)),
+    Contender("mpire", "process", "mpire", lambda n: mpire_pool(n, "fork"), also=(STREAM, TERMS), note=LAZY),
+    Contender("pebble", "process", "pebble", pebble_process, also=(TERMS,)),
+    Contender("joblib", "process", "joblib", joblib_process, only=(STREAM,)),
+    Contender("Ray", "process", "ray", ray_process, also=(FRESH,), note=EAGER, extra=True),
+    Contender("Dask", "process", "distributed", dask_process, also=(FRESH,), note=EAGER, extra=True),
+    Contender(INLINE, "process", "multiprocessing", inline, only=(WORTH,)),
+    Contender("raddle.futures", "process", "raddle", raddle_futures_process, also=(STREAM,)),
+    Contender("raddle.Pool", "process", "raddle", raddle_process, also=(FRESH, STREAM, TERMS)),
     Contender(STDLIB, "thread", "concurrent.futures", futures_thread),
     Contender("multiprocessing.ThreadPool", "thread", "multiprocessing", multiprocessing_thread, note=LAZY),
     Contender("mpire", "thread", "mpire", lambda n: mpire_pool(n, "threading"), note=LAZY),
@@ -229,6 +316,11 @@ CONTENDERS = (
 )
 
 
-def of_row(row: str) -> list[Contender]:
+def of_row(row: str, everybody: bool = True) -> list[Contender]:
     """Who takes part in a row, in the order of the table."""
-    return [contender for contender in CONTENDERS if contender.takes_part(row)]
+    return [contender for contender in CONTENDERS if contender.takes_part(row) and (everybody or not contender.extra)]
+
+
+def is_everybody() -> bool:
+    """Whether those take part, too, who do it only on request."""
+    return os.environ.get("BENCH", "") == "all"

@@ -276,6 +276,8 @@ def row_limits(measured: dict[str, float]) -> dict[str, tuple[float, str]]:
         ),
         "map-thread": (call, "one call: only one thread runs Python at a time"),
         "burn": (0.0005, "1 ms spread over two cores"),
+        "brief": (0.00001, "20 µs spread over two cores"),
+        "stream": (float(mmap.PAGESIZE), "a page: an item and a result at a time need no more"),
         "memory": (
             measured["bytes of an argument, its tuple, an empty object and a list slot"],
             "argument, its tuple, an empty object and a list slot",

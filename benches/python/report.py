@@ -47,6 +47,8 @@ class Line:
     stdlib: float | None
     peer: tuple[str, float] | None
     limit: float
+    inline: float | None = None
+    plain: float | None = None
 
     @property
     def title(self) -> str:
@@ -71,6 +73,13 @@ class Line:
             said.append(
                 verdict(f"≤ {self.row.at_most:g} {self.row.unit}", self.value * self.row.scale <= self.row.at_most)
             )
+        if self.row.times_inline and self.inline:
+            floor = f"≥ {self.row.times_inline:g}x {contenders.INLINE}"
+            said.append(verdict(floor, self.inline / self.value >= self.row.times_inline))
+        if self.row.adds_at_most and self.plain is not None:
+            added = (self.value - self.plain) * self.row.scale
+            floor = f"≤ {self.row.adds_at_most:g} {self.row.unit} more than a plain call"
+            said.append(verdict(floor, added <= self.row.adds_at_most))
         return ", ".join(said)
 
     def beside_peers(self) -> str:
@@ -95,10 +104,20 @@ def lines_of(data: dict[str, Any]) -> list[Line]:
         for metric in ("median", "p99"):
             values = {name: result[metric] for name, result in results.items() if metric in result}
             others = {name: value for name, value in values.items() if name not in contenders.OURS}
-            stdlib = others.pop(contenders.STDLIB, None)
+            stdlib, inline = others.pop(contenders.STDLIB, None), others.pop(contenders.INLINE, None)
             peer = min(others.items(), key=lambda item: item[1]) if others else None
             lines += [
-                Line(row, metric, face, values[face], stdlib, peer, row_limits[row.limit][0])
+                Line(
+                    row,
+                    metric,
+                    face,
+                    values[face],
+                    stdlib,
+                    peer,
+                    row_limits[row.limit][0],
+                    inline,
+                    results[face].get("plain"),
+                )
                 for face in contenders.OURS
                 if face in values
             ]
@@ -156,6 +175,10 @@ def details(data: dict[str, Any], row: rows.Row) -> list[tuple[str, ...]]:
             extra.insert(0, f"p99 {shown(result['p99'] * row.scale, row.unit)}")
         if "submit" in result:
             extra.insert(0, f"one submit {shown(result['submit'] * 1e6, 'µs')}")
+        if "plain" in result:
+            extra.insert(0, f"a plain call {shown(result['plain'] * row.scale, row.unit)}")
+        if "each" in result:
+            extra.insert(0, f"{shown(result['each'] * 1e6, 'µs')} per item")
         if "failed_rounds" in result:
             extra.append(f"{result['failed_rounds']} of its rounds failed")
         table.append(

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any
 
 from contenders import Contender, Pool
-from workload import burn, echo, ends, hold, nap
+from workload import brief, burn, echo, ends, hold, nap
 
 WORKERS = 2
 
@@ -29,13 +29,15 @@ class Effort:
     calls: int = 2000
     tasks: int = 10_000
     burns: int = 1000
+    briefs: int = 20_000
     pending: int = 100_000
+    streamed: int = 1_000_000
     seconds: float = 0.5
     """Short work is repeated for as long as this."""
 
 
 FULL = Effort()
-QUICK = Effort(calls=300, tasks=2000, burns=200, pending=20_000, seconds=0.1)
+QUICK = Effort(calls=300, tasks=2000, burns=200, briefs=4000, pending=20_000, streamed=100_000, seconds=0.1)
 
 Numbers = dict[str, float]
 
@@ -132,6 +134,61 @@ def burn_set(contender: Contender, effort: Effort) -> Numbers:
     took = perf_counter() - began
     pool.close()
     return {"median": took / effort.burns}
+
+
+def brief_set(contender: Contender, effort: Effort) -> Numbers:
+    """`map` of a function that burns twenty microseconds of CPU; per task."""
+    pool = contender.open(WORKERS)
+    warm(pool)
+    wanted = list(range(effort.briefs))
+
+    def work() -> None:
+        assert list(pool.map(brief, range(effort.briefs))) == wanted
+
+    times = again(effort.seconds, work)
+    pool.close()
+    return {"median": statistics.median(times) / effort.briefs}
+
+
+def on_terms(contender: Contender, effort: Effort) -> Numbers:
+    """A call with a deadline, a retry and a priority, and a plain one, in turn, one at a time."""
+    pool = contender.open(WORKERS)
+    warm(pool)
+    plain, careful, result = pool.submit, pool.careful, pool.result
+    assert careful is not None, f"{contender.name} has calls on terms"
+    times: tuple[list[float], list[float]] = ([], [])
+    until = perf_counter() + 4 * effort.seconds
+    for number in range(effort.calls):
+        for submit, sink in zip((plain, careful), times):
+            began = perf_counter()
+            value = result(submit(echo, number))
+            ended = perf_counter()
+            assert value == number
+            sink.append(ended - began)
+        if ended > until and number >= 200:
+            break
+    pool.close()
+    without, on = (statistics.median(sink[len(sink) // 10 :]) for sink in times)
+    return {"median": on, "plain": without}
+
+
+def stream(contender: Contender, effort: Effort) -> Numbers:
+    """Growth of this process's peak memory while a generator's items are mapped and their results looked at."""
+    pool = contender.open(WORKERS)
+    warm(pool)
+    assert pool.stream is not None, f"{contender.name} has a lazy map"
+    assert sum(pool.stream(echo, iter(range(1000)))) == sum(range(1000))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = resident("VmHWM")
+    began = perf_counter()
+    total = 0
+    for value in pool.stream(echo, (number for number in range(effort.streamed))):
+        total += value
+    took = perf_counter() - began
+    grown = resident("VmHWM") - before
+    assert total == effort.streamed * (effort.streamed - 1) // 2
+    pool.close()
+    return {"median": grown, "each": took / effort.streamed}
 
 
 def array_of(contender: Contender, size: int, shared: bool) -> Any:
@@ -233,12 +290,18 @@ class Row:
     at_most: float | None = None
     """What it may cost at most, in `unit`."""
 
+    times_inline: float | None = None
+    """How many times faster than no pool at all it has to be."""
+
+    adds_at_most: float | None = None
+    """What it may cost more than a plain call, at most, in `unit`."""
+
     @property
     def lane(self) -> str:
         return self.key.rpartition("-")[2]
 
 
-MS, US, B = 1e3, 1e6, 1.0
+MS, US, B, MIB = 1e3, 1e6, 1.0, 2.0**-20
 
 ROWS = (
     Row("start-fork-process", "start until the first result, workers forked", "ms", MS, start, 5, "fork", at_most=60),
@@ -276,6 +339,26 @@ ROWS = (
     ),
     Row("map-process", "map of a trivial function, per item", "µs", US, map_trivial, 3, "map-process", times_stdlib=30),
     Row("map-thread", "map of a trivial function, per item", "µs", US, map_trivial, 3, "map-thread"),
+    Row(
+        "brief-process",
+        "20,000 tasks of 20 µs CPU, per task",
+        "µs",
+        US,
+        brief_set,
+        3,
+        "brief",
+        times_inline=1.8,
+    ),
+    Row(
+        "terms-process",
+        "submit + result with deadline, retry and priority",
+        "µs",
+        US,
+        on_terms,
+        3,
+        "latency-process",
+        adds_at_most=2,
+    ),
     Row("burn-process", "1,000 tasks of 1 ms CPU, per task", "ms", MS, burn_set, 3, "burn"),
     Row(
         "array-there-process",
@@ -312,6 +395,16 @@ ROWS = (
     Row("array-1k-process", "1 KiB array there and back", "µs", US, crossing(1 << 10, True), 1, "latency-process"),
     Row("memory-process", "peak memory of 100,000 pending tasks, per task", "B", B, memory, 1, "memory"),
     Row("memory-thread", "peak memory of 100,000 pending tasks, per task", "B", B, memory, 1, "memory"),
+    Row(
+        "stream-process",
+        "peak memory of a map over 1,000,000 generated items",
+        "MiB",
+        MIB,
+        stream,
+        1,
+        "stream",
+        at_most=16,
+    ),
     Row("shutdown-process", "shutdown of an idle pool", "ms", MS, shutdown, 3, "shutdown-process"),
     Row("shutdown-thread", "shutdown of an idle pool", "ms", MS, shutdown, 3, "shutdown-thread"),
 )

@@ -28,6 +28,14 @@ def burn(value: int) -> int:
     return value
 
 
+def brief(value: int) -> int:
+    """Twenty microseconds of this thread's CPU time: short, and still work."""
+    until = time.thread_time_ns() + 20_000
+    while time.thread_time_ns() < until:
+        pass
+    return value
+
+
 def nap(seconds: float) -> int:
     """Keeps one worker busy without its CPU; returns who it was."""
     time.sleep(seconds)
