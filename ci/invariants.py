@@ -57,6 +57,7 @@ SLEEPS = {
     "crates/raddle-core/src/park/": "every thread of ours sleeps here",
     "crates/raddle-shm/src/futex/": "the futex between processes",
     "crates/raddle-proc/src/watch.rs": "the keeper's one epoll wait, and the reaping of what it reported",
+    "crates/raddle-proc/src/kernel.rs": "the waitid of that reaping",
 }
 
 UNSAFE = {
@@ -64,6 +65,7 @@ UNSAFE = {
     "crates/raddle-proc/src/lane/link.rs": "words and records inside shared segments",
     "crates/raddle-proc/src/lane/seat.rs": "records inside shared segments",
     "crates/raddle-proc/src/signal.rs": "signal masks and handlers through libc",
+    "crates/raddle-proc/src/kernel.rs": "system calls that rustix does not wrap",
     "crates/raddle-proc/src/child.rs": "descriptors that a child inherits by number",
     "crates/raddle-py/src/buffer.rs": "shared memory behind the buffer protocol",
     "crates/raddle-py/src/parcel.rs": "buffers of Python objects, and shared memory that they are copied to",
@@ -125,7 +127,7 @@ SLEEPING_CALLS = [
     "rustix::process::waitid",
     "rustix::process::waitpid",
     *(f"libc::{name}" for name in ["poll", "ppoll", "select", "epoll_wait", "pause", "sleep", "usleep", "nanosleep"]),
-    *(f"libc::{name}" for name in ["sigwait", "sigsuspend", "sem_wait", "waitpid", "wait4", "waitid"]),
+    *(f"libc::{name}" for name in ["sigwait", "sigsuspend", "sem_wait", "waitpid", "wait4", "waitid", "SYS_waitid"]),
 ]
 
 ENDING_CALLS = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+import textwrap
 
 import pytest
 
@@ -106,3 +108,95 @@ def test_a_crash_breaks_a_drop_in_and_is_named(process_lane):
         assert isinstance(error, raddle.WorkerDied if process_lane.is_pool else raddle.futures.BrokenProcessPool)
         if process_lane.method != "forkserver":  # whose children are not ours to ask
             assert "SIGSEGV" in str(error)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+MUCH = """
+    import os, signal, sys
+    import calls, raddle, raddle.futures
+
+    def fill_and_die(size, number=signal.SIGKILL):
+        kept = bytearray(b"x") * size
+        os.kill(os.getpid(), number)
+
+    def own_peak():
+        return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+    if __name__ == "__main__":
+        exec(sys.argv[1])
+"""
+
+
+def measured(script, source, *arguments):
+    """Runs lines in a small process, whose own memory does not count for much."""
+    ended = script(MUCH).run(textwrap.dedent(source), *arguments, timeout=60)
+    assert (ended.code, ended.err) == (0, ""), ended
+    return ended.out
+
+
+def test_a_dead_worker_had_so_much_memory(script):
+    out = measured(
+        script,
+        """
+        with raddle.Pool("process", 1) as pool:
+            error = pool.submit(fill_and_die, 200 << 20).exception()
+            assert 200 << 20 < error.peak_memory < 300 << 20, error.peak_memory
+            assert f"(peak memory 2{error.peak_memory // (10 << 20) % 10}" in str(error), error
+            again = __import__("pickle").loads(__import__("pickle").dumps(error))
+            assert (str(again), again.peak_memory) == (str(error), error.peak_memory)
+        print(error)
+        """,
+    )
+    assert "was killed by SIGKILL while it ran fill_and_die() (peak memory 2" in out
+
+
+def test_what_the_pools_process_had_is_not_what_the_worker_had(script):
+    measured(
+        script,
+        """
+        kept = bytearray(b"x") * (400 << 20)
+        del kept
+        assert own_peak() > 400 << 20
+        with raddle.Pool("process", 1) as pool:
+            error = pool.submit(fill_and_die, 20 << 20).exception()
+            assert isinstance(error, raddle.WorkerDied) and error.peak_memory is None, error.peak_memory
+            assert "peak memory" not in str(error)
+        """,
+    )
+
+
+def test_a_worker_that_dies_near_its_limit_says_so(script):
+    out = measured(
+        script,
+        """
+        with raddle.Pool("process", 1, memory="200MiB") as pool:
+            print(pool.submit(fill_and_die, 170 << 20, signal.SIGABRT).exception())
+        """,
+    )
+    assert "hint: the pool gives a worker 200.0 MiB (memory=)" in out
+
+
+def test_a_killed_worker_says_whether_the_kernel_wanted_its_memory():
+    died = functools.partial(raddle.WorkerDied, "parse()", 4711, -9, "was killed by SIGKILL", 1, 2040109466)
+    assert str(died(True)).splitlines() == [
+        "worker process 4711 was killed by SIGKILL by the kernel, which was out of memory, while it ran parse() (peak memory 1.9 GiB)",
+        "  hint: use fewer workers, or give each less to do at once; with memory= a call that wants too much gets a MemoryError",
+    ]
+    assert "somebody else has sent the signal" in str(died(False))
+    assert "see the kernel's log" in str(died(None))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_drop_in_dies_as_before(script, method):
+    out = measured(
+        script,
+        """
+        import multiprocessing
+        with raddle.futures.ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[2])) as executor:
+            print(executor.submit(fill_and_die, 50 << 20).exception())
+        """,
+        method,
+    )
+    assert "was killed by SIGKILL" in out
+    assert "peak memory" not in out

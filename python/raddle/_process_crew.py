@@ -51,6 +51,7 @@ class ProcessCrew:
             least=settings.least,
             idle_timeout=settings.idle_timeout if settings.is_elastic else None,
             show=None if self._showing is None else weakly(self._showing.show),
+            memory=settings.limits.memory,
         )
         lanes[self.lane] = settings.name
         if self._showing is not None:

@@ -136,6 +136,7 @@ class ProcessLane:
         least: int | None = ...,
         idle_timeout: float | None = ...,
         show: Callable[[], None] | None = ...,
+        memory: int | None = ...,
     ) -> ProcessLane: ...
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Future[Any]: ...
     def submit_on_terms(

@@ -47,26 +47,58 @@ class WorkerDied(BrokenError):
         pid: Its process number.
         exitcode: Its exit code, negative for a signal, None if somebody else collected it.
         attempts: How often the call was begun; more than once only with ``retries``.
+        peak_memory: Bytes that the process had in memory, at most. None where the kernel does not tell, which is so for a worker
+            that never had more than the process of the pool.
         output: The last lines that it has printed, or None.
     """
 
     output: str | None = None
 
-    def __init__(self, call: str, pid: int, exitcode: int | None, how: str, attempts: int = 1) -> None:
-        super().__init__(call, pid, exitcode, how, attempts)
+    def __init__(
+        self,
+        call: str,
+        pid: int,
+        exitcode: int | None,
+        how: str,
+        attempts: int = 1,
+        peak_memory: int | None = None,
+        out_of_memory: bool | None = None,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(call, pid, exitcode, how, attempts, peak_memory, out_of_memory, limit)
         self.call = call
         self.pid = pid
         self.exitcode = exitcode
         self.attempts = attempts
+        self.peak_memory = peak_memory
         self._how = how
+        self._out_of_memory = out_of_memory
+        self._limit = limit
 
     def __str__(self) -> str:
-        text = f"worker process {self.pid} {self._how} while it ran {self.call}{_again(self.attempts)}"
+        by = " by the kernel, which was out of memory," if self._out_of_memory else ""
+        text = f"worker process {self.pid} {self._how}{by} while it ran {self.call}{_again(self.attempts)}"
+        is_signal = self.exitcode is not None and self.exitcode < 0
+        if self.peak_memory is not None and is_signal:
+            text += f" (peak memory {_readable(self.peak_memory)})"
+        hint = self._hint()
+        return text if hint is None else f"{text}\n  hint: {hint}"
+
+    def _hint(self) -> str | None:
+        if self._out_of_memory:
+            return "use fewer workers, or give each less to do at once; with memory= a call that wants too much gets a MemoryError"
+        if self._limit is not None and self.peak_memory is not None and self.peak_memory > self._limit * 3 // 4:
+            return (
+                f"the pool gives a worker {_readable(self._limit)} (memory=), and code that gets no memory may crash; "
+                "allow more, or give each call less to do"
+            )
+        if self.exitcode == -9 and self._out_of_memory is None:
+            return "SIGKILL often comes from the kernel when memory runs out; see the kernel's log"
         if self.exitcode == -9:
-            text += "\n  hint: SIGKILL often comes from the kernel when memory runs out; see the kernel's log"
-        elif self.exitcode is not None and self.exitcode >= 0:
-            text += "\n  hint: the function, or a library that it calls, ended the process with os._exit()"
-        return text
+            return "the kernel has ended no process for want of memory since; somebody else has sent the signal"
+        if self.exitcode is not None and self.exitcode >= 0:
+            return "the function, or a library that it calls, ended the process with os._exit()"
+        return None
 
 
 class CallTimeout(TimeoutError):
@@ -92,6 +124,14 @@ class CallTimeout(TimeoutError):
 
 def _again(attempts: int) -> str:
     return "" if attempts == 1 else f", the last of {attempts} attempts"
+
+
+def _readable(size: int) -> str:
+    """A number of bytes as people write it."""
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >> power:
+            return f"{size / (1 << power):.1f} {unit}"
+    return f"{size} bytes"
 
 
 class PoolFull(queue.Full):

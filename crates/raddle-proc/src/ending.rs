@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use rustix::process::WaitIdStatus;
-
 /// How a process ended, as far as the system tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -16,17 +14,6 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Reads what `waitid` said.
-    pub(crate) fn from_status(status: &WaitIdStatus) -> Self {
-        if let Some(code) = status.exit_status() {
-            Self::Exited(code)
-        } else if let Some(signal) = status.terminating_signal() {
-            Self::Signalled(signal)
-        } else {
-            Self::Unknown
-        }
-    }
-
     /// The exit code as Python's `Process.exitcode` has it: negative for a signal.
     pub fn code(self) -> Option<i32> {
         match self {

@@ -5,6 +5,8 @@
 pub mod child;
 #[cfg(not(loom))]
 mod ending;
+#[cfg(not(loom))]
+mod kernel;
 pub mod lane;
 #[cfg(not(loom))]
 mod oom;

@@ -25,10 +25,10 @@ impl OomWatch {
         }
     }
 
-    /// Whether the count has grown since it was last asked.
-    pub(crate) fn has_killed(&mut self) -> bool {
-        let now = self.file.as_ref().and_then(count).unwrap_or(self.seen);
-        now > std::mem::replace(&mut self.seen, now)
+    /// Whether the count has grown since it was last asked. None: the kernel does not say.
+    pub(crate) fn has_killed(&mut self) -> Option<bool> {
+        let now = count(self.file.as_ref()?)?;
+        Some(now > std::mem::replace(&mut self.seen, now))
     }
 }
 
@@ -71,6 +71,6 @@ mod tests {
     fn nobody_was_killed_just_now() {
         let mut watch = OomWatch::new();
         watch.has_killed();
-        assert!(!OomWatch { file: None, seen: 0 }.has_killed());
+        assert_eq!(OomWatch { file: None, seen: 0 }.has_killed(), None);
     }
 }

@@ -53,15 +53,24 @@ pub fn spawn(what: &Spawn<'_>) -> io::Result<Process> {
         command.process_group(0);
     }
     let mut child = command.spawn()?;
+    let before = peak_of_this_process();
     let opened = Process::open(child.id(), true).map(|process| match what.own_group {
-        true => process.leads_a_group(),
-        false => process,
+        true => process.started_by_one_with(before).leads_a_group(),
+        false => process.started_by_one_with(before),
     });
     opened.inspect_err(|_| {
         // Nobody could watch over it. It is ours and not collected, so neither call can miss it.
         let _ = child.kill();
         let _ = child.wait();
     })
+}
+
+/// Bytes that this process has had in memory, at most.
+fn peak_of_this_process() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    peak.unwrap_or(0) << 10
 }
 
 /// Puts descriptor numbers in the place of `{0}`, `{1}` …
@@ -87,6 +96,25 @@ mod tests {
     fn the_exit_code_of_a_child_arrives() {
         let mut process = spawn(&shell("exit 7")).unwrap();
         assert_eq!(process.wait().unwrap(), Ending::Exited(7));
+    }
+
+    #[test]
+    fn the_peak_memory_of_a_child_is_its_own() {
+        let grow = "import mmap, sys; m = mmap.mmap(-1, int(sys.argv[1]) << 20); m.write(bytes(len(m))); m.close()";
+        let grown = |megabytes: u64| {
+            let argv = ["python3", "-c", grow, &megabytes.to_string()].map(OsString::from).to_vec();
+            let mut process = spawn(&Spawn { argv, env: vec![], fds: vec![], own_group: true }).unwrap();
+            assert_eq!(process.peak_memory(), None, "it runs");
+            assert_eq!(process.wait().unwrap(), Ending::Exited(0));
+            process.peak_memory()
+        };
+        let ours = peak_of_this_process() >> 20;
+        let wanted = ours + ours / 4 + 60;
+        let peak = grown(wanted).unwrap() >> 20;
+        assert!((wanted..2 * wanted + 40).contains(&peak), "{peak} MiB of {wanted}, and ours is {ours} MiB");
+        let large = vec![1_u8; 300 << 20];
+        assert!(peak_of_this_process() >= large.len() as u64);
+        assert_eq!(grown(20), None, "what this process had is not what the child had");
     }
 
     #[test]

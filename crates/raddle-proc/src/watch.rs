@@ -11,14 +11,12 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use crate::Ending;
+use crate::{Ending, kernel};
 
 /// A process that somebody started.
 #[derive(Debug)]
@@ -31,6 +29,10 @@ pub struct Process {
     /// Whether it leads a process group of its own.
     leads: bool,
     ending: Option<Ending>,
+    /// Bytes that the kernel counts as its peak because of the process that started it.
+    before: u64,
+    /// Bytes that it had in memory at most, as the kernel counts them.
+    peak: Option<u64>,
 }
 
 impl Process {
@@ -48,7 +50,7 @@ impl Process {
             Err(error) => return Err(error.into()),
         };
         let ending = pidfd.is_none().then_some(Ending::Unknown);
-        Ok(Self { pid, pidfd, ours, leads: false, ending })
+        Ok(Self { pid, pidfd, ours, leads: false, ending, before: 0, peak: None })
     }
 
     /// The process number.
@@ -68,6 +70,20 @@ impl Process {
     pub(crate) fn leads_a_group(mut self) -> Self {
         self.leads = true;
         self
+    }
+
+    /// Says how many bytes the process that started it had in memory before, at most: until it calls `exec`, a child has the memory
+    /// of its parent, and the kernel counts that as its own.
+    pub(crate) fn started_by_one_with(mut self, before: u64) -> Self {
+        self.before = before;
+        self
+    }
+
+    /// How many bytes it had in memory, at most. None while it runs, if it is not ours, or if the kernel does not tell: that is so
+    /// when it has never had more than the process that started it.
+    pub fn peak_memory(&self) -> Option<u64> {
+        // The kernel's counters are exact to some pages per CPU, and read at different moments.
+        self.peak.filter(|peak| *peak > self.before + self.before / 8)
     }
 
     /// Sends a signal to it and to the processes that it has started, as far as they are of its group.
@@ -101,14 +117,17 @@ impl Process {
         }
     }
 
-    fn ask(&self, mut options: WaitIdOptions) -> Option<Ending> {
+    fn ask(&mut self, mut options: WaitIdOptions) -> Option<Ending> {
         let Some(fd) = &self.pidfd else { return Some(Ending::Unknown) };
         options |= WaitIdOptions::EXITED;
         if !self.ours {
             options |= WaitIdOptions::NOWAIT;
         }
-        match waitid(WaitId::PidFd(fd.as_fd()), options) {
-            Ok(Some(status)) => Some(Ending::from_status(&status)),
+        match kernel::wait(fd.as_fd(), options) {
+            Ok(Some((ending, peak))) => {
+                self.peak = self.ours.then_some(peak);
+                Some(ending)
+            }
             Ok(None) | Err(Errno::INTR) => None,
             // Not our child, or collected by somebody else: whether it has ended the pidfd still tells.
             Err(_) => is_readable(fd).then_some(Ending::Unknown),

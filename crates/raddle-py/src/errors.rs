@@ -43,18 +43,18 @@ pub(crate) fn deadlock(py: Python<'_>, message: String) -> PyErr {
     make(deadlock_error(py), |class| class.call1((message,)))
 }
 
-/// `WorkerDied(call, pid, exitcode, how, attempts)`, or `CallTimeout(call, pid, seconds, attempts)`. `retries`: how often it was
-/// begun before.
-pub(crate) fn lost(py: Python<'_>, call: &str, loss: &Loss, retries: u32) -> PyErr {
+/// `WorkerDied(call, pid, exitcode, how, attempts, peak_memory, out_of_memory, limit)`, or `CallTimeout(call, pid, seconds, attempts)`.
+/// `retries`: how often it was begun before. `limit`: bytes that a worker of the pool may take.
+pub(crate) fn lost(py: Python<'_>, call: &str, loss: &Loss, retries: u32, limit: Option<u64>) -> PyErr {
     let attempts = retries + 1;
     if let Cause::Overdue(limit) = loss.cause {
         return make(call_timeout(py), |class| class.call1((call, loss.pid, limit.as_secs_f64(), attempts)));
     }
-    let how = match loss.out_of_memory {
-        true => format!("{} by the kernel, which was out of memory,", loss.ending),
-        false => loss.ending.to_string(),
-    };
-    let error = make(worker_died(py), |class| class.call1((call, loss.pid, loss.ending.code(), how, attempts)));
+    let Loss { pid, ending, peak_memory, out_of_memory, .. } = *loss;
+    let how = ending.to_string();
+    let error = make(worker_died(py), |class| {
+        class.call1((call, pid, ending.code(), how, attempts, peak_memory, out_of_memory, limit))
+    });
     if let Some(output) = &loss.output {
         let _ = error.value(py).setattr("output", &**output); // of use, and no more than that
         note(py, &error, &format!("the last lines that it has printed:\n{output}"));

@@ -83,6 +83,8 @@ struct Config {
     show: Option<Py<PyAny>>,
     /// Whether whatever cannot be unpickled breaks the lane, as in the standard library.
     strict: bool,
+    /// Bytes that a worker may take, for messages.
+    memory: Option<u64>,
 }
 
 impl Shared {
@@ -166,7 +168,7 @@ impl Shared {
             Reply::Lost(loss) => {
                 let call = describe(label);
                 let call = if items > 1 { format!("a batch of {items} calls of {call}") } else { call };
-                Ok(Err(errors::lost(py, &call, loss, attempts)))
+                Ok(Err(errors::lost(py, &call, loss, attempts, self.config.memory)))
             }
             Reply::Broken(reason) => {
                 Ok(Err(errors::refused(&Refusal::Broken(reason.clone()), self.config.broken.bind(py))))
@@ -382,7 +384,7 @@ impl ProcessLane {
     #[expect(clippy::too_many_arguments, reason = "one keyword per seam; Python names them all")]
     #[pyo3(signature = (
         *, max_workers, replace, strict, dumps, dumps_by_value, loads, broken, remote_traceback, grow, max_pending = None, waits = true,
-        least = None, idle_timeout = Timeout::FOREVER, show = None
+        least = None, idle_timeout = Timeout::FOREVER, show = None, memory = None
     ))]
     fn new(
         py: Python<'_>,
@@ -400,10 +402,11 @@ impl ProcessLane {
         least: Option<usize>,
         idle_timeout: Timeout,
         show: Option<Py<PyAny>>,
+        memory: Option<u64>,
     ) -> PyResult<Self> {
         let on_death = if replace { OnDeath::Replace } else { OnDeath::Break };
         let heap = runtime::heap()?;
-        let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, show, strict };
+        let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, show, strict, memory };
         let lane = Lane::new(LaneConfig {
             on_death,
             heap,

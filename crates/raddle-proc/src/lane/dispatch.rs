@@ -885,7 +885,9 @@ impl<H: Ticket> Dispatch<H> {
         let mut record = seat.tally.read(pid, state, inside);
         // It was busy with the call that is lost.
         self.counts.busy = self.counts.busy.saturating_add(record.busy.saturating_sub(counted));
-        let out_of_memory = ending == Ending::Signalled(Signal::KILL.as_raw()) && self.oom.has_killed();
+        let was_killed = ending == Ending::Signalled(Signal::KILL.as_raw());
+        let out_of_memory = if was_killed { self.oom.has_killed() } else { None };
+        let peak_memory = seat.process.as_ref().and_then(crate::Process::peak_memory);
         self.orphaned.retain(|(_, heap)| heap.strong_count() > 0);
         if seat.worker_heap().borrowed().1 > 0 {
             self.orphaned.push((pid, Arc::downgrade(seat.worker_heap())));
@@ -897,7 +899,7 @@ impl<H: Ticket> Dispatch<H> {
             self.break_all(&String::from_utf8_lossy(&account), Signal::TERM);
         }
         let mut again = Vec::new();
-        let mut loss = Loss { pid, ending, cause: Cause::Died, out_of_memory, words, output };
+        let mut loss = Loss { pid, ending, cause: Cause::Died, out_of_memory, peak_memory, words, output };
         for Lost { ticket, cause, copy } in lost {
             if let Some(copy) = copy
                 && cause != Cause::Stopped

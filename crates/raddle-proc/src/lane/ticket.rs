@@ -98,8 +98,10 @@ pub struct Loss {
     pub ending: Ending,
     /// Why.
     pub cause: Cause,
-    /// Whether the kernel has ended a process for want of memory at that time.
-    pub out_of_memory: bool,
+    /// Whether the kernel has ended a process for want of memory at that time. None: it was not killed, or the kernel does not say.
+    pub out_of_memory: Option<bool>,
+    /// Bytes that it had in memory, at most, see [`Process::peak_memory`](crate::Process::peak_memory).
+    pub peak_memory: Option<u64>,
     /// What the worker had to say when it crashed.
     pub words: Option<Arc<str>>,
     /// The last lines that it has printed.
