@@ -71,6 +71,7 @@ UNSAFE = {
     "crates/raddle-py/src/parcel.rs": "buffers of Python objects, and shared memory that they are copied to",
     "crates/raddle-py/src/codec.rs": "CPython's C functions that PyO3 does not wrap",
     "crates/raddle-py/src/process_lane.rs": "descriptors that Python hands over by number",
+    "crates/raddle-py/src/zygote.rs": "descriptors that Python hands over by number",
     "crates/raddle-py/src/worker.rs": "descriptors that Python hands over by number",
     "crates/raddle-py/src/runtime.rs": "making an object of a Python subclass through its type's slots",
 }

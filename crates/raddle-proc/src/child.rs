@@ -11,7 +11,7 @@
 //! language above ends such a process when it comes back from the user's function.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use raddle_core::park::Patience;
@@ -20,6 +20,7 @@ use raddle_shm::futex::Wait;
 use raddle_shm::heap::{Heap, Lease, View};
 use raddle_shm::ring::{Consumer, Header, Producer};
 use raddle_shm::{Arena, Segment};
+use rustix::process::WaitIdOptions;
 
 use crate::lane::clock_ns;
 use crate::lane::link::{
@@ -28,6 +29,7 @@ use crate::lane::link::{
 use crate::lane::parcel::{self, Buffer};
 use crate::signal::{die_with_parent, unblock_signals};
 use crate::watch::ring;
+use crate::{Ending, kernel};
 
 /// What a look at the request ring shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,26 @@ pub struct WorkerEnd {
     link: Link,
 }
 
+/// Makes this process end when `parent` does, and lets every signal through to this thread: for a zygote, before it does anything
+/// else. A worker does the same with its zygote as the parent.
+///
+/// # Errors
+///
+/// When the kernel refuses it.
+pub fn follow(parent: u32) -> io::Result<()> {
+    unblock_signals();
+    die_with_parent(parent)
+}
+
+/// How a child of this process has ended and how many bytes it had in memory at most; it is not collected. None: it runs.
+///
+/// # Errors
+///
+/// When it is not a child of this process.
+pub fn look_at(child: BorrowedFd<'_>) -> io::Result<Option<(Ending, u64)>> {
+    Ok(kernel::wait(child, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)?)
+}
+
 impl WorkerEnd {
     /// Opens the worker's end, makes this process end when `parent` does, and lets every signal through to this thread.
     ///
@@ -100,8 +122,7 @@ impl WorkerEnd {
     ///
     /// When a descriptor is not what it should be, or memory cannot be mapped.
     pub fn open(link: OwnedFd, page: OwnedFd, keeper: OwnedFd, heap: OwnedFd, parent: u32) -> io::Result<Self> {
-        unblock_signals();
-        die_with_parent(parent)?;
+        follow(parent)?;
         let mut link = Link::open(link)?;
         let parent_heap = Segment::from_fd(heap)?;
         Ok(Self {

@@ -9,6 +9,8 @@ pub enum Ending {
     Exited(i32),
     /// This signal killed it.
     Signalled(i32),
+    /// Its zygote has ended, and it with it.
+    Orphaned,
     /// Somebody else collected the exit code first (the process is not our child).
     Unknown,
 }
@@ -19,7 +21,7 @@ impl Ending {
         match self {
             Self::Exited(code) => Some(code),
             Self::Signalled(signal) => Some(-signal),
-            Self::Unknown => None,
+            Self::Orphaned | Self::Unknown => None,
         }
     }
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Ending {
                 Some(name) => write!(f, "was killed by {name}"),
                 None => write!(f, "was killed by signal {signal}"),
             },
+            Self::Orphaned => f.write_str("ended with the zygote that had forked it"),
             Self::Unknown => f.write_str("ended; its exit code is not known here"),
         }
     }

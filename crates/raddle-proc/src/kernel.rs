@@ -1,10 +1,10 @@
-//! What rustix does not wrap: how a child has ended together with what it has used.
+//! What rustix does not wrap: how a child has ended together with what it has used, and signals to the process group of a pidfd.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
-use rustix::process::WaitIdOptions;
+use rustix::process::{Signal, WaitIdOptions};
 
 use crate::Ending;
 
@@ -26,7 +26,7 @@ pub(crate) fn wait(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Opti
         )
     };
     if result != 0 {
-        return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+        return Err(last_error());
     }
     // SAFETY: all-zero is a valid value, and the kernel has written over it or left it.
     let info = unsafe { info.assume_init() };
@@ -44,4 +44,19 @@ pub(crate) fn wait(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Opti
         _ => Ending::Unknown,
     };
     Ok(Some((ending, usage.ru_maxrss.unsigned_abs() << 10)))
+}
+
+/// Sends a signal to the process group that this process leads, also when the leader is gone. `INVAL`: the kernel is older than 6.9.
+pub(crate) fn signal_group(leader: BorrowedFd<'_>, signal: Signal) -> Result<(), Errno> {
+    /// `PIDFD_SIGNAL_PROCESS_GROUP`
+    const GROUP: libc::c_uint = 4;
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the null pointer stands for the information that `kill` sends.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, leader.as_raw_fd(), signal.as_raw(), info, GROUP) };
+    if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }

@@ -85,8 +85,10 @@ fn fill_in(argument: &OsString, numbers: &[i32]) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::Signal;
+
     use super::*;
-    use crate::Ending;
+    use crate::{Ending, Watch};
 
     fn shell(script: &str) -> Spawn<'static> {
         Spawn { argv: vec!["/bin/sh".into(), "-c".into(), script.into()], env: vec![], fds: vec![], own_group: true }
@@ -115,6 +117,28 @@ mod tests {
         let large = vec![1_u8; 300 << 20];
         assert!(peak_of_this_process() >= large.len() as u64);
         assert_eq!(grown(20), None, "what this process had is not what the child had");
+    }
+
+    #[test]
+    fn a_signal_to_the_group_reaches_what_the_child_has_started_also_after_its_end() {
+        for leader_ends in [false, true] {
+            let (reader, writer) = rustix::pipe::pipe().unwrap();
+            let mut what = shell(if leader_ends { "sleep 60 & exit 0" } else { "sleep 60 & wait" });
+            what.fds = vec![writer.as_fd()];
+            let mut process = spawn(&what).unwrap();
+            drop(what);
+            drop(writer);
+            if leader_ends {
+                let watch = Watch::new().unwrap();
+                assert!(watch.add(&process, 7).unwrap());
+                watch.wait(&mut Vec::new());
+            }
+            process.kill_group(Signal::KILL);
+            let expected = if leader_ends { Ending::Exited(0) } else { Ending::Signalled(9) };
+            assert_eq!(process.wait().unwrap(), expected);
+            let end = rustix::io::read(&reader, &mut [0; 1]).unwrap();
+            assert_eq!(end, 0, "nobody holds the other end");
+        }
     }
 
     #[test]

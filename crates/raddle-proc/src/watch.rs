@@ -18,14 +18,26 @@ use rustix::time::{
 
 use crate::{Ending, kernel};
 
+/// Who collects a process when it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Collector {
+    /// We do: it is our child.
+    Us,
+    /// Its zygote, once we have heard from it how it has ended.
+    Zygote,
+    /// The system, because its zygote has ended.
+    System,
+    /// Somebody else; the exit code is only looked at.
+    Others,
+}
+
 /// A process that somebody started.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
     /// Absent if the process had ended and been collected before it could be opened.
     pidfd: Option<OwnedFd>,
-    /// Whether it is ours to collect; otherwise the exit code is only looked at.
-    ours: bool,
+    collector: Collector,
     /// Whether it leads a process group of its own.
     leads: bool,
     ending: Option<Ending>,
@@ -50,7 +62,25 @@ impl Process {
             Err(error) => return Err(error.into()),
         };
         let ending = pidfd.is_none().then_some(Ending::Unknown);
-        Ok(Self { pid, pidfd, ours, leads: false, ending, before: 0, peak: None })
+        let collector = if ours { Collector::Us } else { Collector::Others };
+        Ok(Self { pid, pidfd, collector, leads: false, ending, before: 0, peak: None })
+    }
+
+    /// Opens a process that a zygote has forked off as the leader of a group, and does not collect before it was
+    /// [`told`](Self::told) here how it has ended.
+    pub(crate) fn of_zygote(pid: u32) -> io::Result<Self> {
+        Ok(Self { collector: Collector::Zygote, leads: true, ..Self::open(pid, false)? })
+    }
+
+    /// Its zygote says how it has ended, and how many bytes it had in memory.
+    pub(crate) fn told(&mut self, ending: Ending, peak: u64) {
+        self.ending = Some(ending);
+        self.peak = Some(peak);
+    }
+
+    /// Its zygote has ended, and cannot say any more how it ends.
+    pub(crate) fn orphaned(&mut self) {
+        self.collector = Collector::System;
     }
 
     /// The process number.
@@ -88,17 +118,28 @@ impl Process {
 
     /// Sends a signal to it and to the processes that it has started, as far as they are of its group.
     pub fn kill_group(&self, signal: Signal) {
-        match Pid::from_raw(self.pid.cast_signed()) {
+        let (Some(fd), true, None) = (&self.pidfd, self.leads, self.ending) else { return self.kill(signal) };
+        if kernel::signal_group(fd.as_fd(), signal) == Err(Errno::INVAL)
+            && let Some(pid) = Pid::from_raw(self.pid.cast_signed())
+        {
             // Until it is collected its number is nobody else's, and so is its group's.
-            Some(pid) if self.leads && self.ours && self.ending.is_none() => _ = kill_process_group(pid, signal),
-            _ => self.kill(signal),
+            let _ = kill_process_group(pid, signal);
         }
     }
 
     /// How it ended, if it has. Collects it if it is ours.
     pub fn poll(&mut self) -> Option<Ending> {
         if self.ending.is_none() {
-            self.ending = self.ask(WaitIdOptions::NOHANG);
+            self.ending = match (self.collector, &self.pidfd) {
+                (Collector::Zygote, _) => None, // it is told
+                (Collector::System, Some(fd)) if is_readable(fd) => {
+                    // Where this process is the first of its system, or has asked for it, orphans become its own.
+                    let _ = kernel::wait(fd.as_fd(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+                    Some(Ending::Orphaned)
+                }
+                (Collector::System, Some(_)) => None,
+                _ => self.ask(WaitIdOptions::NOHANG),
+            };
         }
         self.ending
     }
@@ -120,12 +161,12 @@ impl Process {
     fn ask(&mut self, mut options: WaitIdOptions) -> Option<Ending> {
         let Some(fd) = &self.pidfd else { return Some(Ending::Unknown) };
         options |= WaitIdOptions::EXITED;
-        if !self.ours {
+        if self.collector != Collector::Us {
             options |= WaitIdOptions::NOWAIT;
         }
         match kernel::wait(fd.as_fd(), options) {
             Ok(Some((ending, peak))) => {
-                self.peak = self.ours.then_some(peak);
+                self.peak = (self.collector == Collector::Us).then_some(peak);
                 Some(ending)
             }
             Ok(None) | Err(Errno::INTR) => None,
@@ -151,6 +192,8 @@ pub enum Watched {
     Woken,
     /// The process that was added under this token has ended.
     Ended(usize),
+    /// The zygote has said something, or has ended.
+    Zygote,
 }
 
 /// The one epoll wait of a supervising thread.
@@ -165,6 +208,7 @@ pub struct Watch {
 const BELL: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 const ALARM: u64 = u64::MAX - 2;
+const ZYGOTE: u64 = u64::MAX - 3;
 
 impl Watch {
     /// Makes an empty watch.
@@ -223,6 +267,19 @@ impl Watch {
         }
     }
 
+    /// Watches a zygote: its process, and the socket through which it speaks.
+    pub(crate) fn add_zygote(&self, process: &Process, socket: BorrowedFd<'_>) -> io::Result<()> {
+        for fd in [Some(socket), process.pidfd.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+            epoll::add(&self.epoll, fd, epoll::EventData::new_u64(ZYGOTE), epoll::EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
+    /// Watches the socket of a zygote no longer, which says nothing any more.
+    pub(crate) fn remove_socket(&self, socket: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.epoll, socket); // it may have been removed before
+    }
+
     /// Sleeps until something is to be seen, and puts it into `seen`.
     pub fn wait(&self, seen: &mut Vec<Watched>) {
         let mut events = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; 16];
@@ -242,6 +299,7 @@ impl Watch {
                     let _ = rustix::io::read(fd, &mut count);
                     seen.push(Watched::Woken);
                 }
+                ZYGOTE => seen.push(Watched::Zygote),
                 token => seen.push(Watched::Ended(token as usize)),
             }
         }

@@ -15,6 +15,7 @@ mod runtime;
 mod thread_lane;
 mod watch_set;
 mod worker;
+mod zygote;
 
 use pyo3::prelude::*;
 
@@ -41,4 +42,6 @@ mod _raddle {
     use super::watch_set::WatchSet;
     #[pymodule_export]
     use super::worker::work;
+    #[pymodule_export]
+    use super::zygote::{follow, look_at_child};
 }

@@ -23,7 +23,7 @@ use raddle_core::prim::Mutex;
 use raddle_core::sched::Rank;
 use raddle_proc::lane::{
     Client, Counts, Departure, Holding, Lane, LaneConfig, OnDeath, Outgoing, Refusal, Reply, Words, WorkerCounts,
-    WorkerState, flag, kind,
+    WorkerState, ZygoteNews, flag, kind,
 };
 use raddle_proc::{Process, Spawn, spawn};
 use rustix::process::Signal;
@@ -611,15 +611,36 @@ impl ProcessLane {
         Ok(pid)
     }
 
+    /// Has a zygote fork one more worker, which gets the descriptors of `with`; starts the zygote if there is none. In `argv`, `{0}`
+    /// to `{4}` stand for the descriptors of its socket, the page, the bell, the heap and `boot`.
+    #[pyo3(signature = (argv, boot, with, /))]
+    fn fork(&self, py: Python<'_>, argv: Vec<std::ffi::OsString>, boot: i32, with: Vec<i32>) -> PyResult<()> {
+        use std::os::fd::BorrowedFd;
+        let lane = &self.shared.lane;
+        let borrow = |fd: i32| {
+            // SAFETY: the caller keeps the descriptor open during the call.
+            unsafe { BorrowedFd::borrow_raw(fd) }
+        };
+        let (boot, with) = (borrow(boot), with.into_iter().map(borrow).collect::<Vec<_>>());
+        Ok(gate::detached(py, || lane.start_zygote(argv, boot).and_then(|()| lane.fork(&with)))??)
+    }
+
+    /// The process number of the zygote, if there is one.
+    fn zygote(&self) -> Option<u32> {
+        self.shared.lane.zygote_pid()
+    }
+
     /// The descriptors of the lane's page, the keeper's bell and the heap; they stay the lane's.
     fn fds(&self) -> (i32, i32, i32) {
         let lane = &self.shared.lane;
         (lane.page_fd().as_raw_fd(), lane.bell_fd().as_raw_fd(), lane.heap_fd().as_raw_fd())
     }
 
-    /// Starts the keeper. `departed(seat, pid, exitcode, expected, has_work)` and `broken(reason)` are called by it.
-    fn start_keeper(&self, departed: Py<PyAny>, broken: Py<PyAny>) -> PyResult<()> {
-        let client = Keeping { shared: self.shared.clone(), departed, broken };
+    /// Starts the keeper. `departed(seat, pid, exitcode, expected, has_work)` and `broken(reason)` are called by it, and with
+    /// a zygote `zygote(word, text, wanted)`, where the word is "threads", "failed", "stillborn" or "ended".
+    #[pyo3(signature = (departed, broken, zygote = None))]
+    fn start_keeper(&self, departed: Py<PyAny>, broken: Py<PyAny>, zygote: Option<Py<PyAny>>) -> PyResult<()> {
+        let client = Keeping { shared: self.shared.clone(), departed, broken, zygote };
         Ok(self.shared.lane.start_keeper(client)?)
     }
 
@@ -1018,6 +1039,7 @@ struct Keeping {
     shared: Arc<Shared>,
     departed: Py<PyAny>,
     broken: Py<PyAny>,
+    zygote: Option<Py<PyAny>>,
 }
 
 impl Client<Handle> for Keeping {
@@ -1060,5 +1082,20 @@ impl Client<Handle> for Keeping {
 
     fn broken(&self, reason: &str) {
         gate::attached(|py| self.broken.call1(py, (reason,)).map(drop));
+    }
+
+    fn zygote(&self, news: ZygoteNews) {
+        let Some(zygote) = &self.zygote else { return };
+        let (word, text, wanted) = match news {
+            ZygoteNews::Threads(text, wanted) => ("threads", text, wanted),
+            ZygoteNews::Failed(text) => ("failed", text, 1),
+            ZygoteNews::Ended { ending, ready, wanted } => {
+                (if ready { "ended" } else { "stillborn" }, ending.to_string(), wanted)
+            }
+        };
+        let called = gate::attached(|py| zygote.call1(py, (word, text, wanted)).map(drop));
+        if called.is_none() && self.shared.lane.seats() == 0 && self.shared.lane.outstanding() > 0 {
+            self.shared.lane.destroy("a worker could not be started", Signal::KILL); // its calls would wait for ever
+        }
     }
 }

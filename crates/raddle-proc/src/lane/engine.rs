@@ -21,6 +21,7 @@ use super::lead::{Lead, Waited};
 use super::link::Page;
 use super::seat::{Holding, LATE, Seat, Words};
 use super::ticket::{OnDeath, Outgoing, SEATS, Spot, Ticket};
+use super::zygote::Zygote;
 use crate::{Process, Watch, with_signals_blocked};
 
 pub use super::dispatch::{Counts, Departure, Report};
@@ -89,6 +90,8 @@ pub struct Lane<H> {
     crowd: Crowd,
     /// Workers have said something that nobody has shown yet.
     has_words: Arc<AtomicBool>,
+    /// What workers are forked from, if they are. Locked under the lock of the dispatch, or alone.
+    pub(super) zygote: Mutex<Option<Zygote>>,
 }
 
 impl<H> std::fmt::Debug for Lane<H> {
@@ -127,6 +130,7 @@ impl<H: Ticket> Lane<H> {
             patience: Patience::new(),
             keeper: Mutex::new(Keeper::default()),
             heap: config.heap,
+            zygote: Mutex::default(),
         })
     }
 
@@ -467,6 +471,11 @@ impl<H: Ticket> Lane<H> {
             if let Some(process) = dispatch.seat(number).and_then(|seat| seat.process.as_ref()) {
                 process.kill(signal); // also where the lane was broken before
             }
+        }
+        if signal == Signal::KILL
+            && let Some(zygote) = self.zygote.lock().as_ref()
+        {
+            zygote.wake();
         }
         self.release(dispatch);
         self.watch.wake();

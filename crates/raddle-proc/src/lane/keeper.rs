@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::dispatch::Departure;
 use super::engine::Lane;
 use super::ticket::Ticket;
+use super::zygote::{self, ZygoteNews};
 use crate::Watched;
 
 /// What the language above does for a lane. All of it is called by the keeper, with no lock held.
@@ -29,6 +30,11 @@ pub trait Client<H>: Send + Sync + 'static {
 
     /// The lane is broken and takes no more.
     fn broken(&self, reason: &str);
+
+    /// Something has become of the zygote. The client starts workers in another way, or a new zygote, if there is work.
+    fn zygote(&self, news: ZygoteNews) {
+        let _ = news;
+    }
 }
 
 /// Answered calls may wait for disposal until this many have come together.
@@ -48,6 +54,8 @@ pub(super) fn run<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>) {
 fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watched>) -> bool {
     let mut dispatch = lane.dispatch.lock();
     dispatch.keeper_looks();
+    let heard = seen.contains(&Watched::Zygote);
+    let news = if heard { zygote::attend(lane, &mut dispatch) } else { Vec::new() };
     for watched in seen.drain(..) {
         let Watched::Ended(number) = watched else { continue };
         let Some(process) = dispatch.seat_mut(number).and_then(|seat| seat.process.as_mut()) else { continue };
@@ -61,6 +69,7 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
     dispatch.steal(&lane.page);
     dispatch.arm_keeper();
     dispatch.stop_workers(); // a ring that had no room for the order may have some, and nobody was told
+    zygote::settle(lane, &mut dispatch);
     let again = dispatch.has_replies() || dispatch.has_words(); // they came while the alarms were being set
     let announce = std::mem::take(&mut dispatch.effects.announce);
     let broken = dispatch.effects.broken.take();
@@ -94,7 +103,10 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
     for departure in departures {
         client.departed(departure, has_work);
     }
-    let over = lane.dispatch.lock().is_over();
+    for news in news {
+        client.zygote(news);
+    }
+    let over = lane.dispatch.lock().is_over() && lane.zygote.lock().is_none();
     if again && !over {
         lane.watch.wake();
     }

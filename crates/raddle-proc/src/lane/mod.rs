@@ -19,6 +19,8 @@ mod seat;
 mod tally;
 #[cfg(not(loom))]
 mod ticket;
+#[cfg(not(loom))]
+mod zygote;
 
 /// Nanoseconds of the clock that both sides read.
 #[cfg(not(loom))]
@@ -42,3 +44,5 @@ pub use seat::{Holding, Words};
 pub use tally::{WorkerCounts, WorkerState};
 #[cfg(not(loom))]
 pub use ticket::{Cause, Loss, OnDeath, Outgoing, Place, Reply, Ticket};
+#[cfg(not(loom))]
+pub use zygote::ZygoteNews;

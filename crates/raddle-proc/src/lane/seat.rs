@@ -386,6 +386,9 @@ impl<H: Ticket> Seat<H> {
         if self.deaf {
             self.distrust(); // it was faster than whoever started it
         }
+        if let (Some(condemned), Some(process)) = (&self.condemned, &self.process) {
+            process.kill_group(if condemned.kill_at.is_some() { Signal::TERM } else { Signal::KILL });
+        }
     }
 
     /// Has the keeper woken when so many records are done.
