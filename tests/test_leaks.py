@@ -61,6 +61,7 @@ def measured(script):
 LANES = {
     "thread": "raddle.Pool('thread', 2)",
     "process": "raddle.Pool('process', 2)",
+    "preload": "raddle.Pool('process', 2, preload=['calls'])",
     "thread-executor": "rf.ThreadPoolExecutor(2)",
     "fork": "rf.ProcessPoolExecutor(2, multiprocessing.get_context('fork'))",
     "spawn": "rf.ProcessPoolExecutor(2, multiprocessing.get_context('spawn'))",
@@ -137,6 +138,28 @@ def test_a_long_lived_pool_whose_workers_die_leaks_no_descriptors(measured):
             assert pool.submit(calls.add, 1, 1).result() == 2
 
         steady(work, 15, 4 << 20)
+        pool.shutdown()
+    """)
+
+
+def test_a_long_lived_pool_whose_forked_workers_die_leaks_nothing_in_either_process(measured):
+    measured("""
+        pool = raddle.Pool("process", 1, preload=["calls"])
+        zygote = pool.submit(os.getppid).result()
+
+        def of_zygote():
+            tasks = open(f"/proc/{zygote}/task/{zygote}/children").read().split()
+            return len(os.listdir(f"/proc/{zygote}/fd")), len(tasks)
+
+        def work():
+            assert isinstance(pool.submit(calls.exit_now, 1).exception(), raddle.WorkerDied)
+            assert pool.submit(calls.add, 1, 1).result() == 2
+
+        work()
+        before = of_zygote()
+        steady(work, 15, 4 << 20)
+        calls.until(lambda: of_zygote() <= before, "the zygote to put things in order", 5)
+        assert pool.submit(os.getppid).result() == zygote
         pool.shutdown()
     """)
 

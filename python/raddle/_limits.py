@@ -53,10 +53,12 @@ class Limits:
             or self.blas_threads not in ("auto", None)
         )
 
-    def of_each(self, workers: int) -> dict[str, Any]:
-        """What a worker is told, one of so many."""
+    def of_each(self, workers: int, *, preloads: bool = False) -> dict[str, Any]:
+        """What a worker is told, one of so many. `preloads`: it is forked from a process that has loaded libraries already."""
         cpus = usable_cpus() if self.affinity is None else len(self.affinity)
         threads = max(1, cpus // workers) if self.blas_threads == "auto" else self.blas_threads
+        if preloads and self.blas_threads == "auto":
+            threads = 1  # a library that starts threads when it is loaded would keep the process from being forked
         return {
             "memory": self.memory,
             "nice": self.nice,

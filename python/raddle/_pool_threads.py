@@ -33,6 +33,10 @@ class ThreadLaneOf:
             raise NotImplementedError("threads share one process and its limits\n  hint: use Pool('process')")
         if settings.output != "attributed":
             raise NotImplementedError("threads print where the program prints\n  hint: use Pool('process')")
+        if settings.preload:
+            raise NotImplementedError(
+                "threads share the modules of their process\n  hint: import them before, or use Pool('process')"
+            )
         self._lane = _raddle.ThreadLane(
             settings.most,
             settings.max_pending,

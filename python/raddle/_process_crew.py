@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -20,9 +21,14 @@ from .errors import BrokenPool, RemoteTraceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from ._settings import Settings
 
 __all__ = ["ProcessCrew"]
+
+#: So many zygotes in a row may end before they are ready; then the pool is broken.
+_STILLBORN: Final = 3
 
 
 class ProcessCrew:
@@ -31,6 +37,10 @@ class ProcessCrew:
     def __init__(self, settings: Settings) -> None:
         self._most = settings.most
         self._limits = settings.limits
+        self._preload = settings.preload
+        #: Whether workers are forked from a zygote; and how many of those have ended before they were ready, one after the other.
+        self._forks = bool(settings.preload)
+        self._stillborn = 0
         self._initializer = None if settings.initializer is None else dumps_by_reference_or_value(settings.initializer)
         self._initargs = dumps_by_reference_or_value(settings.initargs)
         self._boot: int | None = None
@@ -67,7 +77,7 @@ class ProcessCrew:
                 self._boot = self._write_boot()
                 _exit.remember(self)
             # The keeper first: whatever interrupts this, no worker is without one.
-            self.lane.start_keeper(self._departed, self._broken)
+            self.lane.start_keeper(self._departed, self._broken, self._zygote)
             try:
                 self._start()
             except OSError as error:
@@ -75,27 +85,74 @@ class ProcessCrew:
 
     def _start(self) -> None:
         assert self._boot is not None, "`grow` has written it"
-        code = (
-            f"import sys; sys.path.insert(0, {_BOOT_PATH!r}); import raddle_boot; "
-            f"raddle_boot.native({{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {os.getpid()})"
-        )
-        self.lane.spawn([sys.executable, *_interpreter_options(), "-c", code], self._boot)
+        if not (self._forks and self._fork(self._boot)):
+            arguments = f"{{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {os.getpid()}"
+            self.lane.spawn(_interpreter(f"import raddle_boot; raddle_boot.native({arguments})"), self._boot)
+
+    def _fork(self, boot: int) -> bool:
+        """Has the zygote fork a worker, which gets what this process has at this moment. False: it cannot now."""
+        arguments = f"{{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {os.getpid()}"
+        argv = _interpreter(f"import raddle_boot.zygote as zygote; zygote.main({arguments})")
+        others: dict[int | str, int] = {}
+        for stream in (1, 2):
+            with contextlib.suppress(OSError):  # it may be closed
+                os.fstat(stream)
+                others[stream] = stream
+        with contextlib.ExitStack() as opened:
+            try:
+                others["directory"] = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                opened.callback(os.close, others["directory"])
+                moment = _written(
+                    {"path": sys.path, "argv": sys.argv, "environ": dict(os.environ), "others": list(others)}
+                )
+                opened.callback(os.close, moment)
+                self.lane.fork(argv, boot, [moment, *others.values()])
+            except OSError:
+                return False
+        return True
+
+    def _zygote(self, word: str, text: str, wanted: int) -> None:
+        """Something has become of the zygote: so many workers that it was to fork are to be started in another way."""
+        with self._lock:
+            if word == "threads":
+                self._forks = False
+            self._stillborn = self._stillborn + 1 if word == "stillborn" else 0
+            if self._stillborn >= _STILLBORN:
+                self.kill(
+                    f"{_STILLBORN} zygotes in a row have ended before they had loaded everything; the last one {text}"
+                )
+                return
+            forks, self._forks = self._forks, self._forks and word != "failed"
+            try:
+                for _ in range(min(wanted, self._most - self.lane.workers()) if self.lane.outstanding() else 0):
+                    self._start()
+            except OSError as error:
+                self._make_do(error)
+            finally:
+                self._forks = forks
+        if word == "threads":
+            warnings.warn(
+                f"{text} has started threads when it was loaded, and a process with threads cannot be forked: "
+                "each worker of the pool is a new interpreter instead\n"
+                "  hint: leave it out of preload=; libraries of numbers start none with blas_threads=1",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _write_boot(self) -> int:
         settings = {
             "path": sys.path,
             "argv": sys.argv,
             "extension": _raddle.__file__,
+            "preload": self._preload,
             "initializer": self._initializer,
             "initargs": self._initargs,
             "max_tasks": self._limits.max_tasks_per_child,
-            "limits": self._limits.of_each(self._most),
+            "limits": self._limits.of_each(self._most, preloads=bool(self._preload)),
             "log_levels": None if self._showing is None else log_levels(),
         }
-        boot = os.memfd_create("raddle-boot")
+        boot = _written(settings)
         weakref.finalize(self, os.close, boot).atexit = False
-        with open(boot, "wb", closefd=False) as file:
-            file.write(pickle.dumps(settings))
         return boot
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
@@ -171,6 +228,19 @@ def _interpreter_options() -> list[str]:
     for name, value in sys._xoptions.items():
         options.append(f"-X{name}" if value is True else f"-X{name}={value}")
     return options
+
+
+def _interpreter(code: str) -> list[str]:
+    """The command that runs code, which can import `raddle_boot`, in another interpreter."""
+    return [sys.executable, *_interpreter_options(), "-c", f"import sys; sys.path.insert(0, {_BOOT_PATH!r}); {code}"]
+
+
+def _written(settings: dict[str, Any]) -> int:
+    """A descriptor of a file with these settings."""
+    descriptor = os.memfd_create("raddle-boot")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(pickle.dumps(settings))
+    return descriptor
 
 
 _BOOT_PATH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -9,7 +9,7 @@ from ._output import checked as checked_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from ._limits import Limits
@@ -27,6 +27,7 @@ class Settings:
         idle_timeout: Seconds until a worker beyond them ends that has nothing to do.
         waits: Whether a `submit` beyond `max_pending` waits.
         output: None if workers keep the streams that they have inherited.
+        preload: Names of modules that worker processes have from the start.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Settings:
         max_pending: int | None,
         when_full: str,
         output: Any,
+        preload: Iterable[str],
     ) -> None:
         self.least, self.most = _width(workers)
         if isinstance(idle_timeout, bool) or not isinstance(idle_timeout, (int, float)):
@@ -60,6 +62,7 @@ class Settings:
             raise ValueError(f"when_full must be 'wait' or 'raise', not {when_full!r}")
         self.waits = when_full == "wait"
         self.output: Output | None = checked_output(output)
+        self.preload = _modules(preload)
 
     @property
     def is_elastic(self) -> bool:
@@ -82,6 +85,19 @@ def _width(workers: int | tuple[int, int] | None) -> tuple[int, int]:
     if not (0 <= least <= most and most >= 1):
         raise ValueError(f"workers must be from 0 or more to at least 1 and as many, not {workers!r}")
     return least, most
+
+
+def _modules(preload: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(preload, str):
+        raise TypeError(f"preload must be several names of modules, not one text\n  hint: preload=[{preload!r}]")
+    names: list[str] = []
+    for name in preload:
+        if not isinstance(name, str):
+            raise TypeError(f"preload must be names of modules, and {name!r} is none\n  hint: preload=['numpy']")
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"preload must be names of modules, and {name!r} cannot be one")
+        names.append(name)
+    return tuple(names)
 
 
 def whole(number: object, what: str) -> int:

@@ -45,7 +45,7 @@ class WorkerDied(BrokenError):
     Attributes:
         call: What it ran, such as ``"parse()"``.
         pid: Its process number.
-        exitcode: Its exit code, negative for a signal, None if somebody else collected it.
+        exitcode: Its exit code, negative for a signal, None if somebody else collected it, or if it has ended with its zygote.
         attempts: How often the call was begun; more than once only with ``retries``.
         peak_memory: Bytes that the process had in memory, at most. None where the kernel does not tell, which is so for a worker
             that never had more than the process of the pool.

@@ -73,6 +73,9 @@ class Pool:
             this program's `logging`, and each of their warnings is shown once.
         blas_threads: Threads that libraries of numbers (BLAS, OpenMP, ...) may start in each worker process. ``"auto"`` shares the
             CPUs among the workers, where the environment says nothing else; None leaves it to the libraries.
+        preload: Names of modules that worker processes have from the start. One process loads them, and workers are forked from it in
+            milliseconds; it has one thread, so that is safe. If a module starts threads when it is loaded, each worker is a new
+            interpreter all the same, and a RuntimeWarning says so.
 
     Functions, arguments and results of a process pool may be anything that `pickle` or `cloudpickle` can pickle: lambdas,
     closures and what ``__main__`` defines too, and the script needs no ``if __name__ == "__main__"``. Workers are new
@@ -114,6 +117,7 @@ class Pool:
         max_pending: int | None = None,
         when_full: str = "wait",
         output: str | Callable[[OutputLine], object] = "attributed",
+        preload: Iterable[str] = (),
     ) -> None:
         try:
             lane_of = _lane_of(kind)
@@ -121,7 +125,16 @@ class Pool:
             self.name: Final = name or f"{kind}-pool-{next(_numbers)}"
             limits = Limits(memory, max_tasks_per_child, nice, affinity, blas_threads)
             settings = Settings(
-                workers, idle_timeout, self.name, initializer, tuple(initargs), limits, max_pending, when_full, output
+                workers,
+                idle_timeout,
+                self.name,
+                initializer,
+                tuple(initargs),
+                limits,
+                max_pending,
+                when_full,
+                output,
+                preload,
             )
             self.workers: Final = settings.most
             self.max_pending: Final = max_pending

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["Descriptor", "as_it_is", "drop_in", "dumps", "dumps_by_value", "forking_dumps", "native", "open_ref"]
+__all__ = [
+    "Descriptor",
+    "as_it_is",
+    "drop_in",
+    "dumps",
+    "dumps_by_value",
+    "forking_dumps",
+    "native",
+    "open_ref",
+    "work",
+]
 
 
 class Descriptor:
@@ -86,8 +96,21 @@ def native(link: int, page: int, bell: int, heap: int, words: int, boot: int, pa
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     for descriptor in (link, page, bell, heap, words):
         os.set_inheritable(descriptor, False)  # they came through `exec`, and are to go no further
-    settings = _pickle.loads(os.pread(boot, os.fstat(boot).st_size, 0))
-    os.close(boot)
+    settings = read_settings(boot)
+    work((link, page, bell, heap), words, parent, settings, settings["preload"])
+
+
+def read_settings(descriptor: int) -> dict[str, Any]:
+    """What the parent has written into this file for us. Closes it."""
+    settings: dict[str, Any] = _pickle.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    os.close(descriptor)
+    return settings
+
+
+def work(
+    fds: tuple[int, int, int, int], words: int, parent: int, settings: dict[str, Any], preload: tuple[str, ...] = ()
+) -> None:
+    """Is a worker of a ``raddle.Pool``, until it ends. `preload`: modules that it loads first."""
     _refs.keeps = True
     confess_to(words)
     keep_limits(**settings["limits"])
@@ -96,7 +119,10 @@ def native(link: int, page: int, bell: int, heap: int, words: int, boot: int, pa
     initializer, initargs = settings["initializer"], settings["initargs"]
 
     def initialize() -> None:
-        _pickle.loads(initializer)(*_pickle.loads(initargs))
+        for name in preload:
+            __import__(name)
+        if initializer is not None:
+            _pickle.loads(initializer)(*_pickle.loads(initargs))
 
     def speak(outlet: Any) -> None:
         from . import output
@@ -109,13 +135,13 @@ def native(link: int, page: int, bell: int, heap: int, words: int, boot: int, pa
         "loads": _pickle.loads,
         "describe": describe,
         "stand_in": _stand_in,
-        "initialize": None if initializer is None else initialize,
+        "initialize": initialize if initializer is not None or preload else None,
         "unfit": _unfit,
         "idle": flush,
         "forget": _refs.forget,
         "speak": None if settings["log_levels"] is None else speak,
     }
-    load_extension(settings["extension"]).work((link, page, bell, heap), parent, seams, settings["max_tasks"])
+    load_extension(settings["extension"]).work(fds, parent, seams, settings["max_tasks"])
     _end()
 
 
@@ -238,6 +264,11 @@ def keep_limits(
         os.nice(nice)
     if affinity is not None:
         os.sched_setaffinity(0, affinity)
+    share_cpus(threads, are_asked_for)
+
+
+def share_cpus(threads: int | None, are_asked_for: bool) -> None:
+    """Says to libraries of numbers how many threads they may start; unless it was asked for, not where somebody else has."""
     if threads is not None:
         for name in NUMBERS_OF_THREADS:
             if are_asked_for or name not in os.environ:
