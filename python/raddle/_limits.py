@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ._cpus import usable_cpus
+from ._cpus import share_of_cpus, share_of_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Limits:
         self.affinity = None if affinity is None else sorted({_whole(cpu, "a CPU") for cpu in affinity})
         if self.affinity == []:
             raise ValueError("affinity must name at least one CPU, or be None")
+        #: CPUs of the whole pool. Found here, because workers are started from any thread.
+        self.cpus = share_of_cpus() if self.affinity is None else len(self.affinity)
         if isinstance(blas_threads, str) and blas_threads != "auto":
             raise ValueError(f"blas_threads must be a number, 'auto' or None, not {blas_threads!r}")
         if isinstance(blas_threads, int) and blas_threads < 1:
@@ -53,10 +55,13 @@ class Limits:
             or self.blas_threads not in ("auto", None)
         )
 
+    def share_of_each(self, workers: int) -> int:
+        """CPUs for each of so many workers."""
+        return share_of_each(workers, self.cpus)
+
     def of_each(self, workers: int, *, preloads: bool = False) -> dict[str, Any]:
         """What a worker is told, one of so many. `preloads`: it is forked from a process that has loaded libraries already."""
-        cpus = usable_cpus() if self.affinity is None else len(self.affinity)
-        threads = max(1, cpus // workers) if self.blas_threads == "auto" else self.blas_threads
+        threads = self.share_of_each(workers) if self.blas_threads == "auto" else self.blas_threads
         if preloads and self.blas_threads == "auto":
             threads = 1  # a library that starts threads when it is loaded would keep the process from being forked
         return {

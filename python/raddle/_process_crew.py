@@ -145,6 +145,7 @@ class ProcessCrew:
             "argv": sys.argv,
             "extension": _raddle.__file__,
             "preload": self._preload,
+            "share": self._limits.share_of_each(self._most),
             "initializer": self._initializer,
             "initargs": self._initargs,
             "max_tasks": self._limits.max_tasks_per_child,

@@ -15,7 +15,7 @@ import time
 import raddle_boot
 
 from . import _exit, _raddle
-from ._cpus import usable_cpus
+from ._cpus import share_of_cpus, share_of_each
 from ._map import lazy_or_eager_map
 from ._weak import weakly
 
@@ -59,6 +59,7 @@ class Crew:
         self._initializer = initializer
         self._initargs = initargs
         self._max_tasks = max_tasks
+        self._share = share_of_each(most)
         self._lock = threading.RLock()
         self.lane = _raddle.ProcessLane(
             max_workers=most,
@@ -102,7 +103,16 @@ class Crew:
         lifeline = raddle_boot.Descriptor(theirs.fileno()) if theirs else None
         process = self._context.Process(  # type: ignore[attr-defined]
             target=raddle_boot.drop_in,
-            args=(_raddle.__file__, descriptors, parent, lifeline, self._initializer, self._initargs, self._max_tasks),
+            args=(
+                _raddle.__file__,
+                descriptors,
+                parent,
+                lifeline,
+                self._share,
+                self._initializer,
+                self._initargs,
+                self._max_tasks,
+            ),
         )
         try:
             process.start()
@@ -185,7 +195,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
     """Runs calls in processes. Drop-in for `concurrent.futures.ProcessPoolExecutor`.
 
     Args:
-        max_workers: Worker processes at most. By default the CPUs that this process may use.
+        max_workers: Worker processes at most. By default the CPUs that this process may use, or in a worker of another pool its share of
+            them.
         mp_context: A `multiprocessing` context; says how workers are started.
         initializer: Called in each worker before its first call. If it raises, the pool is broken.
         initargs: Arguments of `initializer`.
@@ -212,7 +223,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
     ) -> None:
         stdlib._check_system_limits()
         if max_workers is None:
-            max_workers = usable_cpus()
+            max_workers = share_of_cpus()
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if mp_context is None:

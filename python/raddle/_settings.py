@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 
-from ._cpus import usable_cpus
+from ._cpus import share_of_cpus
 from ._output import checked as checked_output
 
 TYPE_CHECKING = False
@@ -73,7 +73,7 @@ class Settings:
 def _width(workers: int | tuple[int, int] | None) -> tuple[int, int]:
     """The least and the most workers."""
     if workers is None:
-        return usable_cpus(), usable_cpus()
+        return share_of_cpus(), share_of_cpus()
     if not isinstance(workers, (tuple, list)):
         most = whole(workers, "workers")
         if most < 1:

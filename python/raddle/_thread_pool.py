@@ -9,7 +9,7 @@ import time
 from concurrent.futures._base import LOGGER
 
 from . import _exit, _raddle
-from ._cpus import usable_cpus
+from ._cpus import share_of_cpus, share_of_each, take_share
 from ._future import Future  # noqa: TC001  # also tells the lane which class to make
 from ._map import lazy_or_eager_map
 
@@ -46,6 +46,7 @@ class Crew:
         self._prefix = prefix
         self._initializer = initializer
         self._initargs = initargs
+        self._share = share_of_each(most)
         self._lock = threading.Lock()
         self._started = 0
 
@@ -69,6 +70,7 @@ class Crew:
             self.threads.add(thread)
 
     def _work(self, number: int) -> None:
+        take_share(self._share)
         try:
             if self._initializer is not None:
                 try:
@@ -123,7 +125,8 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
     """Runs calls on threads. Drop-in for `concurrent.futures.ThreadPoolExecutor`.
 
     Args:
-        max_workers: Threads at most; they are started as they are needed. By default CPUs + 4, 32 at most.
+        max_workers: Threads at most; they are started as they are needed. By default CPUs + 4, 32 at most; in a worker of another pool
+            its share of the CPUs counts.
         thread_name_prefix: What the threads' names begin with.
         initializer: Called in each thread before its first call. If it raises, the pool is broken.
         initargs: Arguments of `initializer`.
@@ -148,7 +151,7 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
         initargs: tuple[Any, ...] = (),
     ) -> None:
         if max_workers is None:
-            max_workers = min(32, (usable_cpus()) + 4)
+            max_workers = min(32, share_of_cpus() + 4)
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):

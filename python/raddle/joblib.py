@@ -24,7 +24,7 @@ from joblib._parallel_backends import (
 
 import raddle_boot
 
-from ._cpus import usable_cpus
+from ._cpus import share_of_cpus
 from .pool import Pool
 
 TYPE_CHECKING = False
@@ -87,12 +87,12 @@ class RaddleBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     _pool: Pool | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """How many workers `n_jobs` stands for; -1 are as many as there are CPUs."""
+        """How many workers `n_jobs` stands for; -1 are as many as there are CPUs for a pool that is made here."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None:
             return 1
-        return max(usable_cpus() + 1 + n_jobs, 1) if n_jobs < 0 else n_jobs
+        return max(share_of_cpus() + 1 + n_jobs, 1) if n_jobs < 0 else n_jobs
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_options: Any) -> int:
         """Makes workers ready. Returns how many calls should be under way."""

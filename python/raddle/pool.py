@@ -54,8 +54,9 @@ class Pool:
     Args:
         kind: ``"thread"`` or ``"process"``. Threads share everything and take turns where there is a GIL; processes run
             Python code in parallel and exchange pickles.
-        workers: Workers at most; they are started as they are needed. By default the CPUs that this process may use. A pair of numbers
-            makes an elastic pool: of the workers beyond the first number, those end that have nothing to do for a while.
+        workers: Workers at most; they are started as they are needed. By default the CPUs that this process may use; in a worker of another
+            pool its share of them, which is that pool's CPUs divided by its number of workers. A pair of numbers makes an elastic
+            pool: of the workers beyond the first number, those end that have nothing to do for a while.
         idle_timeout: How long that is, in seconds.
         name: What `repr` and the threads' names show.
         initializer: Called in each worker before its first call. If it raises, the pool is broken.

@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+#: The CPUs for a pool that is made in this process, if it is a worker; else it may have all that the system lets it use.
+share: int | None = None
+
+
 class Descriptor:
     """A file descriptor that travels with the arguments of a ``multiprocessing.Process``.
 
@@ -111,7 +115,7 @@ def work(
     fds: tuple[int, int, int, int], words: int, parent: int, settings: dict[str, Any], preload: tuple[str, ...] = ()
 ) -> None:
     """Is a worker of a ``raddle.Pool``, until it ends. `preload`: modules that it loads first."""
-    _refs.keeps = True
+    _be_one_of_many(settings["share"])
     confess_to(words)
     keep_limits(**settings["limits"])
     sys.path[:] = settings["path"]
@@ -145,6 +149,16 @@ def work(
     _end()
 
 
+def _be_one_of_many(cpus: int) -> None:
+    """Says that this process is a worker, with so many CPUs for pools of its own."""
+    global share
+    share = cpus
+    loaded = sys.modules.get("raddle._cpus")
+    if loaded is not None:
+        loaded.take_share(cpus)  # a fork has what the thread had that forked, which may be a worker, too
+    _refs.keeps = True
+
+
 def _end() -> None:
     """Ends the process as an interpreter does, but leaves taking everything apart to the system."""
     import atexit
@@ -162,6 +176,7 @@ def drop_in(
     descriptors: tuple[Descriptor, ...],
     parent: int | None,
     lifeline: Descriptor | None,
+    cpus: int,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
     max_tasks: int | None,
@@ -189,7 +204,7 @@ def drop_in(
     if lifeline is not None:
         _hold_on_to(lifeline.fd)
     *fds, words = (descriptor.fd for descriptor in descriptors)
-    _refs.keeps = True
+    _be_one_of_many(cpus)
     confess_to(words)
     load_extension(extension_path).work(tuple(fds), parent or os.getppid(), seams, max_tasks)
 
