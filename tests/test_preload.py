@@ -166,7 +166,7 @@ def test_a_later_worker_prints_where_its_parent_prints_by_then(script):
     ended = script("""
         import os, signal, raddle, calls
 
-        with raddle.Pool("process", 1, preload=["json"]) as pool:
+        with raddle.Pool("process", 1, preload=["json"], output="inherit") as pool:
             pool.submit(print, "first").result()
             pid = pool.submit(os.getpid).result()
             os.dup2(2, 1)
@@ -182,7 +182,7 @@ def test_what_a_module_prints_when_it_is_loaded_comes_once(script, modules):
         import sys, raddle, calls
         sys.path.insert(0, {str(modules)!r})
 
-        with raddle.Pool("process", 2, preload=["talking"]) as pool:
+        with raddle.Pool("process", 2, preload=["talking"], output="plain") as pool:
             for _ in range(3):
                 pool.submit(calls.exit_now, 0).exception()
             pool.submit(print, "and used").result()
