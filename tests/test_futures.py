@@ -381,6 +381,17 @@ def test_map_goes_through_an_overridden_submit(lane):
         assert runner.calls == 10
 
 
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_map_goes_through_a_submit_that_was_put_on_the_instance(lane, chunksize):
+    dropins(lane)
+    with lane.make(1) as executor:
+        submit, seen = executor.submit, []
+        executor.submit = lambda *args: seen.append(submit(*args)) or seen[-1]
+        assert list(executor.map(calls.add, range(5), range(5), chunksize=chunksize)) == [0, 2, 4, 6, 8]
+        assert len(seen) == 5
+        assert all(future.done() for future in seen)
+
+
 @pytest.mark.parametrize("buffersize", [1, 3, 100])
 def test_map_with_a_buffersize_reads_no_further(lane, runner, buffersize):
     dropins(lane)

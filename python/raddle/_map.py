@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from ._future import Future
     from ._types import T
 
-__all__ = ["lazy_or_eager_map"]
+__all__ = ["is_overridden", "lazy_or_eager_map"]
+
+
+def is_overridden(method: Callable[..., Any], ours: Callable[..., Any]) -> bool:
+    """Whether a bound method is another one than `ours`: a subclass's, or one that was put on the instance."""
+    return getattr(method, "__func__", None) is not ours
 
 
 def lazy_or_eager_map(

@@ -16,7 +16,7 @@ import raddle_boot
 
 from . import _exit, _raddle
 from ._cpus import share_of_cpus, share_of_each
-from ._map import lazy_or_eager_map
+from ._map import is_overridden, lazy_or_eager_map
 from ._weak import weakly
 
 TYPE_CHECKING = False
@@ -297,7 +297,7 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         deadline = None if timeout is None else timeout + time.monotonic()
-        overridden = type(self).submit is not ProcessPoolExecutor.submit
+        overridden = is_overridden(self.submit, ProcessPoolExecutor.submit)
         submit_all = None if overridden else functools.partial(self._submit_all, chunksize)
         return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, submit_all, chunksize > 1)
 

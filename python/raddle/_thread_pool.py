@@ -11,7 +11,7 @@ from concurrent.futures._base import LOGGER
 from . import _exit, _raddle
 from ._cpus import share_of_cpus, share_of_each, take_share
 from ._future import Future  # noqa: TC001  # also tells the lane which class to make
-from ._map import lazy_or_eager_map
+from ._map import is_overridden, lazy_or_eager_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
             buffersize: Calls scheduled and not yielded, at most.
         """
         deadline = None if timeout is None else timeout + time.monotonic()
-        overridden = type(self).submit is not ThreadPoolExecutor.submit
+        overridden = is_overridden(self.submit, ThreadPoolExecutor.submit)
         return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, None if overridden else self._submit_all)
 
     def _submit_all(self, fn: Callable[..., T], calls: _raddle.Input, starred: bool) -> list[Future[T]]:
