@@ -311,6 +311,10 @@ def pid(_=None):
     return os.getpid()
 
 
+def append_to_queue(queue, value):
+    queue.put(value)
+
+
 def apply(fn, *args):
     return fn(*args)
 

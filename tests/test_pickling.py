@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import multiprocessing
 import operator
 import pickle
 import sys
@@ -447,3 +448,29 @@ def test_the_drop_in_runs_a_script_with_a_main_guard(script):
                     print(method, isinstance(executor.submit(make, 3).result(), Point))
     """).run()
     assert ended.out == "fork True\nspawn True\nforkserver True\n", ended.err
+
+
+def test_a_proxy_of_a_manager_is_an_argument_as_any_other():
+    with multiprocessing.Manager() as manager, raddle.Pool("process", 1) as pool:
+        queue = manager.Queue()
+        pool.submit(calls.append_to_queue, queue, 7).result()
+        assert queue.get(timeout=30) == 7
+
+
+def test_a_manager_may_be_younger_than_the_workers_and_known_to_the_workers_of_workers(script):
+    ended = script("""
+        import sys, raddle
+
+        def nested(queue):
+            with raddle.Pool("process", 1) as pool:
+                pool.submit(lambda queue: queue.put("from below"), queue).result()
+
+        with raddle.Pool("process", 1) as pool:
+            print(pool.submit(abs, -1).result(), "multiprocessing.process" in sys.modules)
+            import multiprocessing
+            with multiprocessing.Manager() as manager:
+                queue = manager.Queue()
+                pool.submit(nested, queue).result()
+                print(queue.get(timeout=30))
+    """).run()
+    assert ended.out == "1 False\nfrom below\n", ended.err

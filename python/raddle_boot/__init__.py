@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Descriptor",
     "as_it_is",
+    "authkey",
     "drop_in",
     "dumps",
     "dumps_by_value",
@@ -118,6 +119,7 @@ def work(
     _be_one_of_many(settings["share"])
     confess_to(words)
     keep_limits(**settings["limits"])
+    authkey.set(settings["authkey"])
     sys.path[:] = settings["path"]
     sys.argv[:] = settings["argv"]
     initializer, initargs = settings["initializer"], settings["initargs"]
@@ -288,6 +290,58 @@ def share_cpus(threads: int | None, are_asked_for: bool) -> None:
         for name in NUMBERS_OF_THREADS:
             if are_asked_for or name not in os.environ:
                 os.environ[name] = str(threads)
+
+
+class _AuthKey:
+    """The key by which processes of one program know each other, such as a `multiprocessing.Manager` and those who use it.
+
+    `multiprocessing` makes one when it is first imported, which may be before or after a pool has started workers.
+    """
+
+    def __init__(self) -> None:
+        self._key: bytes | None = None
+
+    def get(self) -> bytes:
+        """The key of this process, for its workers."""
+        process = sys.modules.get("multiprocessing.process")
+        if process is not None:
+            return bytes(process.current_process().authkey)
+        if self._key is None:
+            self.set(os.urandom(32))
+        assert self._key is not None
+        return self._key
+
+    def set(self, key: bytes) -> None:
+        """Makes it the key of this process, now or when `multiprocessing` is imported."""
+        self._key = key
+        process = sys.modules.get("multiprocessing.process")
+        if process is not None:
+            process.current_process().authkey = key
+        elif self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Sees the import of `multiprocessing.process` come, and sets the key when it is over."""
+        if name != "multiprocessing.process":
+            return None
+        sys.meta_path.remove(self)
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is None or spec.loader is None:
+            return spec
+        loader = spec.loader
+        execute = loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            del loader.exec_module
+            execute(module)
+            module.current_process().authkey = self._key
+
+        loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+authkey = _AuthKey()
 
 
 def load_extension(path: str) -> ModuleType:
