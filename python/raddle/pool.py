@@ -19,6 +19,7 @@ from ._terms import NO_TERMS, Terms
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
+    from concurrent.futures import Executor
     from concurrent.futures import Future as AnyFuture
     from types import TracebackType
     from typing import Any, Final, NoReturn
@@ -375,7 +376,7 @@ class Pool:
     def options(
         self, *, timeout: float | None = None, retries: int = 0, priority: int = 0, name: str | None = None
     ) -> Options:
-        """The same pool, for calls on terms. Returns an object with `submit` and `map`.
+        """The same pool, for calls on terms. Returns an object with `submit`, `map` and `executor`.
 
         Args:
             timeout: Seconds that a call may run, from when a worker begins it. Then its worker is asked to end (SIGTERM, to all of its
@@ -412,6 +413,27 @@ class Pool:
                 "a call on a thread cannot be stopped, nor does its worker die\n  hint: use Pool('process')"
             )
         return Terms(timeout, retries, priority, name)
+
+    def executor(self) -> Executor:
+        """This pool as a `concurrent.futures.Executor`, for code that insists on one.
+
+        It is the same pool, with the standard library's `map`: whoever shuts the executor down, or leaves its block, has shut down
+        the pool.
+
+        Example:
+            >>> import concurrent.futures, raddle
+            >>> with raddle.Pool("process", workers=2) as pool:
+            ...     isinstance(pool.executor(), concurrent.futures.Executor), pool.executor().submit(pow, 2, 10).result()
+            (True, 1024)
+        """
+        from ._executor import PoolExecutor
+
+        return PoolExecutor(self, self)
+
+    @property
+    def _max_workers(self) -> int:
+        # Dask, and others who take an executor for what it can do, look here for how many calls to have under way.
+        return self.workers
 
     def put(self, value: object) -> Any:
         """Sends an object to the workers once, for many calls, and returns a `Ref` that stands for it.
@@ -534,6 +556,16 @@ class Options:
     ) -> Iterator[T]:
         """As `Pool.map`, with these terms for each call."""
         return self._pool._map(fn, iterables, ordered, window, deadline, progress, self._terms)
+
+    def executor(self) -> Executor:
+        """As `Pool.executor`, for calls on these terms."""
+        from ._executor import PoolExecutor
+
+        return PoolExecutor(self._pool, self)
+
+    @property
+    def _max_workers(self) -> int:
+        return self._pool.workers
 
     def __repr__(self) -> str:
         return f"<options {self._terms!r} of {self._pool!r}>"

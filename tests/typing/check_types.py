@@ -48,6 +48,8 @@ def pools() -> None:
         assert_type(pool.statistics().per_worker[0].busy_share, float)
         assert_type(pool.statistics(), raddle.PoolStatistics)
         assert_type(pool.statistics().busy_seconds, float)
+        assert_type(pool.executor(), concurrent.futures.Executor)
+        assert_type(pool.options(timeout=1).executor().submit(parse, "3").result(), int)
         assert_type(pool.kind, str)
         assert_type(pool.workers, int)
         for future in pool.as_completed([pool.submit(parse, "1")], timeout=3):
