@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import threading
 import time
 
@@ -11,25 +12,49 @@ import pytest
 
 import calls
 import raddle
+import raddle.futures
 
 
-def executor_of(lane):
-    if lane.is_pool:
-        pytest.skip("asyncio asks for an Executor; a pool's futures are wrapped, see below")
-    return lane.make(2)
-
-
-def test_run_in_executor(lane):
+def test_run_in_executor(runner):
     async def main():
         loop = asyncio.get_running_loop()
-        with executor_of(lane) as executor:
-            assert await loop.run_in_executor(executor, calls.add, 1, 2) == 3
-            results = await asyncio.gather(*(loop.run_in_executor(executor, calls.add, n, n) for n in range(100)))
-            assert results == [2 * n for n in range(100)]
-            with pytest.raises(ValueError, match="bad"):
-                await loop.run_in_executor(executor, calls.fail)
+        assert await loop.run_in_executor(runner, calls.add, 1, 2) == 3
+        results = await asyncio.gather(*(loop.run_in_executor(runner, calls.add, n, n) for n in range(100)))
+        assert results == [2 * n for n in range(100)]
+        with pytest.raises(ValueError, match="bad"):
+            await loop.run_in_executor(runner, calls.fail)
 
     asyncio.run(main())
+
+
+def test_run_in_executor_in_debug_mode(runner):
+    async def main():
+        return await asyncio.get_running_loop().run_in_executor(runner, calls.add, 1, 2)
+
+    assert asyncio.run(main(), debug=True) == 3
+
+
+def test_run_in_executor_takes_the_executor_of_a_pool(pool):
+    async def main():
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(*(loop.run_in_executor(pool.executor(), calls.add, n, 1) for n in range(20)))
+
+    assert asyncio.run(main()) == list(range(1, 21))
+
+
+def test_cancelling_run_in_executor_stops_what_runs_in_a_pool_of_processes(tmp_path):
+    async def main():
+        with raddle.Pool("process", 1) as pool:
+            loop = asyncio.get_running_loop()
+            call = loop.run_in_executor(pool, calls.touch_and_sleep, tmp_path / "pid")
+            while not (tmp_path / "pid").exists():
+                await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            return await loop.run_in_executor(pool, calls.add, 1, 1)
+
+    assert asyncio.run(asyncio.wait_for(main(), 20)) == 2
 
 
 def test_wrap_future(runner):
@@ -160,12 +185,38 @@ def test_coroutines_on_several_loops_share_a_pool(runner):
 
 
 def test_our_thread_executor_as_the_loops_default():
-    import raddle.futures
+    request = contextvars.ContextVar("request")
 
     async def main():
-        asyncio.get_running_loop().set_default_executor(raddle.futures.ThreadPoolExecutor(2))
-        assert await asyncio.to_thread(calls.add, 1, 2) == 3
+        loop = asyncio.get_running_loop()
+        executor = raddle.futures.ThreadPoolExecutor(2, thread_name_prefix="ours")
+        loop.set_default_executor(executor)
+        assert (await asyncio.to_thread(calls.thread_name)).startswith("ours_")
+        assert (await loop.run_in_executor(None, calls.thread_name)).startswith("ours_")
         assert await asyncio.gather(*(asyncio.to_thread(calls.add, n, 1) for n in range(50))) == list(range(1, 51))
+        request.set("seven")
+        assert await asyncio.to_thread(request.get) == "seven"
+        with pytest.raises(ValueError, match="bad"):
+            await asyncio.to_thread(calls.fail)
+        assert (await loop.getaddrinfo("127.0.0.1", 80))[0][4] == ("127.0.0.1", 80)
+        return executor
+
+    # `asyncio.run` shuts the loop's executor down.
+    with pytest.raises(RuntimeError, match="shut"):
+        asyncio.run(main()).submit(calls.add, 1)
+
+
+@pytest.mark.parametrize("wrong", ["process", "pool", "executor of a pool"])
+def test_the_loop_says_that_its_default_has_to_be_a_thread_executor(wrong):
+    makers = {
+        "process": lambda: raddle.futures.ProcessPoolExecutor(1),
+        "pool": lambda: raddle.Pool("thread", 1),
+        "executor of a pool": lambda: raddle.Pool("thread", 1).executor(),
+    }
+
+    async def main():
+        with makers[wrong]() as executor, pytest.raises(TypeError, match="ThreadPoolExecutor"):
+            asyncio.get_running_loop().set_default_executor(executor)
 
     asyncio.run(main())
 

@@ -356,19 +356,17 @@ def test_requirements_come_from_pyproject_and_unknown_groups_are_named():
     command = [sys.executable, HOUSE / "ci" / "requirements.py"]
     done = subprocess.run([*command, "run", "build", "test"], capture_output=True, text=True, timeout=50)
     names = [re.match(r"[\w-]+", line)[0] for line in done.stdout.splitlines()]
-    assert names == [
-        "cloudpickle",
-        "maturin",
-        "pytest",
-        "pytest-timeout",
+    assert names[:4] == ["cloudpickle", "maturin", "pytest", "pytest-timeout"]
+    assert set(names[4:]) == {
         "numpy",
         "joblib",
         "scikit-learn",
+        "dask",
         "tqdm",
         "rich",
         "ipykernel",
         "ipywidgets",
-    ]
+    }
     done = subprocess.run([*command, "tset"], capture_output=True, text=True, timeout=50)
     assert done.returncode == 1
     assert (
