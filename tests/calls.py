@@ -499,6 +499,10 @@ def initialized():
     return list(_initialized)
 
 
+def nap_and_initialized(seconds):
+    return nap_and_pid(seconds), initialized()
+
+
 def thread_name():
     return threading.current_thread().name
 

@@ -79,6 +79,26 @@ def test_a_run_inside_of_a_run(backend):
     assert Parallel(n_jobs=2)(delayed(inner)(number) for number in range(4)) == [3, 6, 9, 12]
 
 
+def test_an_initializer_runs_in_every_worker_and_the_same_one_keeps_the_workers(backend):
+    def run(value):
+        job = delayed(calls.nap_and_initialized)(0.02)
+        found = Parallel(n_jobs=2, initializer=calls.initialize, initargs=(value,))(job for _ in range(8))
+        assert [seen for _, seen in found] == [[value]] * 8
+        return {pid for pid, _ in found}
+
+    first = run("one")
+    assert run("one") <= first
+    assert not run("two") & first
+
+
+def test_an_initializer_of_the_context_runs_again_in_the_workers_after_an_exception():
+    with joblib.parallel_config(backend="raddle", n_jobs=2, initializer=calls.initialize, initargs=("yes",)):
+        with Parallel() as parallel:
+            with pytest.raises(ValueError, match="^3$"):
+                parallel(delayed(calls.fail_if)(number, 3) for number in range(4))
+            assert parallel(delayed(calls.initialized)() for _ in range(4)) == [["yes"]] * 4
+
+
 def test_numbers_of_workers_are_those_of_joblib(backend):
     backend_of = raddle.joblib.RaddleBackend
     cpus = len(os.sched_getaffinity(0))

@@ -25,6 +25,7 @@ from joblib._parallel_backends import (
 import raddle_boot
 
 from ._cpus import share_of_cpus
+from ._process_crew import dumps_by_reference_or_value
 from .pool import Pool
 
 TYPE_CHECKING = False
@@ -49,16 +50,29 @@ def register(*, make_default: bool = False) -> None:
     register_parallel_backend("raddle", RaddleBackend, make_default=make_default)
 
 
-def _pool(workers: int, threads: int | str) -> Pool:
+def _pool(
+    workers: int, threads: int | str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> Pool:
     """The pool of the last time, if it is as wide as is wanted; its workers have loaded what they need."""
     global _kept
+    # What a worker makes of its initializer follows from the pickle.
+    beginning = None if initializer is None else dumps_by_reference_or_value((initializer, initargs))
     with _lock:
         # A forked child cannot use its parent's pool, and workers have the environment of the time when they were started.
-        wanted = (os.getpid(), workers, threads, *(os.environ.get(name) for name in raddle_boot.NUMBERS_OF_THREADS))
+        environment = [os.environ.get(name) for name in raddle_boot.NUMBERS_OF_THREADS]
+        wanted = (os.getpid(), workers, threads, beginning, *environment)
         if _kept is None or _kept[0] != wanted or _kept[1]._lane.state() != "open":
             if _kept is not None and _kept[0][0] == os.getpid():
                 _kept[1].shutdown(wait=False)
-            _kept = (wanted, Pool("process", workers, name=f"joblib-{workers}", blas_threads=threads))
+            pool = Pool(
+                "process",
+                workers,
+                name=f"joblib-{workers}",
+                initializer=initializer,
+                initargs=initargs,
+                blas_threads=threads,
+            )
+            _kept = (wanted, pool)
         return _kept[1]
 
 
@@ -85,6 +99,7 @@ class RaddleBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     supports_inner_max_num_threads = True
 
     _pool: Pool | None = None
+    _options: dict[str, Any] = {}  # noqa: RUF012  # replaced, never changed
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """How many workers `n_jobs` stands for; -1 are as many as there are CPUs for a pool that is made here."""
@@ -94,12 +109,22 @@ class RaddleBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             return 1
         return max(share_of_cpus() + 1 + n_jobs, 1) if n_jobs < 0 else n_jobs
 
-    def configure(self, n_jobs: int = 1, parallel: Any = None, **_options: Any) -> int:
-        """Makes workers ready. Returns how many calls should be under way."""
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
+        """Makes workers ready. Returns how many calls should be under way.
+
+        Of the options of `joblib.Parallel` and of its context managers, `initializer` and `initargs` concern this backend.
+        """
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
-        self._pool = _pool(n_jobs, self.inner_max_num_threads or "auto")
+        self._options = options
+        settings = {**getattr(self, "backend_kwargs", {}), **options}
+        self._pool = _pool(
+            n_jobs,
+            self.inner_max_num_threads or "auto",
+            settings.get("initializer"),
+            tuple(settings.get("initargs") or ()),
+        )
         self.parallel = parallel
         return n_jobs
 
@@ -126,4 +151,4 @@ class RaddleBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             _let_go(self._pool)
             self._pool = None
         if ensure_ready:
-            self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel)
+            self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel, **self._options)
