@@ -7,7 +7,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check bench conformance model stress san wheel clean
+.PHONY: help demo build test check bench conformance ecosystem model stress san wheel clean
 
 help: ## list the errands
 	@echo "usage: make <errand> [PYTHON=python3.12] [PYTHONS=\"python3.12 python3.13\"] [ARGS=\"...\"]"
@@ -31,6 +31,9 @@ bench: ## Raddle beside the standard library and its peers; writes docs/benchmar
 
 conformance: ## CPython's own test.test_concurrent_futures against raddle.futures
 	@ci/conformance.sh $(ARGS)
+
+ecosystem: ## joblib's and Dask's own tests with Raddle under them
+	@ci/ecosystem.sh $(ARGS)
 
 model: ## model checking (loom) of core, shm and proc (ARGS="-p raddle-shm" for one crate)
 	@ci/model.sh $(ARGS)

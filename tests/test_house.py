@@ -333,7 +333,7 @@ def test_architecture_lists_the_twelve_invariants_each_with_its_check():
     assert rules <= named
 
 
-ERRANDS = "help demo build test check bench conformance model stress san wheel clean".split()
+ERRANDS = "help demo build test check bench conformance ecosystem model stress san wheel clean".split()
 
 
 def test_make_help_lists_every_errand():
@@ -371,7 +371,7 @@ def test_requirements_come_from_pyproject_and_unknown_groups_are_named():
     assert done.returncode == 1
     assert (
         done.stderr
-        == "error: pyproject.toml has no extra 'tset'\nhint: one of run, build, test, dev, bench, bench-all\n"
+        == "error: pyproject.toml has no extra 'tset'\nhint: one of run, build, test, dev, ecosystem, bench, bench-all\n"
     )
 
 
