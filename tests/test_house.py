@@ -362,6 +362,7 @@ def test_requirements_come_from_pyproject_and_unknown_groups_are_named():
         "joblib",
         "scikit-learn",
         "dask",
+        "pillow",
         "tqdm",
         "rich",
         "ipykernel",
