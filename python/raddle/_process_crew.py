@@ -150,6 +150,7 @@ class ProcessCrew:
             "initargs": self._initargs,
             "max_tasks": self._limits.max_tasks_per_child,
             "authkey": raddle_boot.authkey.get(),
+            "tracker": raddle_boot.tracker(),
             "limits": self._limits.of_each(self._most, preloads=bool(self._preload)),
             "log_levels": None if self._showing is None else log_levels(),
         }

@@ -26,6 +26,7 @@ __all__ = [
     "forking_dumps",
     "native",
     "open_ref",
+    "tracker",
     "work",
 ]
 
@@ -120,6 +121,7 @@ def work(
     confess_to(words)
     keep_limits(**settings["limits"])
     authkey.set(settings["authkey"])
+    use_tracker_of(parent, settings["tracker"])
     sys.path[:] = settings["path"]
     sys.argv[:] = settings["argv"]
     initializer, initargs = settings["initializer"], settings["initargs"]
@@ -292,6 +294,35 @@ def share_cpus(threads: int | None, are_asked_for: bool) -> None:
                 os.environ[name] = str(threads)
 
 
+class _OnImport:
+    """Does something to a module when it is imported, before whoever imports it sees it."""
+
+    def __init__(self, name: str, act: Callable[[Any], object]) -> None:
+        self._name = name
+        self._act = act
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Sees the import come."""
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is None or spec.loader is None:
+            return spec
+        loader = spec.loader
+        execute = loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            del loader.exec_module
+            execute(module)
+            self._act(module)
+
+        loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
 class _AuthKey:
     """The key by which processes of one program know each other, such as a `multiprocessing.Manager` and those who use it.
 
@@ -313,35 +344,49 @@ class _AuthKey:
 
     def set(self, key: bytes) -> None:
         """Makes it the key of this process, now or when `multiprocessing` is imported."""
-        self._key = key
+        is_first, self._key = self._key is None, key
         process = sys.modules.get("multiprocessing.process")
         if process is not None:
-            process.current_process().authkey = key
-        elif self not in sys.meta_path:
-            sys.meta_path.insert(0, self)
+            self._give(process)
+        elif is_first:
+            _OnImport("multiprocessing.process", self._give)
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Sees the import of `multiprocessing.process` come, and sets the key when it is over."""
-        if name != "multiprocessing.process":
-            return None
-        sys.meta_path.remove(self)
-        found = (finder.find_spec(name, path, target) for finder in sys.meta_path)
-        spec = next((spec for spec in found if spec is not None), None)
-        if spec is None or spec.loader is None:
-            return spec
-        loader = spec.loader
-        execute = loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            del loader.exec_module
-            execute(module)
-            module.current_process().authkey = self._key
-
-        loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+    def _give(self, process: Any) -> None:
+        process.current_process().authkey = self._key
 
 
 authkey = _AuthKey()
+
+
+def tracker() -> int | None:
+    """The descriptor by which this process tells the resource tracker of `multiprocessing` what there is, for its workers.
+
+    Who has not imported `multiprocessing.shared_memory` need not have a tracker.
+    """
+    resources = sys.modules.get("multiprocessing.resource_tracker")
+    if resources is None:
+        return None
+    if "multiprocessing.shared_memory" in sys.modules:
+        resources.ensure_running()
+    descriptor: int | None = resources._resource_tracker._fd
+    return descriptor
+
+
+def use_tracker_of(parent: int, descriptor: int | None) -> None:
+    """Has this process use its parent's resource tracker when it imports it, as the children of `multiprocessing` do.
+
+    One of its own would take shared memory that this process has looked at for its own, and remove it when this process ends.
+    """
+    if descriptor is None:
+        return
+
+    def use(resources: Any) -> None:
+        try:
+            resources._resource_tracker._fd = os.open(f"/proc/{parent}/fd/{descriptor}", os.O_WRONLY)
+        except OSError:
+            pass  # a parent into which its children may not look
+
+    _OnImport("multiprocessing.resource_tracker", use)
 
 
 def load_extension(path: str) -> ModuleType:
