@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -186,6 +187,16 @@ def test_ctrl_c_at_a_random_moment(script, delay):
 @pytest.mark.parametrize("name", list(PROGRAMS))
 def test_ctrl_c_while_the_program(script, name):
     judge(interrupt(script, PROGRAMS[name], 0.15))
+
+
+@pytest.mark.parametrize("on_terms", [False, True])
+def test_ctrl_c_in_the_first_calls_of_a_map_shows_one_line_of_ours(on_terms):
+    with raddle.Pool("process", 1) as pool:
+        calls_of = pool.options() if on_terms else pool
+        with pytest.raises(KeyboardInterrupt) as caught:
+            calls_of.map(calls.identity, [calls.Interrupts()])
+    ours = [entry for entry in caught.traceback if Path(raddle.__file__).parent in Path(entry.path).parents]
+    assert len(ours) == 1
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -209,7 +209,10 @@ class Pool:
         terms = NO_TERMS
         if timeout is not None or retries or priority or name is not None:
             terms = self._terms(timeout, retries, priority, name)
-        return self._map(fn, iterables, ordered, window, deadline, progress, terms)
+        try:
+            return self._map(fn, iterables, ordered, window, deadline, progress, terms)
+        except KeyboardInterrupt as interrupt:
+            raise seen_from_outside(interrupt) from None
 
     def _map(
         self,
@@ -235,14 +238,11 @@ class Pool:
             display = Display(progress, self.name, _total(iterables), self._lane)
         starred = len(iterables) > 1
         may_batch = terms is NO_TERMS and self._max_tasks is None
-        try:
-            submit_all = self._lane.binder(fn, starred, terms)
-            items = self._lane.items_of(iterables, starred)
-            feed = _Feed(self._lane, submit_all, items, self.workers, window, self.max_pending, may_batch)
-            runs = _in_order(feed, until) if ordered else _as_they_come(feed, until)
-            next(runs)  # the first calls are on their way when `map` returns
-        except KeyboardInterrupt as interrupt:
-            raise seen_from_outside(interrupt) from None
+        submit_all = self._lane.binder(fn, starred, terms)
+        items = self._lane.items_of(iterables, starred)
+        feed = _Feed(self._lane, submit_all, items, self.workers, window, self.max_pending, may_batch)
+        runs = _in_order(feed, until) if ordered else _as_they_come(feed, until)
+        next(runs)  # the first calls are on their way when `map` returns
         if display is None:
             return _raddle.Results(runs)
         return _raddle.Results(display.follow(runs), (display.meter, display.draw))
@@ -555,7 +555,10 @@ class Options:
         progress: ProgressLike = False,
     ) -> Iterator[T]:
         """As `Pool.map`, with these terms for each call."""
-        return self._pool._map(fn, iterables, ordered, window, deadline, progress, self._terms)
+        try:
+            return self._pool._map(fn, iterables, ordered, window, deadline, progress, self._terms)
+        except KeyboardInterrupt as interrupt:
+            raise seen_from_outside(interrupt) from None
 
     def executor(self) -> Executor:
         """As `Pool.executor`, for calls on these terms."""
