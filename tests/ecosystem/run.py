@@ -116,8 +116,9 @@ def run_suite(suite: Suite, skips: dict[str, str], options: argparse.Namespace) 
         told = json.loads(answer.read_text())
         outcome.passed, outcome.left_out = len(told["passed"]), told["left_out"]
         outcome.failed, outcome.skipped = told["failed"], told["skipped"]
-        if not options.baseline and not options.only:  # some of the tests may well be others'
-            troubles += was_used(suite, told["calls"], proof, outcome)
+        if not options.baseline:
+            doubts = was_used(suite, told["calls"], proof, outcome)
+            troubles += [] if options.only else doubts  # some of the tests alone may well be others'
     else:
         tail = "\n".join(output.read_text(errors="replace").splitlines()[-60:])
         troubles.append(f"wrote no result; the end of {output}:\n{tail}")
