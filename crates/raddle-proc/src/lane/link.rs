@@ -228,6 +228,13 @@ impl Link {
         self.segment.as_fd()
     }
 
+    /// Whether the link has at least so many bytes of memory, in all its parts: pages that nobody has written to do not exist.
+    pub(crate) fn holds(&self, len: usize) -> bool {
+        // What cannot be asked is believed.
+        rustix::fs::fstat(&self.segment)
+            .map_or(true, |stat| stat.st_blocks.unsigned_abs().saturating_mul(512) >= len as u64)
+    }
+
     /// The sending ends. Once per side and ring: the caller is the parent for requests, the worker for replies.
     pub(crate) fn request_producer(&self) -> Producer {
         // SAFETY: the layout above; `Seat` and `WorkerEnd` keep the link alive as long as the ring's ends, and each

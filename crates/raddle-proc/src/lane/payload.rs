@@ -6,6 +6,8 @@ use std::sync::Arc;
 use raddle_shm::heap::Lease;
 
 const SMALL: usize = 22;
+/// From so many bytes on it is asked whether there is memory for them.
+const HUGE: usize = 1 << 20;
 
 /// Owned bytes; the short ones (most results are) take no allocation.
 #[derive(Clone)]
@@ -30,9 +32,23 @@ impl Payload {
 }
 
 impl Payload {
-    /// Bytes that name buffers: one entry for each, empty for those that lie in the bytes themselves.
-    pub(crate) fn parcel(bytes: &[u8], leases: Vec<Option<Arc<Lease>>>) -> Self {
-        Self(Repr::Parcel(Arc::new(Parcel { bytes: bytes.into(), leases })))
+    /// A copy of the bytes. None: there is no memory for it.
+    pub(crate) fn copied(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() < HUGE {
+            return Some(Self::from(bytes));
+        }
+        Some(Self(Repr::Parcel(Arc::new(Parcel { bytes: copy_of(bytes)?, leases: Vec::new() }))))
+    }
+
+    /// A copy of bytes that name buffers, with their leases: one entry for each, empty for those that lie in the bytes themselves. The
+    /// copy is asked for them, since the bytes may change meanwhile. None: there is no memory for it.
+    pub(crate) fn parcel<E>(
+        bytes: &[u8],
+        leases: impl FnOnce(&[u8]) -> Result<Vec<Option<Arc<Lease>>>, E>,
+    ) -> Result<Option<Self>, E> {
+        let Some(bytes) = copy_of(bytes) else { return Ok(None) };
+        let leases = leases(&bytes)?;
+        Ok(Some(Self(Repr::Parcel(Arc::new(Parcel { bytes, leases })))))
     }
 
     /// Bytes of the buffers that the bytes name.
@@ -47,6 +63,13 @@ impl Payload {
             _ => &[],
         }
     }
+}
+
+fn copy_of(bytes: &[u8]) -> Option<Box<[u8]>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).ok()?;
+    copy.extend_from_slice(bytes);
+    Some(copy.into_boxed_slice())
 }
 
 impl From<&[u8]> for Payload {

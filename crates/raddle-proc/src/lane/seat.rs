@@ -60,6 +60,9 @@ pub(crate) enum Stage {
 pub(crate) struct Flight<H> {
     pub(crate) ticket: Option<H>,
     slot: Slot,
+    /// The record as it was sent. The worker can write to the ring, so what lies there is not asked what it is.
+    header: Header,
+    len: usize,
     spilled: Option<usize>,
     /// The bytes of a call that may run again.
     copy: Option<Box<(Header, Vec<u8>)>>,
@@ -169,6 +172,12 @@ pub(crate) struct Seat<H> {
     forgotten: Vec<u64>,
     condemned: Option<Condemned>,
     pub(crate) tally: Tally,
+    /// It has said that it is ready.
+    has_greeted: bool,
+    /// It has said that it ends.
+    has_taken_leave: bool,
+    /// The call that was at the front when its time was looked at last: its ordinal, whether it had begun, and since when.
+    timed: Option<(u64, bool, Instant)>,
     /// Where the worker leaves what it has to say when it crashes.
     pub(crate) words: OwnedFd,
     /// Last, so that the ends of the rings go before the memory.
@@ -205,6 +214,9 @@ impl<H: Ticket> Seat<H> {
             forgotten: Vec::new(),
             condemned: None,
             tally: Tally::new(),
+            has_greeted: false,
+            has_taken_leave: false,
+            timed: None,
             words: memfd_create("raddle-words", MemfdFlags::CLOEXEC)?,
             link,
         })
@@ -519,7 +531,7 @@ impl<H: Ticket> Seat<H> {
                     let plain = Header { flags: header.flags & !flag::SPILLED, ..header };
                     Box::new((plain, out.parts.concat()))
                 });
-                self.flights.push_back(Flight { ticket, slot, spilled, copy });
+                self.flights.push_back(Flight { ticket, slot, header, len, spilled, copy });
                 Ok(())
             }
             Err(_) => {
@@ -607,15 +619,19 @@ impl<H: Ticket> Seat<H> {
         }
     }
 
-    /// The bytes of a record that the worker has not taken, without the flags of how they were sent.
+    /// The bytes of a record that the worker has not taken, without the flags of how they were sent. None: what lies there is not
+    /// what was sent.
     fn bytes_of(&self, index: usize) -> Option<(Header, Vec<u8>)> {
-        let (mut header, payload) = self.requests.read_back(self.flights[index].slot)?;
-        if header.flags & flag::SPILLED == 0 {
-            return Some((header, payload));
-        }
+        let flight = &self.flights[index];
+        let (mut header, payload) =
+            self.requests.read_back(flight.slot).filter(|(found, _)| *found == flight.header)?;
+        let Some(offset) = flight.spilled else {
+            return (payload.len() == flight.len).then_some((header, payload));
+        };
         header.flags &= !flag::SPILLED;
-        // SAFETY: the request spill is written by this side alone, under the lane's lock, which we are under.
-        let bytes = unsafe { spill_in(self.link.request_spill(), &payload) }?;
+        // SAFETY: this side alone writes there, under the lane's lock, which we are under. A worker that does it too breaks the rules
+        // of its memory; then the bytes are whatever they are.
+        let bytes = unsafe { spill_in(self.link.request_spill(), &spill_pointer(offset, flight.len)) }?;
         Some((header, bytes.to_vec()))
     }
 
@@ -630,14 +646,18 @@ impl<H: Ticket> Seat<H> {
         let spilled = header.flags & flag::SPILLED != 0;
         let bytes = if spilled {
             // SAFETY: the worker leaves the range alone until `spills_taken` has passed it, below.
-            unsafe { spill_in(self.link.reply_spill(), record.payload) }.ok_or(Corrupt)?
+            let bytes = unsafe { spill_in(self.link.reply_spill(), record.payload) }.ok_or(Corrupt)?;
+            if bytes.len() > SPILL_SOFT && !self.link.holds(bytes.len()) {
+                return Err(Corrupt); // to read it would make it: the system would have to find so much memory
+            }
+            bytes
         } else {
             record.payload
         };
-        let payload = if header.flags & flag::BUFFERS == 0 {
-            Payload::from(bytes)
-        } else {
-            Payload::parcel(bytes, leases_of(bytes, &self.heap, &self.worker_heap)?)
+        let len = bytes.len();
+        let payload = match header.flags & flag::BUFFERS {
+            0 => Payload::copied(bytes),
+            _ => Payload::parcel(bytes, |copy| leases_of(copy, &self.heap, &self.worker_heap))?,
         };
         self.replies.advance();
         if spilled {
@@ -650,30 +670,39 @@ impl<H: Ticket> Seat<H> {
             self.link.worker_bell().ring(); // it may sleep for room
         }
         match header.kind {
-            kind::READY => {
+            // What is no answer is said once, or is about something that the worker was given. So it cannot talk for ever.
+            kind::READY if !self.has_greeted => {
+                self.has_greeted = true;
                 if self.stage == Stage::Starting {
                     self.stage = Stage::Live;
                 }
                 Ok(Some(Arrival::Ready))
             }
-            kind::RETIRED => {
+            kind::RETIRED if !self.has_taken_leave => {
+                self.has_taken_leave = true;
                 self.stage = Stage::Leaving;
                 Ok(Some(Arrival::Retired))
             }
-            kind::UNFIT => {
+            kind::UNFIT if !self.has_taken_leave => {
                 // It ends by itself, and may still have something to tell others; the lane breaks when it is gone.
+                self.has_taken_leave = true;
                 self.stage = Stage::Leaving;
-                self.unfit = Some(payload);
+                self.unfit = Some(payload.ok_or(Corrupt)?);
                 Ok(Some(Arrival::Retired))
             }
             kind::RELEASED => {
-                let (blocks, []) = payload.as_chunks() else { return Err(Corrupt) };
+                let payload = payload.ok_or(Corrupt)?;
+                let (blocks @ [_, ..], []) = payload.as_chunks() else { return Err(Corrupt) };
                 blocks.iter().try_for_each(|block| self.given_back(u64::from_ne_bytes(*block)))?;
                 Ok(Some(Arrival::Released))
             }
             kind::VALUE | kind::ERROR | kind::UNREADABLE => {
                 let ticket = self.answered(header.id).ok_or(Corrupt)?;
                 ticket.take_leases().into_iter().for_each(|lease| self.hold(lease));
+                let Some(payload) = payload else {
+                    let reason = format!("the answer takes {len} bytes, for which there is no memory");
+                    return Ok(Some(Arrival::Answer(ticket, Reply::Broken(reason.into()))));
+                };
                 let flags = header.flags & !flag::SPILLED;
                 let reply = Reply::Answer { kind: header.kind, flags, nanos: header.extra, done: header.tag, payload };
                 Ok(Some(Arrival::Answer(ticket, reply)))
@@ -760,15 +789,17 @@ impl<H: Ticket> Seat<H> {
             if index > 0 || !self.requests.is_started(flight.slot) {
                 return now.checked_add(limit);
             }
-            now.checked_sub(self.running_for())?.checked_add(limit)
+            now.checked_add(limit.saturating_sub(self.running_for(now)))
         });
         limited.min()
     }
 
-    /// How long the call that runs has been running, if it has a limit.
-    fn running_for(&self) -> Duration {
+    /// How long the call that runs has been running, if it has a limit: as the worker says, or as long as it was seen to run.
+    fn running_for(&self, now: Instant) -> Duration {
         // Ordering: Relaxed. The record was seen to be started, by an acquiring load; the time was written before that.
-        Duration::from_nanos(clock_ns().saturating_sub(self.link.started_at().load(Relaxed)))
+        let said = Duration::from_nanos(clock_ns().saturating_sub(self.link.started_at().load(Relaxed)));
+        let seen = self.timed.filter(|&(_, has_begun, _)| has_begun).map(|(.., since)| now.duration_since(since));
+        said.max(seen.unwrap_or_default())
     }
 
     /// Does what is due: a call that has run for too long takes its worker with it. Returns the calls behind it.
@@ -784,10 +815,23 @@ impl<H: Ticket> Seat<H> {
         }
         let Some(flight) = self.flights.iter().find(|flight| flight.ticket.is_some()) else { return Vec::new() };
         let Some(limit) = flight.ticket.as_ref().and_then(Ticket::limit) else { return Vec::new() };
-        if !self.requests.is_started(flight.slot) || self.running_for() < limit {
-            return Vec::new();
+        let (ordinal, has_begun) = (self.next_call(), self.requests.is_started(flight.slot));
+        if self.timed.is_none_or(|(known, had_begun, _)| (known, had_begun) != (ordinal, has_begun)) {
+            self.timed = Some((ordinal, has_begun, now));
         }
-        self.condemn(self.next_call(), Cause::Overdue(limit), now)
+        if has_begun {
+            return match self.running_for(now) < limit {
+                true => Vec::new(),
+                false => self.condemn(ordinal, Cause::Overdue(limit), now),
+            };
+        }
+        // It has nothing else to do, and has not begun it in all this time: it is stopped, or asleep for ever. What it has runs
+        // elsewhere.
+        let waited = self.timed.map_or(Duration::ZERO, |(.., since)| now.duration_since(since));
+        if self.stage == Stage::Live && waited >= limit.max(GRACE) {
+            self.distrust();
+        }
+        Vec::new()
     }
 
     /// Ends the worker because of a call that it runs. Returns the calls behind it: none of them is to be begun by a process that

@@ -7,6 +7,7 @@
 mod calls;
 mod closing;
 mod death;
+mod garbage;
 mod hostile;
 mod payloads;
 mod stealing;

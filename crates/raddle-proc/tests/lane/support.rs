@@ -63,6 +63,7 @@ pub(crate) struct Call(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    limit: Option<Duration>,
     life: AtomicState,
     place: Place,
     end: Mutex<End>,
@@ -84,6 +85,10 @@ impl Ticket for Call {
         &self.0.place
     }
 
+    fn limit(&self) -> Option<Duration> {
+        self.0.limit
+    }
+
     fn deliver(&self, reply: Reply) -> bool {
         let outcome = match &reply {
             Reply::Answer { kind: kind::VALUE, .. } => Outcome::Returned,
@@ -99,8 +104,8 @@ impl Ticket for Call {
 }
 
 impl Call {
-    fn new() -> Self {
-        Self(Arc::default())
+    fn new(limit: Option<Duration>) -> Self {
+        Self(Arc::new(Inner { limit, ..Inner::default() }))
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -269,8 +274,17 @@ impl Pool {
         self.send(&Outgoing { kind: kind::APPLY, flags: 0, tag: 0, parts: &[&[what], argument] })
     }
 
+    /// A call that may run for so long.
+    pub(crate) fn submit_for(&self, limit: Duration, what: u8, argument: &[u8]) -> Call {
+        let out = Outgoing { kind: kind::APPLY, flags: 0, tag: 0, parts: &[&[what], argument] };
+        self.hand_in(Call::new(Some(limit)), &out).expect("the lane takes calls")
+    }
+
     pub(crate) fn send(&self, out: &Outgoing<'_>) -> Result<Call, Refusal> {
-        let call = Call::new();
+        self.hand_in(Call::new(None), out)
+    }
+
+    fn hand_in(&self, call: Call, out: &Outgoing<'_>) -> Result<Call, Refusal> {
         match self.lane.submit(call.clone(), out, false) {
             Ok(Submit { wants_worker, .. }) => {
                 if wants_worker && self.lane.seats() < self.crew.most {
@@ -390,7 +404,11 @@ impl Numbers {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let seed = std::env::var("RADDLE_SEED").map_or(now.as_nanos() as u64, |seed| seed.parse().unwrap());
         eprintln!("RADDLE_SEED={seed}");
-        Self(seed | 1)
+        Self::from(seed)
+    }
+
+    pub(crate) fn from(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     pub(crate) fn below(&mut self, limit: u64) -> u64 {

@@ -12,7 +12,9 @@ use raddle_core::prim::atomic::{AtomicU32, AtomicU64};
 use raddle_proc::child::{Answer, Crowded, Look, WorkerEnd};
 use raddle_proc::lane::{flag, kind};
 use raddle_shm::ring::{Header, Lines, Producer};
-use raddle_shm::{Bell, Segment};
+use raddle_shm::{Bell, Mapping, Segment};
+
+use crate::support::Numbers;
 
 /// The first byte of a payload.
 pub(crate) mod op {
@@ -42,6 +44,8 @@ pub(crate) mod op {
     pub(crate) const RETIRE: u8 = 11;
     /// Waits until the file of this name exists.
     pub(crate) const AWAIT_FILE: u8 = 12;
+    /// Writes garbage into everything that is its own and its parent's, chosen by this number, and ends in one way or another.
+    pub(crate) const GARBAGE: u8 = 13;
 }
 
 /// How a worker is to behave before its first call, by the variable `RADDLE_TEST_WORKER`.
@@ -53,9 +57,12 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 }
 
 // Where things lie in the shared memory, as drawn at the head of `lane/link.rs`.
-const REPLY_LINES: usize = 0x180;
-const RING: usize = 256 << 10;
-const REPLY_RING: usize = 4096 + RING;
+pub(crate) const REQUEST_LINES: usize = 0x080;
+pub(crate) const REPLY_LINES: usize = 0x180;
+pub(crate) const STARTED_AT: usize = 0x3c0;
+pub(crate) const RING: usize = 256 << 10;
+pub(crate) const REQUEST_RING: usize = 4096;
+pub(crate) const REPLY_RING: usize = 4096 + RING;
 const PAGE_BELL: usize = 0x080;
 const BELL_ASLEEP: usize = PAGE_BELL + 4;
 
@@ -160,6 +167,7 @@ impl Worker {
             op::COUNT => self.begun.to_le_bytes().to_vec(),
             op::TAKE_BELL => self.take_bell(),
             op::SCRIBBLE => self.scribble(number()),
+            op::GARBAGE => self.garbage(number()),
             op::AWAIT_FILE => {
                 await_file(std::str::from_utf8(argument).unwrap());
                 Vec::new()
@@ -175,6 +183,44 @@ impl Worker {
                 self.end.sleep_for_room(0);
             }
             exit(0);
+        }
+    }
+
+    fn garbage(&mut self, seed: u64) -> Vec<u8> {
+        let link = Segment::from_fd(self.raw[0].try_clone().unwrap()).unwrap();
+        let page = Segment::from_fd(self.raw[1].try_clone().unwrap()).unwrap().map(0, 4096).unwrap();
+        let kinds = [
+            kind::READY,
+            kind::VALUE,
+            kind::VALUE,
+            kind::ERROR,
+            kind::UNREADABLE,
+            kind::RELEASED,
+            kind::RETIRED,
+            kind::UNFIT,
+        ];
+        // SAFETY: the parent survives it; this process need not.
+        let mut vandal = unsafe { Vandal::new(seed, &link, REPLY_LINES, REPLY_RING, kinds) };
+        let mut numbers = Numbers::from(seed ^ 7);
+        for _ in 0..numbers.below(60) {
+            vandal.act();
+            page.get::<Bell>(PAGE_BELL).ring();
+            rustix::io::write(self.raw[2].as_fd(), &1_u64.to_ne_bytes()).unwrap();
+            if numbers.below(8) == 0 {
+                sleep(Duration::from_micros(numbers.below(2000)));
+            }
+        }
+        match numbers.below(3) {
+            0 => die(libc_signal::KILL),
+            1 => exit(numbers.below(4) as i32),
+            _ => {
+                // It goes on as if nothing had happened, for a while: what it has spoiled may have it sleep for ever.
+                std::thread::spawn(|| {
+                    sleep(Duration::from_millis(200));
+                    exit(5);
+                });
+                b"garbage".to_vec()
+            }
         }
     }
 
@@ -214,6 +260,33 @@ impl Worker {
                 push(Header { kind: kind::VALUE, id: 1, extra: u64::MAX, ..Header::default() }, b"a lie");
                 push(Header { kind: kind::VALUE, id: 1, extra: u64::MAX, ..Header::default() }, b"a lie");
             }
+            // It is ready, again and again.
+            7 => (0..3).for_each(|_| push(Header { kind: kind::READY, ..Header::default() }, &[])),
+            // An answer that is said to be long, and is not there.
+            8 => {
+                let nothing = [0_u64.to_ne_bytes(), (8_u64 << 30).to_ne_bytes()].concat();
+                push(Header { kind: kind::VALUE, flags: flag::SPILLED, id: 1, ..Header::default() }, &nothing);
+            }
+            // Other numbers of functions, and other kinds, for all calls that wait here; and then it crashes.
+            9 | 10 => {
+                let requests = link.map(REQUEST_RING, RING).unwrap();
+                for unit in (0..RING).step_by(32) {
+                    let word = requests.get::<AtomicU64>(unit + 8);
+                    let changed =
+                        if way == 9 { u64::from(kind::CALL) | 0xffff_0000 << 32 } else { u64::from(kind::RELEASE) };
+                    if word.load(SeqCst) & 0xff == u64::from(kind::APPLY) {
+                        word.store(changed, SeqCst);
+                    }
+                }
+                die(libc_signal::KILL);
+            }
+            // It says that it has begun just now, for ever.
+            11 => {
+                head.get::<AtomicU64>(STARTED_AT).store(u64::MAX, SeqCst);
+                loop {
+                    sleep(Duration::from_secs(60));
+                }
+            }
             _ => panic!("no such way"),
         }
         let page = Segment::from_fd(self.raw[1].try_clone().unwrap()).unwrap().map(0, 4096).unwrap();
@@ -222,6 +295,100 @@ impl Worker {
         loop {
             sleep(Duration::from_secs(60));
         }
+    }
+}
+
+/// Writes garbage, in small pieces and at random moments, into a link, and says something that looks like an answer now and then.
+pub(crate) struct Vandal {
+    numbers: Numbers,
+    all: Mapping,
+    says: Producer,
+    /// Ordinals near which it answers.
+    near: u64,
+    /// Kinds that it says.
+    kinds: [u8; 8],
+}
+
+impl Vandal {
+    /// # Safety
+    ///
+    /// The ring's rules are broken on purpose: whoever is at its other end survives it.
+    pub(crate) unsafe fn new(seed: u64, link: &Segment, lines: usize, ring: usize, kinds: [u8; 8]) -> Self {
+        let head = Box::leak(Box::new(link.map(0, 4096).unwrap()));
+        let bytes = Box::leak(Box::new(link.map_mirrored(ring, RING).unwrap()));
+        // SAFETY: the memory fits together and stays for ever; the rest is the caller's promise.
+        let says = unsafe { Producer::new(head.get::<Lines>(lines), bytes.as_ptr(), RING) };
+        let all = link.map(0, 4096 + 2 * RING + (1 << 20)).unwrap();
+        Self { numbers: Numbers::from(seed), all, says, near: 0, kinds }
+    }
+
+    /// A number of eight bytes that means something to somebody, perhaps.
+    fn word(&mut self) -> u64 {
+        match self.numbers.below(8) {
+            0 => 32 * self.numbers.below(20_000),
+            1 => self.numbers.below(5),
+            2 => 0_u64.wrapping_sub(32 * self.numbers.below(100)),
+            3 => (1 + self.numbers.below(3)) | (self.numbers.below(600) << 32),
+            4 => 64 * self.numbers.below(1 << 16),
+            5 => {
+                u64::from(self.kinds[self.numbers.below(8) as usize])
+                    | self.numbers.below(256) << 8
+                    | self.numbers.below(9) << 32
+            }
+            6 => self.numbers.below(16) << 30,
+            _ => self.numbers.below(u64::MAX >> 1) << 1 | self.numbers.below(2),
+        }
+    }
+
+    /// Something that looks like a message: a list of buffers, the place of a long payload, or bytes.
+    fn payload(&mut self) -> Vec<u8> {
+        match self.numbers.below(4) {
+            0 => [self.word(), self.word()].map(u64::to_ne_bytes).concat(),
+            1 => {
+                let count = self.numbers.below(4);
+                let mut list = (count + self.numbers.below(2)).to_ne_bytes().to_vec();
+                for _ in 0..count {
+                    list.extend(self.numbers.below(5).to_ne_bytes());
+                    (0..3).for_each(|_| list.extend(self.word().to_ne_bytes()));
+                }
+                list
+            }
+            2 => Vec::new(),
+            _ => (0..self.numbers.below(200)).map(|_| self.numbers.below(256) as u8).collect(),
+        }
+    }
+
+    /// One piece of garbage.
+    pub(crate) fn act(&mut self) {
+        let rings = 4096 + 2 * RING;
+        let at = match self.numbers.below(16) {
+            0 => REQUEST_LINES + 128 * self.numbers.below(2) as usize,
+            1 => REPLY_LINES + 128 * self.numbers.below(2) as usize,
+            2 => 8 * self.numbers.below(4096 / 8) as usize,
+            // What was written lately lies at the beginning of the rings.
+            3 => REQUEST_RING + 8 * self.numbers.below(1024) as usize,
+            4 => REPLY_RING + 8 * self.numbers.below(1024) as usize,
+            5 => 8 * self.numbers.below(rings as u64 / 8) as usize,
+            6 => rings + 8 * self.numbers.below(1 << 17) as usize,
+            _ => return self.speak(),
+        };
+        let word = self.word();
+        self.all.get::<AtomicU64>(at).store(word, SeqCst);
+    }
+
+    fn speak(&mut self) {
+        let (payload, some) = (self.payload(), self.numbers.below(4));
+        let kind = if some == 0 { self.numbers.below(256) as u8 } else { self.kinds[self.numbers.below(8) as usize] };
+        let id = if self.numbers.below(3) == 0 { self.word() } else { self.near.wrapping_add(self.numbers.below(4)) };
+        let header = Header {
+            kind,
+            flags: if self.numbers.below(2) == 0 { 0 } else { self.numbers.below(256) as u8 },
+            tag: self.numbers.below(5) as u32,
+            id,
+            extra: self.word(),
+        };
+        let _ = self.says.push(header, &[&payload]);
+        self.near = self.near.wrapping_add(self.numbers.below(2));
     }
 }
 
