@@ -322,3 +322,25 @@ def test_no_worker_outlives_a_parent_that_is_killed(script, tmp_path, lane, busy
     until(lambda: not any(is_running(pid) for pid in pids), "the workers to end", 5)
     assert time.monotonic() - started < 1.5
     child.communicate(timeout=10)
+
+
+GRANDCHILD = """
+    import os, sys, time
+    import calls, raddle
+    from pathlib import Path
+
+    pool = raddle.Pool("process", 1)
+    pool.submit(calls.sleep_in_a_child, Path(sys.argv[1]))
+    time.sleep(60)
+"""
+
+
+def test_what_calls_have_started_ends_with_a_parent_that_is_killed(script, tmp_path):
+    parent = script(GRANDCHILD)
+    child = parent.start(tmp_path / "pid")
+    until((tmp_path / "pid").exists, "the call to start a process")
+    grandchild = int((tmp_path / "pid").read_text())
+    assert is_running(grandchild)
+    child.kill()
+    child.communicate(timeout=10)
+    until(lambda: not is_running(grandchild), "the grandchild to end", 5)

@@ -7,7 +7,8 @@
 //! 2. A worker takes them, also one that such a thread has started: what a thread blocks its children inherit.
 //! 3. A worker ends when its *process* parent ends. The kernel's parent-death signal fires whenever the *thread*
 //!    that made the worker ends, and goes on firing for each thread that inherits it; so the handler looks whether the
-//!    parent process has really changed, and ignores the signal otherwise.
+//!    parent process has really changed, and ignores the signal otherwise. What the worker has started ends with it, as far as
+//!    it is in a process group that the worker leads.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -78,6 +79,11 @@ pub(crate) fn die_with_parent(parent: u32) -> io::Result<()> {
 extern "C" fn look_for_parent(_signal: libc::c_int) {
     // SAFETY: `getppid` is async-signal-safe and always succeeds.
     if unsafe { libc::getppid() }.cast_unsigned() != PARENT.load(Relaxed) {
+        // SAFETY: `getpgrp` and `getpid` are async-signal-safe and always succeed.
+        if unsafe { libc::getpgrp() == libc::getpid() } {
+            // SAFETY: `kill` is async-signal-safe. 0 is our own group, which we lead: nobody is in it but us and what we started.
+            unsafe { libc::kill(0, libc::SIGKILL) };
+        }
         // SAFETY: `_exit` is async-signal-safe; nobody is left who could read an exit report.
         unsafe { libc::_exit(1) };
     }
