@@ -23,6 +23,14 @@ imported!(pool_full, "raddle.errors", "PoolFull");
 imported!(internal_error, "raddle.errors", "InternalError");
 imported!(deadlock_error, "raddle.errors", "DeadlockError");
 
+/// `OSError(errno, message)`, or its subclass for that number.
+pub(crate) fn of_system(error: std::io::Error) -> PyErr {
+    let Some(number) = error.raw_os_error() else { return error.into() };
+    let text = error.to_string();
+    let message = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text);
+    pyo3::exceptions::PyOSError::new_err((number, message.to_owned()))
+}
+
 /// `CancelledError()`, as the standard library raises it.
 pub(crate) fn cancelled(py: Python<'_>) -> PyErr {
     make(cancelled_error(py), |class| class.call0())

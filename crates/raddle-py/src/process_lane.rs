@@ -413,8 +413,8 @@ impl ProcessLane {
             most: max_pending,
             least: least.unwrap_or(max_workers),
             idle: idle_timeout.duration(),
-        })?;
-        let shared = Shared { lane: Arc::new(lane), config, forks: runtime::forks() };
+        });
+        let shared = Shared { lane: Arc::new(lane.map_err(errors::of_system)?), config, forks: runtime::forks() };
         let functions = Functions { plain: Some(PyDict::new(py).unbind()), ..Functions::default() };
         Ok(Self {
             shared: Arc::new(shared),
@@ -572,13 +572,13 @@ impl ProcessLane {
     /// Makes memory for one more worker: its seat, and the descriptors of its link and of the file for its last words, which the
     /// caller closes.
     fn seat(&self) -> PyResult<(usize, i32, i32)> {
-        let seating = self.shared.lane.seat()?;
+        let seating = self.shared.lane.seat().map_err(errors::of_system)?;
         Ok((seating.seat, seating.link.into_raw_fd(), seating.words.into_raw_fd()))
     }
 
     /// Names the process of a seat. `ours`: nobody else collects its exit code.
     fn occupy(&self, py: Python<'_>, seat: usize, pid: u32, ours: bool) -> PyResult<()> {
-        Ok(gate::detached(py, || self.shared.lane.occupy(seat, Process::open(pid, ours)?))??)
+        gate::detached(py, || self.shared.lane.occupy(seat, Process::open(pid, ours)?))?.map_err(errors::of_system)
     }
 
     /// Gives up a seat whose process could not be started.
@@ -591,7 +591,7 @@ impl ProcessLane {
     fn spawn(&self, py: Python<'_>, argv: Vec<std::ffi::OsString>, boot: i32) -> PyResult<u32> {
         use std::os::fd::{AsFd, BorrowedFd};
         let lane = &self.shared.lane;
-        let pid = gate::detached(py, || {
+        let started = gate::detached(py, || {
             let seating = lane.seat()?;
             // SAFETY: the caller keeps `boot` open during the call.
             let boot = unsafe { BorrowedFd::borrow_raw(boot) };
@@ -607,8 +607,8 @@ impl ProcessLane {
                     Err(error)
                 }
             }
-        })??;
-        Ok(pid)
+        })?;
+        started.map_err(errors::of_system)
     }
 
     /// Has a zygote fork one more worker, which gets the descriptors of `with`; starts the zygote if there is none. In `argv`, `{0}`
@@ -622,7 +622,7 @@ impl ProcessLane {
             unsafe { BorrowedFd::borrow_raw(fd) }
         };
         let (boot, with) = (borrow(boot), with.into_iter().map(borrow).collect::<Vec<_>>());
-        Ok(gate::detached(py, || lane.start_zygote(argv, boot).and_then(|()| lane.fork(&with)))??)
+        gate::detached(py, || lane.start_zygote(argv, boot).and_then(|()| lane.fork(&with)))?.map_err(errors::of_system)
     }
 
     /// The process number of the zygote, if there is one.
@@ -641,7 +641,7 @@ impl ProcessLane {
     #[pyo3(signature = (departed, broken, zygote = None))]
     fn start_keeper(&self, departed: Py<PyAny>, broken: Py<PyAny>, zygote: Option<Py<PyAny>>) -> PyResult<()> {
         let client = Keeping { shared: self.shared.clone(), departed, broken, zygote };
-        Ok(self.shared.lane.start_keeper(client)?)
+        self.shared.lane.start_keeper(client).map_err(errors::of_system)
     }
 
     /// Takes no more calls; with `take_back`, cancels what has not started.

@@ -24,6 +24,7 @@ use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use raddle_shm::heap::Heap;
 
+use crate::errors;
 use crate::future::FutureCore;
 
 static FUTURE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -93,7 +94,7 @@ pub(crate) fn heap() -> PyResult<Arc<Heap>> {
     match &*current {
         Some((made, heap)) if *made == forks() => Ok(heap.clone()),
         _ => {
-            let heap = Heap::create("raddle-heap", HEAP, HEAP_KEEP)?;
+            let heap = Heap::create("raddle-heap", HEAP, HEAP_KEEP).map_err(errors::of_system)?;
             heap.set_limit(LIMIT.load(Relaxed));
             // The one from before a fork is the parent's; forgotten, because its locks may be held by nobody.
             std::mem::forget(current.replace((forks(), heap.clone())));
