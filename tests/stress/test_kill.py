@@ -8,7 +8,6 @@ from __future__ import annotations
 import array
 import collections
 import concurrent.futures
-import gc
 import os
 import pickle
 import random
@@ -20,10 +19,8 @@ import pytest
 
 import calls
 import raddle
+import storm
 from calls import until
-
-SECONDS = float(os.environ.get("RADDLE_STRESS_SECONDS", "20"))
-SEED = int(os.environ.get("RADDLE_STRESS_SEED", str(random.SystemRandom().randrange(2**32))))
 
 WORKERS = 3
 #: Calls in flight, at most.
@@ -111,70 +108,11 @@ def by_value(function):
 FUNCTIONS = {function.__name__: by_value(function) for function in (echo, nap, raises, grow)}
 
 
-class Killer(threading.Thread):
-    """Ends a random worker every now and then, in one of the ways in turn.
-
-    It takes those that have answered a call: a pool none of whose workers lives long enough to start gives up, and rightly.
-    """
-
-    def __init__(self, pool, chance):
-        super().__init__(name="killer")
-        self.pool = pool
-        self.chance = chance
-        self.answered = set()
-        self.over = threading.Event()
-        self.killed = collections.Counter()
-
-    def run(self):
-        ways = ["SIGKILL", "SIGSEGV", "SIGSTOP+SIGKILL", "SIGTERM", "all at once"]
-        turn = 0
-        while not self.over.wait(self.chance.uniform(0.0, 0.06)):
-            pids = [pid for pid in self.pool._lane._lane.pids() if pid in self.answered]
-            if not pids:
-                continue
-            way = ways[turn % len(ways)]
-            turn += 1
-            try:
-                if way == "all at once":
-                    for pid in pids:
-                        os.kill(pid, signal.SIGKILL)
-                elif way == "SIGSTOP+SIGKILL":
-                    pid = self.chance.choice(pids)
-                    os.kill(pid, signal.SIGSTOP)
-                    self.over.wait(self.chance.uniform(0, 0.02))
-                    os.kill(pid, signal.SIGKILL)
-                else:
-                    os.kill(self.chance.choice(pids), getattr(signal, way))
-            except ProcessLookupError:
-                continue  # it has died of something else meanwhile
-            self.killed[way] += 1
-
-
-def resources():
-    """Descriptors, threads and children of this process."""
-    gc.collect()
-    children = 0
-    for task in os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{task}/children") as file:
-                children += len(file.read().split())
-        except FileNotFoundError:
-            pass
-    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), children
-
-
-def memory():
-    """Bytes of this process's own memory; not those of its heap, which keeps what it has used once."""
-    gc.collect()
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon:"))
-
-
 def flow(chance, seconds):
     """Lets tasks flow through a pool whose workers are killed. Returns what came of them."""
     came_of = collections.Counter()
     with raddle.Pool("process", WORKERS) as pool:
-        killer = Killer(pool, random.Random(chance.random()))
+        killer = storm.Killer(pool, random.Random(chance.random()))
         killer.start()
         in_flight = collections.deque()
         end = time.monotonic() + seconds
@@ -196,8 +134,7 @@ def flow(chance, seconds):
                 if what == "returned" and expected is is_a_pid:
                     killer.answered.add(future.result())
         finally:
-            killer.over.set()
-            killer.join()
+            killer.stop()
         # The pool is whole after all this.
         assert list(pool.map(calls.identity, range(100))) == list(range(100))
         until(lambda: came_of["callbacks"] == came_of["callbacks due"], "every callback")
@@ -231,20 +168,18 @@ def judge(future, expected):
 
 @pytest.mark.stress
 def test_nothing_is_lost_and_nothing_hangs_while_workers_are_killed(capsys):
-    chance = random.Random(SEED)
     with capsys.disabled():
-        print(f"\nseed {SEED}, {SECONDS:.0f} s")
-    flow(chance, min(2.0, SECONDS / 5))  # what is loaded and allocated once
-    resources_before, memory_before = resources(), memory()
-    rounds = [flow(chance, SECONDS / 4) for _ in range(4)]
+        chance = random.Random(storm.seed("kill"))
+    seconds = storm.seconds()
+    flow(chance, min(2.0, seconds / 5))  # what is loaded and allocated once
+    before, memory_before = storm.at_rest(), storm.memory()
+    rounds = [flow(chance, seconds / 4) for _ in range(4)]
     total = sum(rounds, collections.Counter())
     with capsys.disabled():
         print(", ".join(f"{count} {what}" for what, count in sorted(total.items())))
-    until(lambda: resources()[1:] <= resources_before[1:], "threads and processes to end", 10)
-    assert resources() <= resources_before
-    gc.collect()
+    storm.settle(before)
     assert raddle.shared.in_use() == 0
-    assert memory() - memory_before < 32 << 20
+    assert storm.memory() - memory_before < 32 << 20
     assert total["returned"] > 100
     assert total["lost"] >= 4
 
@@ -255,8 +190,9 @@ def test_the_drop_in_breaks_cleanly_however_its_workers_die(process_lane, capsys
         pytest.skip("a pool lives on, see above")
     from concurrent.futures.process import BrokenProcessPool
 
-    chance = random.Random(SEED)
-    end = time.monotonic() + SECONDS / 4
+    with capsys.disabled():
+        chance = random.Random(storm.seed(f"drop-in, {process_lane}"))
+    end = time.monotonic() + storm.seconds() / 4
     rounds = 0
     before = None
     while time.monotonic() < end:
@@ -277,8 +213,8 @@ def test_the_drop_in_breaks_cleanly_however_its_workers_die(process_lane, capsys
         runner.shutdown()
         del runner, futures, future
         if rounds == 3:
-            before = resources()
+            before = storm.at_rest()
     with capsys.disabled():
-        print(f"\nseed {SEED}, {process_lane}, {rounds} pools broken")
+        print(f"{rounds} pools broken")
     if before is not None:
-        until(lambda: resources() <= before, "everything to be given back", 10)
+        storm.settle(before)
