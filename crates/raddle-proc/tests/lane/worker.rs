@@ -303,6 +303,7 @@ pub(crate) struct Vandal {
     numbers: Numbers,
     all: Mapping,
     says: Producer,
+    _memory: [Mapping; 2],
     /// Ordinals near which it answers.
     near: u64,
     /// Kinds that it says.
@@ -314,12 +315,11 @@ impl Vandal {
     ///
     /// The ring's rules are broken on purpose: whoever is at its other end survives it.
     pub(crate) unsafe fn new(seed: u64, link: &Segment, lines: usize, ring: usize, kinds: [u8; 8]) -> Self {
-        let head = Box::leak(Box::new(link.map(0, 4096).unwrap()));
-        let bytes = Box::leak(Box::new(link.map_mirrored(ring, RING).unwrap()));
-        // SAFETY: the memory fits together and stays for ever; the rest is the caller's promise.
+        let (head, bytes) = (link.map(0, 4096).unwrap(), link.map_mirrored(ring, RING).unwrap());
+        // SAFETY: the memory fits together, and is kept below as long as the producer; the rest is the caller's promise.
         let says = unsafe { Producer::new(head.get::<Lines>(lines), bytes.as_ptr(), RING) };
         let all = link.map(0, 4096 + 2 * RING + (1 << 20)).unwrap();
-        Self { numbers: Numbers::from(seed), all, says, near: 0, kinds }
+        Self { numbers: Numbers::from(seed), all, says, _memory: [head, bytes], near: 0, kinds }
     }
 
     /// A number of eight bytes that means something to somebody, perhaps.
