@@ -195,7 +195,7 @@ def block_signals_and_sleep(path):
 
 
 def test_pain_08_a_running_task_can_neither_be_cancelled_nor_timed_out(pool, tmp_path):
-    late = pool.options(timeout=0.3).submit(block_signals_and_sleep, tmp_path / "late")
+    late = pool.options(timeout=3).submit(block_signals_and_sleep, tmp_path / "late")
     assert isinstance(late.exception(30), raddle.CallTimeout)
     assert is_gone(pid_in(tmp_path / "late"))
     stopped = pool.submit(block_signals_and_sleep, tmp_path / "stopped")
@@ -207,7 +207,7 @@ def test_pain_08_a_running_task_can_neither_be_cancelled_nor_timed_out(pool, tmp
 def test_pain_08_cancelling_from_asyncio_does_nothing(pool, tmp_path):
     async def main():
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(4):
                 await pool.run(calls.touch_and_sleep, tmp_path / "pid")
 
     asyncio.run(main())
