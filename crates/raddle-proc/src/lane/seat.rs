@@ -802,7 +802,7 @@ impl<H: Ticket> Seat<H> {
         said.max(seen.unwrap_or_default())
     }
 
-    /// Does what is due: a call that has run for too long takes its worker with it. Returns the calls behind it.
+    /// Does what is due: a call that has run for too long takes its worker with it. Returns the calls that go elsewhere.
     pub(crate) fn enforce(&mut self, now: Instant) -> Vec<Recovered<H>> {
         if let Some(condemned) = &mut self.condemned {
             if condemned.kill_at.is_some_and(|at| at <= now)
@@ -826,12 +826,17 @@ impl<H: Ticket> Seat<H> {
             };
         }
         // It has nothing else to do, and has not begun it in all this time: it is stopped, or asleep for ever. What it has runs
-        // elsewhere.
+        // elsewhere; if it begins just now, it is neither, and keeps the call.
         let waited = self.timed.map_or(Duration::ZERO, |(.., since)| now.duration_since(since));
-        if self.stage == Stage::Live && waited >= limit.max(GRACE) {
+        if self.stage != Stage::Live || waited < limit.max(GRACE) {
+            return Vec::new();
+        }
+        let mut left: Vec<_> = std::iter::from_fn(|| self.revoke_last()).collect();
+        left.reverse();
+        if self.load == 0 {
             self.distrust();
         }
-        Vec::new()
+        left
     }
 
     /// Ends the worker because of a call that it runs. Returns the calls behind it: none of them is to be begun by a process that
