@@ -164,6 +164,20 @@ impl Shared {
         (items, attempts): (u32, u32),
         label: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<PyResult<Py<PyAny>>> {
+        match self.try_decode(py, reply, (items, attempts), label) {
+            // Also what is no answer of this version is the outcome of the call, and of nobody who asks for it.
+            Err(error) => unless_interrupted(py, error).map(Err),
+            outcome => outcome,
+        }
+    }
+
+    fn try_decode(
+        &self,
+        py: Python<'_>,
+        reply: &Reply,
+        (items, attempts): (u32, u32),
+        label: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyResult<Py<PyAny>>> {
         match reply {
             Reply::Lost(loss) => {
                 let call = describe(label);
