@@ -140,7 +140,7 @@ def flow(chance, seconds):
         until(lambda: came_of["callbacks"] == came_of["callbacks due"], "every callback")
         now = pool.statistics()
         assert now.pending == now.running == 0
-        assert now.died >= came_of["lost"] > 0
+        assert now.died >= came_of["lost"]
     came_of["died"] = now.died
     came_of.update({f"killed by {way}": count for way, count in killer.killed.items()})
     return came_of
@@ -171,6 +171,7 @@ def test_nothing_is_lost_and_nothing_hangs_while_workers_are_killed(capsys):
     with capsys.disabled():
         chance = random.Random(storm.seed("kill"))
     seconds = storm.seconds()
+    storm.memory()
     flow(chance, min(2.0, seconds / 5))  # what is loaded and allocated once
     before, memory_before = storm.at_rest(), storm.memory()
     rounds = [flow(chance, seconds / 4) for _ in range(4)]
