@@ -204,6 +204,7 @@ def test_a_call_with_a_timeout_ends_also_if_its_worker_is_stopped_before_it_begi
     with raddle.Pool("process", 1) as pool:
         pid = pool.submit(os.getpid).result()
         os.kill(pid, signal.SIGSTOP)
+        until(lambda: ") T " in Path(f"/proc/{pid}/stat").read_text(), "the worker to stop")
         assert pool.options(timeout=0.2).submit(calls.pid).result(30) != pid
 
 

@@ -127,6 +127,7 @@ fn a_call_with_a_limit_does_not_wait_for_ever_for_a_worker_that_is_stopped() {
     let pool = Pool::ready(1);
     let stopped = pool.pids()[0];
     pool.kill(stopped, Signal::STOP);
+    eventually("it stops", || std::fs::read_to_string(format!("/proc/{stopped}/stat")).unwrap().contains(") T "));
     let call = pool.submit_for(Duration::from_millis(100), op::PID, b"");
     assert_ne!(pool.number(&call), u64::from(stopped), "it had not begun there, and was done by the next worker");
 }
