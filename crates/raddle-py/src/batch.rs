@@ -25,7 +25,7 @@ pub(crate) const BYTES: usize = 256 << 10;
 /// What a function is called with.
 pub(crate) enum Arguments {
     Call(Py<PyTuple>, Option<Py<PyDict>>),
-    Batch { items: Py<PyList>, starred: bool },
+    Batch { items: Py<PyList>, starred: bool, whole: bool },
 }
 
 impl Arguments {
@@ -76,13 +76,13 @@ pub(crate) fn coarse_now() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
-/// Calls `function` once for each item, until one raises or time is up.
+/// Calls `function` once for each item, until one raises or the budget is over.
 pub(crate) fn run_batch<'py>(
     function: &Bound<'py, PyAny>,
     items: &Bound<'py, PyList>,
     starred: bool,
+    budget: &Budget,
 ) -> PyResult<Done<'py>> {
-    let budget = Budget::new(false);
     let (mut results, mut failure) = (Vec::with_capacity(items.len()), None);
     for item in items.iter() {
         match call_item(function, item, starred) {

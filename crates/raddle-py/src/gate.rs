@@ -45,6 +45,11 @@ thread_local! {
     static RESIDENT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
+/// To be called in a forked child: the thread that is left runs the user's code, whatever it did in the parent.
+pub(crate) fn forked() {
+    RESIDENT.set(false);
+}
+
 /// Whether this is a native thread of ours.
 pub(crate) fn is_resident() -> bool {
     RESIDENT.get()

@@ -50,6 +50,7 @@ const AT_ONCE: usize = 32 << 20;
 struct Form {
     starred: bool,
     whole: bool,
+    apart: bool,
 }
 
 /// Items for a batch.
@@ -506,10 +507,11 @@ impl ProcessLane {
     /// Hands in one call of a bound function for each item of `calls`, `size` of them as one batch, `most` items at most, and no
     /// more than some megabytes. Appends their futures to `futures`, also if it raises.
     ///
-    /// Where arguments cannot be pickled, or have large buffers, each goes on its own, except in a `whole` batch. The future of
-    /// a batch ends with a pair: the results, and the exception of the item that raised or None.
+    /// Where arguments cannot be pickled each goes on its own. So do those with large buffers, but of a `whole` batch only if
+    /// they are to go `apart`. The future of a batch ends with a pair: the results, and the exception of the item that raised or
+    /// None.
     #[expect(clippy::too_many_arguments, reason = "Python names them all")]
-    #[pyo3(signature = (binding, calls, futures, *, starred, size = 1, most = None, whole = false))]
+    #[pyo3(signature = (binding, calls, futures, *, starred, size = 1, most = None, whole = false, apart = false))]
     fn submit_all(
         &self,
         py: Python<'_>,
@@ -520,9 +522,10 @@ impl ProcessLane {
         size: usize,
         most: Option<usize>,
         whole: bool,
+        apart: bool,
     ) -> PyResult<()> {
         let (mut left, mut room) = (most.unwrap_or(usize::MAX), if most.is_some() { AT_ONCE } else { usize::MAX });
-        let form = Form { starred, whole };
+        let form = Form { starred, whole, apart: apart || !whole };
         while left > 0 && room > 0 {
             let Named::Tag(tag) = binding.named else { break };
             if size <= 1 {
@@ -936,7 +939,7 @@ impl ProcessLane {
             let Some(item) = calls.next(py)? else { break };
             if !codec::push_flat(&item, &mut batch.bytes) {
                 let buffers = PyList::empty(py);
-                match self.shared.dumps(&item, (!form.whole).then_some(&buffers)).and_then(|made| Pickle::new(&made)) {
+                match self.shared.dumps(&item, form.apart.then_some(&buffers)).and_then(|made| Pickle::new(&made)) {
                     Ok(pickle) if buffers.is_empty() => codec::push_pickle(pickle.as_bytes(py), &mut batch.bytes),
                     Err(error) if !error.is_instance_of::<pyo3::exceptions::PyException>(py) => return Err(error),
                     _ => {

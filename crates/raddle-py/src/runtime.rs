@@ -44,6 +44,7 @@ pub(crate) fn set_future_type(py: Python<'_>, future: Bound<'_, PyType>) -> PyRe
 #[pyfunction]
 pub(crate) fn forked() {
     FORKS.fetch_add(1, Relaxed);
+    crate::gate::forked();
 }
 
 /// How often this process, or an ancestor since the extension was loaded, was forked off.

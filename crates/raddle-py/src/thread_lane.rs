@@ -21,7 +21,7 @@ use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use raddle_core::sched::{Pop, Queue, Quota, Rank, Waited};
 
-use crate::batch::{Arguments, Done, Input, arguments_of, run_batch};
+use crate::batch::{Arguments, Budget, Done, Input, arguments_of, run_batch};
 use crate::deadlock;
 use crate::errors;
 use crate::future::{FutureCore, Home, Sleeper, sleep_until};
@@ -276,9 +276,10 @@ impl ThreadLane {
     /// Hands in one call of a function for each item of `calls`, `size` of them as one batch, `most` items at most. Appends
     /// their futures to `futures`, also if it raises, and returns how many more threads would help.
     ///
-    /// The future of a batch ends with a pair: the results, and the exception of the item that raised or None.
+    /// The future of a batch ends with a pair: the results, and the exception of the item that raised or None. A `whole` batch is
+    /// never stopped.
     #[expect(clippy::too_many_arguments, reason = "Python names them all")]
-    #[pyo3(signature = (r#fn, calls, futures, *, starred, size = 1, most = None, priority = 0))]
+    #[pyo3(signature = (r#fn, calls, futures, *, starred, size = 1, most = None, priority = 0, whole = false))]
     fn submit_all(
         &self,
         py: Python<'_>,
@@ -289,6 +290,7 @@ impl ThreadLane {
         size: usize,
         most: Option<usize>,
         priority: Rank,
+        whole: bool,
     ) -> PyResult<usize> {
         let (mut left, size) = (most.unwrap_or(usize::MAX), size.max(1));
         while left > 0 {
@@ -302,7 +304,7 @@ impl ThreadLane {
                     break;
                 }
                 left -= items.len();
-                Arguments::Batch { items: PyList::new(py, items)?.unbind(), starred }
+                Arguments::Batch { items: PyList::new(py, items)?.unbind(), starred, whole }
             };
             self.work.quota.force(arguments.items(py));
             futures.append(self.push(py, r#fn.clone().unbind(), arguments, priority)?)?;
@@ -494,15 +496,18 @@ impl Work {
                 let raised = result.is_err();
                 (result, 1, raised)
             }
-            Arguments::Batch { items, starred } => match run_batch(function.bind(py), items.bind(py), *starred) {
-                Ok(ran) => {
-                    let (done, raised) = (ran.count() as u64, ran.failure.is_some());
-                    let Done { results, failure } = ran;
-                    let pair = (results, failure.map(|error| error.into_value(py))).into_pyobject(py);
-                    (pair.map(Bound::into_any), done, raised)
+            Arguments::Batch { items, starred, whole } => {
+                let budget = Budget::new(*whole);
+                match run_batch(function.bind(py), items.bind(py), *starred, &budget) {
+                    Ok(ran) => {
+                        let (done, raised) = (ran.count() as u64, ran.failure.is_some());
+                        let Done { results, failure } = ran;
+                        let pair = (results, failure.map(|error| error.into_value(py))).into_pyobject(py);
+                        (pair.map(Bound::into_any), done, raised)
+                    }
+                    Err(error) => (Err(error), total, true),
                 }
-                Err(error) => (Err(error), total, true),
-            },
+            }
         };
         let nanos = self.now().saturating_sub(begun);
         tally.leave(nanos, done, u64::from(raised));
