@@ -5,19 +5,13 @@ from __future__ import annotations
 import concurrent.futures.process as stdlib
 import functools
 import multiprocessing as mp
-import os
-import pickle
 import signal
-import socket
-import threading
 import time
 
-import raddle_boot
-
 from . import _exit, _raddle
-from ._cpus import share_of_cpus, share_of_each
+from ._context_crew import ContextCrew
+from ._cpus import share_of_cpus
 from ._map import is_overridden, lazy_or_eager_map
-from ._weak import weakly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +34,8 @@ def _remote_traceback(text: str) -> BaseException:
     return traceback
 
 
-class Crew:
-    """The workers of a pool. Knows the lane, not the pool, so that a pool can be dropped while its workers work."""
+class Crew(ContextCrew):
+    """The workers of an executor."""
 
     def __init__(
         self,
@@ -51,26 +45,15 @@ class Crew:
         initargs: tuple[Any, ...],
         max_tasks: int | None,
     ) -> None:
-        self.processes: dict[int, BaseProcess] = {}
-        self._lifelines: dict[int, socket.socket] = {}
-        self._most = most
-        self._context = context
-        self._method = context.get_start_method(allow_none=False)
-        self._initializer = initializer
-        self._initargs = initargs
-        self._max_tasks = max_tasks
-        self._share = share_of_each(most)
-        self._lock = threading.RLock()
-        self.lane = _raddle.ProcessLane(
-            max_workers=most,
-            replace=False,
-            strict=True,
-            dumps=raddle_boot.forking_dumps,
-            dumps_by_value=None,
-            loads=pickle.loads,
+        super().__init__(
+            most,
+            context,
+            initializer,
+            initargs,
+            max_tasks,
+            for_pool=False,
             broken=BrokenProcessPool,
             remote_traceback=_remote_traceback,
-            grow=weakly(self.grow),
         )
 
     def grow(self) -> None:
@@ -85,7 +68,7 @@ class Crew:
                 for _ in range(
                     missing if first and self._method == "fork" else min(missing, 1 if self._may_grow() else 0)
                 ):
-                    self._start()
+                    self._settle(self._begin())
             finally:  # also if Ctrl-C came in between: no worker is without a keeper
                 if first:
                     self.lane.start_keeper(self._departed, self._broken)
@@ -94,57 +77,15 @@ class Crew:
         # A fork would copy our own threads' locks: the pool stays as it was made, as in the standard library.
         return self._method != "fork" or not self.processes
 
-    def _start(self) -> None:
-        seat, link, words = self.lane.seat()
-        descriptors = tuple(raddle_boot.Descriptor(fd) for fd in (link, *self.lane.fds(), words))
-        # The fork server's children see its end, not ours: they hold one end of a socket, and we the other.
-        ours, theirs = socket.socketpair() if self._method == "forkserver" else (None, None)
-        parent = None if ours else os.getpid()
-        lifeline = raddle_boot.Descriptor(theirs.fileno()) if theirs else None
-        process = self._context.Process(  # type: ignore[attr-defined]
-            target=raddle_boot.drop_in,
-            args=(
-                _raddle.__file__,
-                descriptors,
-                parent,
-                lifeline,
-                self._share,
-                self._initializer,
-                self._initargs,
-                self._max_tasks,
-            ),
-        )
-        try:
-            process.start()
-        except BaseException:
-            self.lane.vacate(seat)
-            if ours:
-                ours.close()
-            raise
-        finally:
-            os.close(link)
-            os.close(words)
-            if theirs:
-                theirs.close()
-        if ours:
-            self._lifelines[process.pid] = ours
-        self.processes[process.pid] = process
-        self.lane.occupy(seat, process.pid, False)
-
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
-        with self._lock:
-            process = self.processes.pop(pid, None)
-            lifeline = self._lifelines.pop(pid, None)
-        if lifeline is not None:
-            lifeline.close()
+        process = self._collect(pid)
         if process is not None:
-            process.join()
             process.close()
         # Asked again: what came while the process was still in `processes` found no free place.
         if expected and (has_work or self.lane.outstanding()) and self.lane.refusal() in (None, ""):
             with self._lock:
                 if len(self.processes) < self._most:  # a submit may have been faster
-                    self._start()
+                    self._settle(self._begin())
 
     def _broken(self, reason: str) -> None:
         """The lane has told every future and every worker; there is nothing left to do."""
@@ -162,10 +103,6 @@ class Crew:
         """Ends every worker at once, and waits until that is done."""
         self.lane.destroy("the program was interrupted while it waited for its end", signal.SIGKILL)
         _exit.insist_on(self.lane.join)
-
-    def is_over(self) -> bool:
-        """Whether no worker runs any more."""
-        return not self.lane.is_kept()
 
 
 class _Keeper:

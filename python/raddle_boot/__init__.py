@@ -184,21 +184,28 @@ def drop_in(
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
     max_tasks: int | None,
+    for_pool: bool,
 ) -> None:
-    """Runs a worker of a ``raddle.futures.ProcessPoolExecutor``: the target of a ``multiprocessing.Process``."""
+    """Runs a worker of a drop-in: the target of a ``multiprocessing.Process``.
+
+    ``for_pool``: of a ``raddle.multiprocessing.Pool``, else of a ``raddle.futures.ProcessPoolExecutor``.
+    """
     import pickle
     import signal
 
     # A replacement is started by a native thread of the parent, which takes no signals; what it starts inherits that.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    if for_pool:
+        # The parent gets Ctrl-C and decides. Not by SIG_IGN, which a program that is started here would inherit.
+        signal.signal(signal.SIGINT, _do_nothing)
     seams = {
-        "dumps": forking_dumps,
+        "dumps": _dumps_or_maybe if for_pool else forking_dumps,
         "dumps_by_value": None,
         "loads": pickle.loads,
         "describe": describe,
-        "stand_in": None,
+        "stand_in": _maybe if for_pool else None,
         "initialize": None if initializer is None else lambda: initializer(*initargs),
-        "unfit": _logged_unfit,
+        "unfit": _unfit if for_pool else _logged_unfit,
         "idle": flush,
         "forget": _refs.forget,
         "speak": None,
@@ -211,6 +218,10 @@ def drop_in(
     _be_one_of_many(cpus)
     confess_to(words)
     load_extension(extension_path).work(tuple(fds), parent or os.getppid(), seams, max_tasks)
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    """A signal handler."""
 
 
 def _end_with_distant_parent() -> None:
@@ -441,6 +452,25 @@ def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | 
     from raddle import _by_value
 
     return _by_value.dumps_by_value(value, buffer_callback)
+
+
+def _dumps_or_maybe(value: object, buffer_callback: Callable[[object], object] | None) -> memoryview:
+    """``forking_dumps``, with the error that ``multiprocessing.Pool`` has for what cannot be pickled."""
+    try:
+        return forking_dumps(value, buffer_callback)
+    except Exception as error:
+        from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
+
+        raise MaybeEncodingError(error, value) from error
+
+
+def _maybe(error: BaseException, text: str, trouble: BaseException) -> BaseException:
+    """That error, for an exception."""
+    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
+
+    cause = trouble.__cause__ if isinstance(trouble, MaybeEncodingError) else trouble
+    stand_in: BaseException = MaybeEncodingError(cause or trouble, error)
+    return stand_in
 
 
 def _unfit(error: BaseException) -> str:
