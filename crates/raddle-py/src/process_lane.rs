@@ -489,6 +489,9 @@ impl ProcessLane {
         priority: Rank,
         name: Option<Py<PyAny>>,
     ) -> PyResult<Binding> {
+        if self.is_foreign() {
+            return Err(runtime::foreign()); // the lock that numbers are given under may be held by a thread that does not exist here
+        }
         let named = match self.name(&r#fn)? {
             Named::Bytes(bytes) => self.remember(bytes, true),
             tag => tag,
