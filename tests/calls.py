@@ -540,3 +540,81 @@ def pid_and_thread():
 def nap_and_tell(seconds):
     time.sleep(seconds)
     return pid_and_thread()
+
+
+def raise_timeout(_=None):
+    raise TimeoutError("of its own")
+
+
+def note_and_fail_from_2(number, directory):
+    (directory / str(number)).touch()
+    if number >= 2:
+        raise ValueError(number)
+
+
+class NeedsTwo(Exception):
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+def raise_what_cannot_be_made_again():
+    raise NeedsTwo(1, 2)
+
+
+def explode():
+    raise ZeroDivisionError
+
+
+class ExplodesHere:
+    """Can be pickled, and not be unpickled."""
+
+    def __reduce__(self):
+        return explode, ()
+
+
+def fail_at_2(number):
+    return fail_if(number, 2)
+
+
+def call_it(pair):
+    return pair[0](pair[1])
+
+
+def through_the_gate_at_0(pair):
+    gate, number = pair
+    return gate(number) if number == 0 else number
+
+
+def exit_at_1(number):
+    if number == 1:
+        os._exit(1)
+    return number
+
+
+def main_thread_and_nested(value):
+    import raddle.multiprocessing as rmp
+
+    with rmp.Pool(1) as pool:
+        return threading.current_thread() is threading.main_thread(), pool.apply(identity, (value,))
+
+
+def keep_for_later(*values):
+    _kept[:] = values
+
+
+def put_kept(value):
+    letters, lock = _kept
+    with lock:
+        letters.put(value)
+
+
+def nested_pools(number):
+    import raddle.multiprocessing as rmp
+
+    with rmp.Pool(1) as pool, rmp.ThreadPool(1) as threads:
+        return [pool.apply(abs, (0,)), threads.apply(abs, (number,))]
+
+
+def ignore_and_tell(path):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    touch_and_sleep(path)

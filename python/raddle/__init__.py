@@ -4,6 +4,7 @@
 #
 #   Pool                   many calls over a few workers            pool.py
 #   raddle.futures         drop-in for concurrent.futures           futures.py
+#   raddle.multiprocessing drop-in for multiprocessing.Pool         multiprocessing/
 #   raddle.shared          memory that crosses without a copy        shared.py
 #   raddle.errors          every exception, and what it means       errors.py
 #

@@ -8,9 +8,10 @@ from typing import Any, Literal, ParamSpec, Protocol, SupportsIndex, TypeAlias, 
 from ._output import OutputLine
 from ._progress import Progress
 
-__all__ = ["Ending", "Order", "Output", "P", "ProgressLike", "Shape", "T"]
+__all__ = ["Ending", "Order", "Output", "P", "ProgressLike", "S", "Shape", "T"]
 
 P = ParamSpec("P")
+S = TypeVar("S")
 T = TypeVar("T")
 
 #: The lengths of an array.

@@ -9,6 +9,8 @@ from typing import assert_type
 
 import raddle
 import raddle.futures as rf
+import raddle.multiprocessing as rmp
+import raddle.multiprocessing.pool as rpool
 
 
 def parse(text: str, base: int = 10) -> int:
@@ -60,6 +62,32 @@ def pools() -> None:
         pool.submit(parse, "3", nonsense=1)  # type: ignore[call-arg]
     raddle.Pool("thread", "two")  # type: ignore[arg-type]
     raddle.Pool()  # type: ignore[call-arg]
+
+
+def pools_of_multiprocessing() -> None:
+    import multiprocessing.pool
+
+    with rmp.Pool(2, print, ("up",), maxtasksperchild=3) as pool, rmp.ThreadPool(2) as threads:
+        assert_type(pool, rpool.Pool)
+        assert_type(threads, rpool.ThreadPool)
+        assert_type(rmp.get_context("fork").Pool(1), rpool.Pool)
+        assert_type(pool.apply(parse, ("3",), {"base": 8}), int)
+        assert_type(pool.apply_async(parse, ("3",)), rpool.ApplyResult[int])
+        assert_type(pool.apply_async(parse, ("3",), callback=print, error_callback=print).get(timeout=1), int)
+        assert_type(pool.map(parse, ["1"]), list[int])
+        assert_type(pool.map_async(parse, ["1"], 3), rpool.MapResult[int])
+        assert_type(pool.starmap(parse, [("1", 8)]), list[int])
+        assert_type(pool.starmap_async(parse, [("1",)]).get(), list[int])
+        assert_type(threads.imap(parse, iter(["1"])), rpool.IMapIterator[int])
+        assert_type(next(threads.imap_unordered(parse, ["1"], chunksize=2)), int)
+        assert_type(threads.imap(parse, ["1"]).next(timeout=1), int)
+        assert_type(list(threads.imap(parse, ["1"])), list[int])
+        theirs: list[multiprocessing.pool.Pool] = [pool, threads]
+        result: multiprocessing.pool.AsyncResult[int] = pool.apply_async(parse, ("3",))
+        results: Iterator[int] = pool.imap(parse, ["1"])
+        del theirs, result, results
+        pool.map(parse, [1])  # type: ignore[arg-type]
+        pool.apply(3)  # type: ignore[arg-type]
 
 
 def drop_ins() -> None:
