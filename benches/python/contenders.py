@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 STDLIB = "concurrent.futures"
-OURS = ("raddle.futures", "raddle.Pool")
+OURS = ("raddle.futures", "raddle.Pool", "raddle.multiprocessing")
 INLINE = "no pool"
 """The same work in the parent itself: what a pool has to be worth."""
 
@@ -151,6 +151,18 @@ def multiprocessing_thread(workers: int, lazy: bool = True) -> Pool:
     from multiprocessing.pool import ThreadPool
 
     return multiprocessing_like(ThreadPool(workers), lazy)
+
+
+def raddle_multiprocessing_process(workers: int) -> Pool:
+    from raddle.multiprocessing import Pool as RaddlePool
+
+    return multiprocessing_like(RaddlePool(workers), lazy=False)
+
+
+def raddle_multiprocessing_thread(workers: int) -> Pool:
+    from raddle.multiprocessing import ThreadPool
+
+    return multiprocessing_like(ThreadPool(workers), lazy=False)
 
 
 def loky_process(workers: int) -> Pool:
@@ -312,6 +324,8 @@ CONTENDERS = (
         only=MAP,
         note=EAGER,
     ),
+    Contender("raddle.multiprocessing", "process", "raddle", raddle_multiprocessing_process, only=MAP, note=EAGER),
+    Contender("raddle.multiprocessing", "thread", "raddle", raddle_multiprocessing_thread, only=MAP, note=EAGER),
     Contender("mpire.map", "thread", "mpire", lambda n: mpire_pool(n, "threading", lazy=False), only=MAP, note=EAGER),
 )
 
