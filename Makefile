@@ -29,7 +29,7 @@ check: ## format, clippy, ruff, mypy --strict, stubtest, invariants, cargo-deny
 bench: ## Raddle beside the standard library and its peers; writes docs/benchmarks.md
 	@ci/bench.sh $(ARGS)
 
-conformance: ## CPython's own test.test_concurrent_futures against raddle.futures
+conformance: ## CPython's own tests of concurrent.futures and of multiprocessing's pools against Raddle's drop-ins
 	@ci/conformance.sh $(ARGS)
 
 ecosystem: ## joblib's and Dask's own tests with Raddle under them

@@ -59,6 +59,20 @@ def test_a_skip_names_one_method_and_a_reason(tmp_path: Path):
         load_skips(skips_file(tmp_path, ENTRY.format(test="Case.test_x", reason=" ")))
 
 
+def test_a_skip_holds_for_the_versions_it_names(tmp_path: Path):
+    entry = ENTRY.format(test="Case.test_x", reason="why").replace('test_x"\ntest', 'test_*"\nuntil = "3.13"\ntest')
+    (skip,) = load_skips(skips_file(tmp_path, entry))
+    assert skip.concerns("test_y", (3, 11, 0))
+    assert skip.concerns("test_y", (3, 12, 9))
+    assert not skip.concerns("test_y", (3, 13, 0))
+    assert not skip.concerns("other", (3, 12, 0))
+
+
+def test_a_part_of_a_module_may_be_run(tmp_path: Path):
+    result, _ = one_file(tmp_path, "--part", "*.test_good", "--part", "Case.test_skipped", "--only", "*.test_good")
+    assert (result["passed"], result["skipped"], result["failed"]) == (1, [], [])
+
+
 def one_file(folder: Path, *arguments: str, patched: bool = False) -> tuple[dict[str, object], str]:
     """Runs `one_file.py` on the little suite above; returns its result and the log of the patcher."""
     (folder / "suite.py").write_text(SUITE)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from house import BUILD, FACE, HERE, ROOT, SetupError
+from house import BUILD, HERE, ROOT, SetupError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def build_wheel(interpreter: Interpreter) -> Path:
     return wheels[0]
 
 
-def make_environment(interpreter: Interpreter, name: str, face: str) -> Path:
+def make_environment(interpreter: Interpreter, name: str, with_raddle: bool) -> Path:
     """The virtual environment of this interpreter, brought up to date; returns its interpreter."""
     folder = ROOT / f".venv-conformance-{name}"
     python = folder / "bin" / "python"
@@ -68,7 +68,7 @@ def make_environment(interpreter: Interpreter, name: str, face: str) -> Path:
         # Without pip: Debian's interpreter has no `ensurepip`, and our own pip can install into it.
         run_quietly([interpreter.path, "-m", "venv", "--without-pip", str(folder)], "making the environment")
         state = {"base": [interpreter.path, interpreter.full]}
-    if face == FACE:
+    if with_raddle:
         digest = sources_digest()
         if state.get("wheel") != digest:
             wheel = build_wheel(interpreter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -9,14 +10,53 @@ ROOT = HERE.parent.parent
 LOGS = ROOT / "test-results" / "conformance"
 BUILD = ROOT / "target" / "conformance"
 
-SUITE = "test_concurrent_futures"
-"""The package or file of `test` that is run."""
 
-FACE = "raddle.futures"
-"""What is tested."""
+@dataclass(frozen=True)
+class Suite:
+    """The tests of one module of the standard library, and what of ours stands in for it."""
 
-BASELINE = "raddle_conformance_baseline"
-"""The standard library itself as a face: what fails with it is not Raddle's doing."""
+    source: str
+    """The package or file of `test` that has the tests."""
+
+    package: str
+    """The module that is patched."""
+
+    face: str
+    """What is tested."""
+
+    baseline: str
+    """The standard library itself as a face: what fails with it is not Raddle's doing."""
+
+    files: tuple[str, ...] = ()
+    """Modules of `patch/` that are run, where the tests are made from a body by whoever imports it."""
+
+    parts: tuple[str, ...] = ()
+    """`Class.method` patterns of what is run; empty means all."""
+
+    def module(self, file: str) -> str:
+        """What to import for a file."""
+        if self.files:
+            return f"raddle_conformance_{file}"
+        return f"test.{file}" if file == self.source else f"test.{self.source}.{file}"
+
+
+FUTURES = Suite("test_concurrent_futures", "concurrent.futures", "raddle.futures", "raddle_conformance_baseline")
+POOLS = Suite(
+    "_test_multiprocessing",
+    "multiprocessing.pool",
+    "raddle.multiprocessing.pool",
+    "raddle_conformance_baseline_pools",
+    files=("pools_fork", "pools_spawn", "pools_forkserver"),
+    parts=(
+        "With*TestPool*.*",
+        "TestPoolNotLeakOnFailure.*",
+        "TestInitializers.test_pool_initializer",
+        "TestSyncManagerTypes.test_pool",
+        "TestStdinBadfiledescriptor.test_pool_in_process",
+        "*.test_large_pool",
+    ),
+)
+SUITES = (FUTURES, POOLS)
 
 
 class SetupError(Exception):

@@ -9,17 +9,16 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from house import SUITE, SetupError
+from house import SUITES, SetupError, Suite
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """An interpreter that can run the suite, or cannot because it does not ship it (`files` is empty then)."""
+    """An interpreter, and the files of each suite; none of a suite that it does not ship."""
 
     path: str
     version: tuple[int, int, int]
-    suite: str
-    files: tuple[str, ...]
+    files: dict[Suite, tuple[str, ...]]
 
     @property
     def minor(self) -> str:
@@ -29,8 +28,10 @@ class Interpreter:
     def full(self) -> str:
         return ".".join(map(str, self.version))
 
-    def module(self, file: str) -> str:
-        return f"test.{SUITE}" if file == SUITE else f"test.{SUITE}.{file}"
+    @property
+    def lacks(self) -> str:
+        """The suites that it does not ship."""
+        return " and ".join(f"test.{suite.source}" for suite in SUITES if not self.files[suite])
 
 
 ASK = """
@@ -48,12 +49,14 @@ def ask(command: str) -> Interpreter | None:
         return None
     if name != "cpython" or tuple(version) < (3, 11):
         return None
-    suite = Path(stdlib, "test", SUITE)
-    if suite.is_dir():
-        files = tuple(sorted(file.stem for file in suite.glob("test_*.py")))
-    else:
-        files = (SUITE,) if suite.with_suffix(".py").is_file() else ()
-    return Interpreter(path, tuple(version), str(suite), files)
+    return Interpreter(path, tuple(version), {suite: files_of(suite, Path(stdlib, "test")) for suite in SUITES})
+
+
+def files_of(suite: Suite, tests: Path) -> tuple[str, ...]:
+    """The test files of a suite, as far as `tests` has it."""
+    if (tests / suite.source).is_dir():
+        return tuple(sorted(file.stem for file in (tests / suite.source).glob("test_*.py")))
+    return (suite.files or (suite.source,)) if (tests / f"{suite.source}.py").is_file() else ()
 
 
 def named_interpreters(names: list[str]) -> list[Interpreter]:
@@ -65,14 +68,14 @@ def named_interpreters(names: list[str]) -> list[Interpreter]:
         interpreter = next(filter(None, map(ask, places)), None)
         if interpreter is None:
             raise SetupError(f"PYTHONS: {name!r} does not run, or is not CPython 3.11 or newer")
-        if not interpreter.files:
-            raise SetupError(f"PYTHONS: {name!r} ({interpreter.full}) does not ship test.{SUITE}")
+        if not any(interpreter.files.values()):
+            raise SetupError(f"PYTHONS: {name!r} ({interpreter.full}) does not ship {interpreter.lacks}")
         found.append(interpreter)
     return found
 
 
 def found_interpreters() -> list[Interpreter]:
-    """Every interpreter on PATH and of pyenv that ships the suite; one per full version."""
+    """Every interpreter on PATH and of pyenv that ships a suite; one per full version."""
     candidates = []
     for minor in (11, 12, 13, 14):
         for folder in os.environ.get("PATH", "").split(os.pathsep):
@@ -83,13 +86,13 @@ def found_interpreters() -> list[Interpreter]:
     for candidate in dict.fromkeys(candidates):
         interpreter = ask(candidate)
         if interpreter is not None:
-            (found if interpreter.files else without).setdefault(interpreter.full, interpreter)
+            (found if any(interpreter.files.values()) else without).setdefault(interpreter.full, interpreter)
     for full, interpreter in without.items():
         if full not in found:
-            print(f"CPython {full} ({interpreter.path}) does not ship test.{SUITE}: left out")
+            print(f"CPython {full} ({interpreter.path}) does not ship {interpreter.lacks}: left out")
     if not found:
         raise SetupError(
-            f"no interpreter here ships test.{SUITE}\n"
+            f"no interpreter here ships {' or '.join(f'test.{suite.source}' for suite in SUITES)}\n"
             "  hint: on Debian `apt-get install libpython3.11-testsuite`; pyenv's source builds of 3.13 have it"
         )
     return sorted(found.values(), key=lambda interpreter: interpreter.version)

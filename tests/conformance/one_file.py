@@ -51,6 +51,15 @@ def split(suite: unittest.TestSuite, patterns: list[str]) -> tuple[unittest.Test
     return kept, matched
 
 
+def only(suite: unittest.TestSuite, patterns: list[str]) -> unittest.TestSuite:
+    """The tests that match; all of them if there is nothing to match."""
+    if not patterns:
+        return suite
+    left, _ = split(suite, patterns)
+    dropped = {test.id() for test in each_test(left)}
+    return unittest.TestSuite(test for test in each_test(suite) if test.id() not in dropped)
+
+
 class Result(unittest.TextTestResult):
     """Counts what passed (`testsRun` counts skipped tests in some versions of CPython and not in others) and takes times."""
 
@@ -83,6 +92,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("module")
     parser.add_argument("--result", required=True, help="where to write the JSON")
+    parser.add_argument("--part", action="append", default=[], help="what of the module counts; all without it")
     parser.add_argument("--skip", action="append", default=[], help="Class.method, the class with wildcards")
     parser.add_argument("--only", action="append", default=[], help="run the tests whose Class.method matches")
     options = parser.parse_args()
@@ -91,11 +101,9 @@ def main() -> int:
     answer: dict[str, object] = {"error": None}
     try:
         suite = unittest.defaultTestLoader.loadTestsFromName(options.module)
+        suite = only(suite, options.part)
         suite, matched = split(suite, options.skip)
-        if options.only:
-            left, _ = split(suite, options.only)
-            dropped = {test.id() for test in each_test(left)}
-            suite = unittest.TestSuite(test for test in each_test(suite) if test.id() not in dropped)
+        suite = only(suite, options.only)
         result = unittest.TextTestRunner(verbosity=2, resultclass=Result).run(suite)  # type: ignore[arg-type]
     except BaseException:
         answer["error"] = traceback.format_exc()

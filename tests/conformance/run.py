@@ -1,6 +1,7 @@
-"""Runs CPython's own tests of `concurrent.futures` against `raddle.futures`.
+"""Runs CPython's own tests against Raddle's drop-ins.
 
-For each interpreter that ships the suite (`test.test_concurrent_futures`, a package or a single file):
+`test.test_concurrent_futures` is run against `raddle.futures`, and what `test._test_multiprocessing` has about pools against
+`raddle.multiprocessing.pool`. For each interpreter that ships one of them:
 
 1. a virtual environment `.venv-conformance-X.Y` is made, with Raddle from a wheel built for that interpreter and the
    patcher of `patch/` in its site-packages;
@@ -17,12 +18,13 @@ Environment: `PYTHONS` names the interpreters (paths or command names) instead o
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 import sys
 from typing import TYPE_CHECKING
 
 from environments import make_environment
-from house import BASELINE, FACE, HERE, SUITE, SetupError
+from house import HERE, SUITES, SetupError, Suite
 from interpreters import Interpreter, found_interpreters, named_interpreters
 from session import Report, run_file
 from skips import Skip, load_skips
@@ -34,15 +36,19 @@ LATER = {"test_interpreter_pool": "Raddle has no interpreter pool yet"}
 """Files of the suite about a class for which Raddle has no drop-in."""
 
 
-def run_interpreter(
-    python: Path, interpreter: Interpreter, options: argparse.Namespace, skips: list[Skip]
+def wanted(interpreter: Interpreter, suite: Suite, options: argparse.Namespace) -> list[str]:
+    """The files of a suite that are to be run."""
+    return [file for file in interpreter.files[suite] if not options.files or file in options.files]
+
+
+def run_suite(
+    python: Path, interpreter: Interpreter, suite: Suite, options: argparse.Namespace, skips: list[Skip]
 ) -> list[Report]:
     """Runs every wanted file of one interpreter's suite and prints as it goes."""
-    print(f"\nCPython {interpreter.full} ({interpreter.path}) against {options.face}", flush=True)
+    face = suite.baseline if options.baseline else suite.face
+    print(f"\nCPython {interpreter.full} ({interpreter.path}) against {face}", flush=True)
     reports = []
-    for file in interpreter.files:
-        if options.files and file not in options.files:
-            continue
+    for file in wanted(interpreter, suite, options):
         if file in LATER:
             print(f"  --   {file:<26} not run: {LATER[file]}")
             continue
@@ -50,8 +56,9 @@ def run_interpreter(
         report = run_file(
             python,
             interpreter,
+            suite,
             file,
-            face=options.face,
+            face=face,
             skips=concerned,
             only=options.only,
             timeout=options.timeout,
@@ -71,31 +78,37 @@ def run_interpreter(
 
 
 def absent(skips: list[Skip], interpreter: Interpreter) -> list[str]:
-    """Skips whose file is not in this suite."""
-    if interpreter.files == (SUITE,):
-        return []
-    wanted = [skip for skip in skips if interpreter.version >= skip.since]
+    """Skips whose file is in none of the suites."""
+    files = {file for suite in SUITES for file in interpreter.files[suite]}
+    if any(interpreter.files[suite] in ((), (suite.source,)) for suite in SUITES):
+        return []  # one is missing, or in a single file
     return [
-        f"skips.toml names {skip.file}, which is no file of the suite"
-        for skip in wanted
-        if skip.file not in interpreter.files
+        f"skips.toml names {skip.file}, which is no file of the suites"
+        for skip in skips
+        if skip.holds_for(interpreter.version) and not any(fnmatch.fnmatchcase(file, skip.file) for file in files)
     ]
 
 
 def run(options: argparse.Namespace) -> int:
-    skips = [] if options.face == BASELINE else load_skips(HERE / "skips.toml")
+    skips = [] if options.baseline else load_skips(HERE / "skips.toml")
     names = os.environ.get("PYTHONS", "").split()
     interpreters = named_interpreters(names) if names else found_interpreters()
-    unknown = set(options.files).difference(*(interpreter.files for interpreter in interpreters))
+    unknown = set(options.files).difference(
+        file for interpreter in interpreters for files in interpreter.files.values() for file in files
+    )
     if unknown:
         raise SetupError(f"no such test file: {', '.join(sorted(unknown))}")
     troubles: list[str] = []
     reports: list[Report] = []
     for interpreter in interpreters:
         alone = sum(other.minor == interpreter.minor for other in interpreters) == 1
-        python = make_environment(interpreter, interpreter.minor if alone else interpreter.full, options.face)
+        suites = [suite for suite in SUITES if wanted(interpreter, suite, options)]
+        if not suites:
+            continue
+        python = make_environment(interpreter, interpreter.minor if alone else interpreter.full, not options.baseline)
         troubles += absent(skips, interpreter)
-        reports += run_interpreter(python, interpreter, options, skips)
+        for suite in suites:
+            reports += run_suite(python, interpreter, suite, options, skips)
     for skip in skips:
         print(f"\nskipped by us: {skip.file}: {skip.test}\n  {skip.reason}")
     for trouble in troubles:
@@ -105,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
         f"\n{'ok' if good else 'FAIL'}: {len(reports)} files, {sum(r.passed for r in reports)} tests passed, "
         f"{sum(len(r.failed) for r in reports)} failed, {sum(len(r.skipped) for r in reports)} skipped by CPython, "
         f"{sum(r.ours for r in reports)} by us ({len(skips)} listed), "
-        f"{sum(r.pools for r in reports)} pools of {options.face} in {sum(r.processes for r in reports)} processes, "
+        f"{sum(r.pools for r in reports)} pools in {sum(r.processes for r in reports)} processes, "
         f"on CPython {', '.join(i.full for i in interpreters)}"
     )
     return 0 if good else 1
@@ -117,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="CLASS.METHOD", help="with wildcards")
     parser.add_argument("--timeout", type=float, default=600, help="seconds per test file (600)")
     parser.add_argument(
-        "--baseline", dest="face", action="store_const", const=BASELINE, default=FACE,
+        "--baseline", action="store_true",
         help="run against the standard library itself: what fails then is not Raddle's doing",
     )  # fmt: skip
     options = parser.parse_args(arguments)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from house import HERE, LOGS, ROOT
 
 if TYPE_CHECKING:
+    from house import Suite
     from interpreters import Interpreter
     from skips import Skip
 
@@ -148,6 +149,7 @@ def run_session(command: list[str], environment: dict[str, str], output: Path, t
 def run_file(
     python: Path,
     interpreter: Interpreter,
+    suite: Suite,
     file: str,
     *,
     face: str,
@@ -162,11 +164,16 @@ def run_file(
     output, proof, answer = (logs / f"{file}.{kind}" for kind in ("log", "proof", "json"))
     for old in (output, proof, answer):
         old.unlink(missing_ok=True)
-    command = [str(python), "-P", str(HERE / "one_file.py"), interpreter.module(file), "--result", str(answer)]
+    command = [str(python), "-P", str(HERE / "one_file.py"), suite.module(file), "--result", str(answer)]
+    command += [word for pattern in suite.parts for word in ("--part", pattern)]
     command += [word for skip in skips for word in ("--skip", skip.test)]
     command += [word for pattern in only for word in ("--only", pattern)]
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-    environment |= {"RADDLE_CONFORMANCE_LOG": str(proof), "RADDLE_CONFORMANCE_FACE": face}
+    environment |= {
+        "RADDLE_CONFORMANCE_LOG": str(proof),
+        "RADDLE_CONFORMANCE_PACKAGE": suite.package,
+        "RADDLE_CONFORMANCE_FACE": face,
+    }
     began = time.monotonic()
     report.troubles += run_session(command, environment, output, timeout)
     report.seconds = time.monotonic() - began

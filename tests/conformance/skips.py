@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from house import SUITE, SetupError
+from house import SUITES, SetupError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +22,16 @@ class Skip:
     file: str
     test: str
     since: tuple[int, ...]
+    until: tuple[int, ...]
     reason: str
 
     def concerns(self, file: str, version: tuple[int, ...]) -> bool:
-        return version >= self.since and file in (self.file, SUITE)
+        return self.holds_for(version) and (
+            fnmatch.fnmatchcase(file, self.file) or any(file == suite.source for suite in SUITES)
+        )
+
+    def holds_for(self, version: tuple[int, ...]) -> bool:
+        return self.since <= version < self.until
 
 
 def load_skips(path: Path) -> list[Skip]:
@@ -35,9 +42,10 @@ def load_skips(path: Path) -> list[Skip]:
         raise SetupError(f"{path.name} lists {len(entries)} tests, at most {MAX_SKIPS} are allowed")
     skips = []
     for entry in entries:
-        if set(entry) != {"file", "test", "since", "reason"}:
+        if set(entry) - {"until"} != {"file", "test", "since", "reason"}:
             raise SetupError(f"{path.name}: an entry needs file, test, since and reason, and has {sorted(entry)}")
-        skip = Skip(entry["file"], entry["test"], version_of(entry["since"]), entry["reason"].strip())
+        since, until = version_of(entry["since"]), version_of(entry.get("until", "99"))
+        skip = Skip(entry["file"], entry["test"], since, until, entry["reason"].strip())
         class_name, dot, method = skip.test.partition(".")
         if not dot or not class_name or not method.isidentifier():
             raise SetupError(f"{path.name}: {skip.test!r} is not Class.method, or has a wildcard in its method")

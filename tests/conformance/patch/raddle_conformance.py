@@ -1,10 +1,11 @@
-"""Puts one face (a module such as `raddle.futures`) in the place of `concurrent.futures`, in every process.
+"""Puts one face (a module such as `raddle.futures`) in the place of a package of the standard library, in every process.
 
 A `.pth` file beside this module imports it at the start of each interpreter of the virtual environment, also under
 `python -I`, but only when `RADDLE_CONFORMANCE_LOG` is set. Importing it does next to nothing: it waits for the first
-import of `concurrent.futures`, so that a process that never asks for it starts as always.
+import of the package (`RADDLE_CONFORMANCE_PACKAGE`; by default `concurrent.futures`), so that a process that never asks for it
+starts as always.
 
-The order, once `concurrent.futures` is asked for:
+The order, once the package is asked for:
 
 1. the standard library's package is executed as it is;
 2. the face is imported: it sees the originals, and may build on them;
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-PACKAGE = "concurrent.futures"
-SUBMODULES = ("_base", "thread", "process", "interpreter")
-POOLS = ("ThreadPoolExecutor", "ProcessPoolExecutor")
+PACKAGE = os.environ.get("RADDLE_CONFORMANCE_PACKAGE", "concurrent.futures")
+SUBMODULES, POOLS = {
+    "concurrent.futures": (
+        ("_base", "thread", "process", "interpreter"),
+        ("ThreadPoolExecutor", "ProcessPoolExecutor"),
+    ),
+    "multiprocessing.pool": ((), ("Pool", "ThreadPool")),
+}[PACKAGE]
 
 
 def face_name() -> str:
@@ -52,7 +58,8 @@ def report(cls: type, word: str, exactly: bool) -> None:
 
     @functools.wraps(original)
     def init(self: object, *args: object, **kwargs: object) -> None:
-        if not exactly or type(self) is cls:
+        nearest = next(base for base in type(self).__mro__ if "__init__" in vars(base))
+        if type(self) is cls if exactly else nearest is cls:
             log(word, cls.__name__)
         original(self, *args, **kwargs)
 
@@ -65,7 +72,8 @@ def patch(package: ModuleType) -> None:
     import importlib.util
 
     # The import machinery binds a submodule in its parent only after it has run; the face may already need it.
-    sys.modules["concurrent"].futures = package  # type: ignore[attr-defined]
+    parent, _, child = PACKAGE.rpartition(".")
+    setattr(sys.modules[parent], child, package)
     face = importlib.import_module(face_name())
     names = [f"{PACKAGE}.{name}" for name in SUBMODULES]
     modules = [package, *(importlib.import_module(name) for name in names if importlib.util.find_spec(name))]
