@@ -129,3 +129,42 @@ def test_a_module_that_cannot_be_imported_is_a_failure(mini, tmp_path):
     outcome = mini()
     assert not outcome.passed
     assert any("no_such_module" in text for _, text in outcome.failed)
+
+
+FLAKY = """
+import os, pathlib, pytest, joblib
+
+def twice(path):
+    path.open("a").write("x")
+    assert len(path.read_text()) == 2
+
+HERE = pathlib.Path(__file__).parent
+
+def test_other(): twice(HERE / "other")
+def test_ours():
+    assert joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(number) for number in range(-3, 0)) == [3, 2, 1]
+    twice(HERE / "ours")
+@pytest.mark.parametrize("backend", ["raddle"])
+def test_named(backend): twice(HERE / "named")
+def test_wrong(): assert False
+"""
+
+
+def test_only_a_test_that_raddle_has_no_part_in_gets_a_second_chance(tmp_path, monkeypatch):
+    pytest.importorskip("joblib")
+    package = tmp_path / "minijoblib"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "test_it.py").write_text(FLAKY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(run, "LOGS", tmp_path / "logs")
+    options = argparse.Namespace(only=[], baseline=False, timeout=50)
+    outcome = run.run_suite(run.Suite("minijoblib", ("minijoblib.test_it",), run.BACKEND), {}, options)
+    assert [name for name, _ in outcome.failed] == [
+        "test_it::test_ours",
+        "test_it::test_named[raddle]",
+        "test_it::test_wrong",
+    ]
+    assert [name for name, _ in outcome.again] == ["test_it::test_other", "test_it::test_wrong"]
+    assert outcome.passed == 1
+    assert outcome.work != "0 batches"

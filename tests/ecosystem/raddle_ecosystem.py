@@ -12,6 +12,7 @@ import json
 import os
 
 import pytest
+from _pytest.runner import runtestprotocol
 from suites import BACKEND, EXECUTORS
 
 TASK = json.loads(os.environ["RADDLE_ECOSYSTEM"])
@@ -20,6 +21,7 @@ passed: list[str] = []
 failed: list[tuple[str, str]] = []
 skipped: list[tuple[str, str]] = []
 left_out: dict[str, list[str]] = {skip: [] for skip in TASK["skips"]}
+again: list[tuple[str, str]] = []
 names: dict[str, str] = {}
 calls = 0
 
@@ -84,6 +86,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=dropped)
 
 
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> object:
+    """Gives a test of joblib's other backends that fails a second chance: one that gave Raddle nothing to do says nothing of it."""
+    if TASK["door"] != BACKEND or "raddle" in item.name:
+        return None
+    before = calls
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if any(report.failed for report in reports) and calls == before:
+        again.append((name_of(item), "\n".join(report.longreprtext for report in reports if report.failed)))
+        item._initrequest()  # type: ignore[attr-defined]  # as it was when it was collected
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     if report.failed:
         failed.append((report.nodeid, report.longreprtext))
@@ -101,6 +120,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish() -> None:
-    answer = {"passed": passed, "failed": failed, "skipped": skipped, "left_out": left_out, "calls": calls}
+    answer = {"passed": passed, "failed": failed, "skipped": skipped, "left_out": left_out, "again": again}
+    answer["calls"] = calls
     with open(TASK["result"], "w", encoding="utf-8") as out:
         json.dump(answer, out)

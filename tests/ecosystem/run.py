@@ -45,6 +45,8 @@ class Outcome:
     failed: list[tuple[str, str]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    again: list[tuple[str, str]] = field(default_factory=list)
+    """Tests that Raddle has no part in, which have failed and were run again, with what they said the first time."""
     work: str = ""
     """What Raddle was given to do."""
 
@@ -115,7 +117,7 @@ def run_suite(suite: Suite, skips: dict[str, str], options: argparse.Namespace) 
     if answer.exists():
         told = json.loads(answer.read_text())
         outcome.passed, outcome.left_out = len(told["passed"]), told["left_out"]
-        outcome.failed, outcome.skipped = told["failed"], told["skipped"]
+        outcome.failed, outcome.skipped, outcome.again = told["failed"], told["skipped"], told["again"]
         if not options.baseline:
             doubts = was_used(suite, told["calls"], proof, outcome)
             troubles += [] if options.only else doubts  # some of the tests alone may well be others'
@@ -150,6 +152,8 @@ def show(suite: Suite, outcome: Outcome, skips: dict[str, str], seconds: float) 
     )
     for name, text in outcome.failed:
         print(f"\n  failed: {name}\n" + "\n".join(f"    {line}" for line in text.splitlines()[-60:]) + "\n")
+    for name, text in outcome.again:
+        print(f"  run again, since Raddle has no part in it: {name}\n    {text.splitlines()[-1]}")
     for name, tests in outcome.left_out.items():
         if tests:
             print(f"  skipped by us: {name} ({len(tests)})\n    {skips[name]}")
