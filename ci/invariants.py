@@ -92,6 +92,7 @@ SPINS = {
 }
 
 SHORT_TIMES = {
+    "crates/raddle-py/src/gate.rs": "the main thread comes back a few times for a signal that came in a gap (decision 0012)",
     "crates/raddle-py/src/batch.rs": "when a batch of calls that were thought cheap is handed back",
     "crates/raddle-core/src/park/patience.rs": "the longest look before a sleep",
     "crates/raddle-proc/src/lane/seat.rs": "when a call that was foretold to be short turns out not to be",

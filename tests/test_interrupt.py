@@ -397,3 +397,38 @@ def test_os_exit_of_the_parent_leaves_no_worker(script):
     pids = [int(pid) for pid in ended.out.split()]
     assert pids
     until(lambda: all(is_gone(pid) for pid in pids), "the workers to end", 2)
+
+
+@pytest.mark.parametrize("what", ["process", "thread", "futures"])
+def test_ctrl_c_that_comes_just_before_a_thread_falls_asleep_is_not_lost(script, what):
+    pool = {
+        "process": 'raddle.Pool("process", 1)',
+        "thread": 'raddle.Pool("thread", 1)',
+        "futures": "raddle.futures.ThreadPoolExecutor(1)",
+    }[what]
+    program = f"""
+        import os, sys, time
+        import raddle, raddle.futures
+        pool = {pool}
+        pool.submit(abs, 1).result()
+        future = pool.submit(time.sleep, 30)
+        try:
+            print("ready", flush=True)
+            future.result()
+        except KeyboardInterrupt:
+            sys.stdout.write("interrupted")
+            sys.stdout.flush()
+            if {what == "process"}:
+                pool._lane.kill("the test is over")
+                pool.shutdown()
+            os._exit(0)
+    """
+    for delay in range(12):
+        one = script(program)
+        child = one.start()
+        assert child.stdout.readline() == "ready\n"
+        moment = time.perf_counter() + delay * 20e-6
+        while time.perf_counter() < moment:
+            pass
+        child.send_signal(signal.SIGINT)
+        assert one.finish(timeout=20).out == "interrupted"

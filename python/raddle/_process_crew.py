@@ -103,7 +103,12 @@ class ProcessCrew:
                 others["directory"] = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 opened.callback(os.close, others["directory"])
                 moment = _written(
-                    {"path": sys.path, "argv": sys.argv, "environ": dict(os.environ), "others": list(others)}
+                    {
+                        "path": sys.path,
+                        "argv": getattr(sys, "argv", [""]),
+                        "environ": dict(os.environ),
+                        "others": list(others),
+                    }
                 )
                 opened.callback(os.close, moment)
                 self.lane.fork(argv, boot, [moment, *others.values()])
@@ -142,7 +147,7 @@ class ProcessCrew:
     def _write_boot(self) -> int:
         settings = {
             "path": sys.path,
-            "argv": sys.argv,
+            "argv": getattr(sys, "argv", [""]),
             "extension": _raddle.__file__,
             "preload": self._preload,
             "share": self._limits.share_of_each(self._most),

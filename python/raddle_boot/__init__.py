@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Descriptor",
+    "OnImport",
     "as_it_is",
     "authkey",
     "drop_in",
@@ -305,7 +306,7 @@ def share_cpus(threads: int | None, are_asked_for: bool) -> None:
                 os.environ[name] = str(threads)
 
 
-class _OnImport:
+class OnImport:
     """Does something to a module when it is imported, before whoever imports it sees it."""
 
     def __init__(self, name: str, act: Callable[[Any], object]) -> None:
@@ -360,7 +361,7 @@ class _AuthKey:
         if process is not None:
             self._give(process)
         elif is_first:
-            _OnImport("multiprocessing.process", self._give)
+            OnImport("multiprocessing.process", self._give)
 
     def _give(self, process: Any) -> None:
         process.current_process().authkey = self._key
@@ -397,7 +398,7 @@ def use_tracker_of(parent: int, descriptor: int | None) -> None:
         except OSError:
             pass  # a parent into which its children may not look
 
-    _OnImport("multiprocessing.resource_tracker", use)
+    OnImport("multiprocessing.resource_tracker", use)
 
 
 def load_extension(path: str) -> ModuleType:

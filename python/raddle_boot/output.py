@@ -10,11 +10,10 @@ import io
 import os
 import sys
 
+from . import OnImport
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
     from typing import Any, TextIO
 
 __all__ = ["speak"]
@@ -58,36 +57,8 @@ def speak(outlet: Any, log_levels: dict[str, int]) -> None:
         _have_logged(sys.modules["logging"], outlet, log_levels)
     else:
         # A worker that never logs does not load it.
-        sys.meta_path.insert(0, _WhenImported(outlet, log_levels))
+        OnImport("logging", lambda logging: _have_logged(logging, outlet, log_levels))
     _have_warned(outlet)
-
-
-class _WhenImported:
-    """Waits for somebody to import `logging`."""
-
-    def __init__(self, outlet: Any, levels: dict[str, int]) -> None:
-        self._outlet = outlet
-        self._levels = levels
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != "logging":
-            return None
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-        from importlib.util import find_spec
-
-        spec = find_spec(name)
-        if spec is not None and spec.loader is not None:
-            run = spec.loader.exec_module
-
-            def run_and_tell(module: ModuleType) -> None:
-                run(module)
-                _have_logged(module, self._outlet, self._levels)
-
-            spec.loader.exec_module = run_and_tell  # type: ignore[method-assign]
-        return spec
 
 
 def _have_logged(logging: Any, outlet: Any, levels: dict[str, int]) -> None:

@@ -421,9 +421,9 @@ impl FutureCore {
         match self.home() {
             Some(Home::Process(shared)) => {
                 let ticket = Handle(slf.clone().unbind());
-                gate::wait(py, || shared.lane.wait(&ticket, deadline))
+                gate::wait(py, deadline, |until| shared.lane.wait(&ticket, until))
             }
-            _ => gate::wait(py, || sleep_until(&|| self.is_over(), deadline)),
+            _ => gate::wait(py, deadline, |until| sleep_until(&|| self.is_over(), until)),
         }
     }
 

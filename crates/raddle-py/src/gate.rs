@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use raddle_proc::lane::Waited;
 
 use crate::errors;
+use crate::runtime;
 
 /// Leaves Python, runs `work`, comes back. A panic in `work` becomes an `InternalError`.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
@@ -60,14 +61,36 @@ fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".into())
 }
 
+/// How long the main thread sleeps before it looks for signals that have come in a gap; each time so many times longer; and the
+/// longest of these times, after which it sleeps for good.
+const FIRST_NAP: Duration = Duration::from_millis(20);
+const LONGER: u32 = 8;
+const LAST_NAP: Duration = Duration::from_secs(11);
+
 /// Waits until the deadline for something that a signal may interrupt. Returns whether it happened.
-pub(crate) fn wait(py: Python<'_>, sleep: impl Fn() -> Waited + Send + Sync) -> PyResult<bool> {
+///
+/// `sleep` waits until the moment that it is given.
+///
+/// A signal ends a sleep. One that arrives just before, between the last look at Python and the system call, does not: its
+/// handler has run, and the thread falls asleep all the same. While a thread looks for a moment before it sleeps, and on a
+/// machine with much to do, that gap is long enough to be hit. So the main thread, which alone runs Python's handlers, comes back
+/// a few times to see whether it was: after 20 ms, and then after longer and longer times.
+pub(crate) fn wait(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    sleep: impl Fn(Option<Instant>) -> Waited + Send + Sync,
+) -> PyResult<bool> {
+    let mut nap = runtime::is_main_thread().then_some(FIRST_NAP);
     loop {
-        match detached(py, &sleep)? {
+        let waking = nap.and_then(|nap| Instant::now().checked_add(nap));
+        let is_nap = waking.is_some_and(|waking| deadline.is_none_or(|deadline| waking < deadline));
+        match detached(py, || sleep(if is_nap { waking } else { deadline }))? {
             Waited::Done => return Ok(true),
-            Waited::TimedOut => return Ok(false),
-            Waited::Interrupted => py.check_signals()?,
+            Waited::TimedOut if !is_nap => return Ok(false),
+            Waited::TimedOut => nap = nap.map(|nap| nap * LONGER).filter(|nap| *nap <= LAST_NAP),
+            Waited::Interrupted => {}
         }
+        py.check_signals()?;
     }
 }
 

@@ -143,7 +143,7 @@ impl Shared {
         }
         // It may be that somebody keeps much for the sake of little; she should know.
         py.import(intern!(py, "raddle._pins"))?.call_method0(intern!(py, "warn"))?;
-        gate::wait(py, || self.lane.wait_for_room(len))?;
+        gate::wait(py, None, |until| self.lane.wait_for_room(len, until))?;
         drop(self.lane.spent());
         Ok(())
     }
@@ -691,7 +691,7 @@ impl ProcessLane {
             return Ok(true);
         }
         let deadline = timeout.deadline();
-        let joined = gate::wait(py, || self.shared.lane.join(deadline));
+        let joined = gate::wait(py, deadline, |until| self.shared.lane.join(until));
         drop(self.shared.lane.spent());
         joined
     }
@@ -703,7 +703,7 @@ impl ProcessLane {
 
     /// Waits until there may be room for one more call, or no more are taken.
     fn wait_for_place(&self, py: Python<'_>) -> PyResult<()> {
-        gate::wait(py, || self.shared.lane.wait_for_place())?;
+        gate::wait(py, None, |until| self.shared.lane.wait_for_place(until))?;
         drop(self.shared.lane.spent());
         Ok(())
     }

@@ -52,6 +52,22 @@ pub(crate) fn forks() -> u32 {
     FORKS.load(Relaxed)
 }
 
+/// Whether this is the process's main thread, in which Python runs the handlers of signals.
+pub(crate) fn is_main_thread() -> bool {
+    thread_local! {
+        /// The number of forks at which it was asked, and the answer: a fork makes a main thread of the one that forks.
+        static KNOWN: std::cell::Cell<Option<(u32, bool)>> = const { std::cell::Cell::new(None) };
+    }
+    match KNOWN.get() {
+        Some((asked, answer)) if asked == forks() => answer,
+        _ => {
+            let answer = rustix::thread::gettid() == rustix::process::getpid();
+            KNOWN.set(Some((forks(), answer)));
+            answer
+        }
+    }
+}
+
 /// Address space of a process's heap; pages exist once they are used.
 const HEAP: usize = 256 << 30;
 /// So much of it stays in memory when it is free, for the next call.

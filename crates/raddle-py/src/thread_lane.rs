@@ -187,9 +187,9 @@ impl Work {
     /// Waits until there may be room for one more call, or no more are taken.
     fn wait_for_place(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let _blocked = deadlock::enter(py, self, None)?;
-        gate::wait(py, || {
+        gate::wait(py, None, |until| {
             let _waiting = self.waiting.enter(park::with_current(park::Parker::unparker));
-            sleep_until(&|| self.quota.has_room(), None)
+            sleep_until(&|| self.quota.has_room(), until)
         })?;
         Ok(())
     }

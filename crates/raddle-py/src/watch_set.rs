@@ -109,11 +109,11 @@ impl WatchSet {
             match bed {
                 Bed::Lane(shared) if shared.is_foreign() => return Err(runtime::foreign()),
                 Bed::Lane(shared) => {
-                    gate::wait(py, || shared.lane.wait_for(None, &is_done, deadline))?;
+                    gate::wait(py, deadline, |until| shared.lane.wait_for(None, &is_done, until))?;
                     drop(shared.lane.spent());
                 }
                 Bed::None | Bed::Parked => {
-                    gate::wait(py, || sleep_until(&is_done, deadline))?;
+                    gate::wait(py, deadline, |until| sleep_until(&is_done, until))?;
                 }
             }
         }

@@ -319,18 +319,18 @@ impl<H: Ticket> Lane<H> {
 
     /// Sleeps until so many bytes more stay below the limit of the heap, or no call of this lane has leases of it any more: then
     /// nothing that happens here makes room.
-    pub fn wait_for_room(&self, len: usize) -> Waited {
-        self.wait_in_crowd(&|| self.heap.has_room(len) || self.lent.load(SeqCst) == 0)
+    pub fn wait_for_room(&self, len: usize, deadline: Option<Instant>) -> Waited {
+        self.wait_in_crowd(&|| self.heap.has_room(len) || self.lent.load(SeqCst) == 0, deadline)
     }
 
     /// Sleeps until there may be room for one more call, or the lane takes no more.
-    pub fn wait_for_place(&self) -> Waited {
-        self.wait_in_crowd(&|| self.quota.has_room())
+    pub fn wait_for_place(&self, deadline: Option<Instant>) -> Waited {
+        self.wait_in_crowd(&|| self.quota.has_room(), deadline)
     }
 
-    fn wait_in_crowd(&self, is_done: &dyn Fn() -> bool) -> Waited {
+    fn wait_in_crowd(&self, is_done: &dyn Fn() -> bool, deadline: Option<Instant>) -> Waited {
         let _in_crowd = self.crowd.enter(park::with_current(park::Parker::unparker));
-        self.wait_for(None, is_done, None)
+        self.wait_for(None, is_done, deadline)
     }
 
     /// Whether this thread is the lane's keeper, which must not wait for what only it can do.
