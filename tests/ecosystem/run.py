@@ -47,6 +47,8 @@ class Outcome:
     left_out: dict[str, list[str]] = field(default_factory=dict)
     again: list[tuple[str, str]] = field(default_factory=list)
     """Tests that Raddle has no part in, which have failed and were run again, with what they said the first time."""
+    orphans: int = 0
+    """Idle workers of loky, and their trackers, that were left, and ended."""
     work: str = ""
     """What Raddle was given to do."""
 
@@ -113,7 +115,14 @@ def run_suite(suite: Suite, skips: dict[str, str], options: argparse.Namespace) 
     troubles = run_session(command, environment_of(suite, task, proof), output, options.timeout)
     # The status of pytest is 1 when tests failed, which the answer says better, and 5 when none was asked for.
     troubles = [trouble for trouble in troubles if trouble not in ("ended with status 1", "ended with status 5")]
-    outcome = Outcome()
+    # Where a test ends a worker of Raddle by force, loky's workers that it had started wait for more work for five minutes, and
+    # the resource trackers that they share wait for them.
+    left = [trouble for trouble in troubles if "outlived the tests" in trouble]
+    orphans = [trouble for trouble in left if "joblib.externals.loky" in trouble]
+    if orphans:
+        orphans += [trouble for trouble in left if "multiprocessing.resource_tracker" in trouble]
+    troubles = [trouble for trouble in troubles if trouble not in orphans]
+    outcome = Outcome(orphans=len(orphans))
     if answer.exists():
         told = json.loads(answer.read_text())
         outcome.passed, outcome.left_out = len(told["passed"]), told["left_out"]
@@ -152,6 +161,10 @@ def show(suite: Suite, outcome: Outcome, skips: dict[str, str], seconds: float) 
     )
     for name, text in outcome.failed:
         print(f"\n  failed: {name}\n" + "\n".join(f"    {line}" for line in text.splitlines()[-60:]) + "\n")
+    if outcome.orphans:
+        print(
+            f"  {outcome.orphans} idle workers and trackers of loky were left by workers that tests had ended, and were ended"
+        )
     for name, text in outcome.again:
         print(f"  run again, since Raddle has no part in it: {name}\n    {text.splitlines()[-1]}")
     for name, tests in outcome.left_out.items():
