@@ -60,9 +60,11 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 pub(crate) const REQUEST_LINES: usize = 0x080;
 pub(crate) const REPLY_LINES: usize = 0x180;
 pub(crate) const STARTED_AT: usize = 0x3c0;
+const WORD_LINES: usize = 0x400;
 pub(crate) const RING: usize = 256 << 10;
 pub(crate) const REQUEST_RING: usize = 4096;
 pub(crate) const REPLY_RING: usize = 4096 + RING;
+const WORD_RING: usize = 4096 + 2 * RING;
 const PAGE_BELL: usize = 0x080;
 const BELL_ASLEEP: usize = PAGE_BELL + 4;
 
@@ -361,7 +363,7 @@ impl Vandal {
     /// One piece of garbage.
     pub(crate) fn act(&mut self) {
         let rings = 4096 + 2 * RING;
-        let at = match self.numbers.below(16) {
+        let at = match self.numbers.below(18) {
             0 => REQUEST_LINES + 128 * self.numbers.below(2) as usize,
             1 => REPLY_LINES + 128 * self.numbers.below(2) as usize,
             2 => 8 * self.numbers.below(4096 / 8) as usize,
@@ -370,6 +372,8 @@ impl Vandal {
             4 => REPLY_RING + 8 * self.numbers.below(1024) as usize,
             5 => 8 * self.numbers.below(rings as u64 / 8) as usize,
             6 => rings + 8 * self.numbers.below(1 << 17) as usize,
+            7 => WORD_LINES + 128 * self.numbers.below(2) as usize,
+            8 => WORD_RING + 8 * self.numbers.below(1024) as usize,
             _ => return self.speak(),
         };
         let word = self.word();
