@@ -10,6 +10,7 @@ mod gate;
 mod outlet;
 mod parcel;
 mod process_lane;
+mod reply;
 mod results;
 mod runtime;
 mod thread_lane;

@@ -3,22 +3,28 @@
 //! Everything here runs under the lane's one lock, and nothing here waits, so that the lock is held for microseconds.
 //! What must happen outside of it (telling, disposing) is collected in [`Effects`].
 
+mod elastic;
+mod ranks;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use raddle_core::prim::atomic::Ordering::{Relaxed, Release, SeqCst};
 use raddle_core::prim::atomic::{AtomicBool, AtomicU64};
-use raddle_core::sched::{Pace, Quota, Rank, Ranked, balance};
+use raddle_core::sched::{Pace, Quota, Ranked, balance};
 use raddle_shm::heap::{Lease, View};
 use rustix::process::Signal;
 
 use super::link::Page;
-use super::seat::{Arrival, Corrupt, Holding, Lost, Recovered, Seat, Stage, Words};
+use super::seat::{Arrival, Corrupt, Holding, Lost, Recovered, Seat, Stage};
 use super::tally::{WorkerCounts, WorkerState};
 use super::ticket::{Cause, Loss, OnDeath, Outgoing, Reply, SEATS, Spot, Ticket};
+use super::words::Words;
 use crate::Ending;
 use crate::oom::OomWatch;
+
+pub(crate) use elastic::Elastic;
 
 /// What a wake-up between two processes costs, roughly, in nanoseconds. A call waits behind a running one rather than
 /// wake a sleeping worker while it has to wait less than that.
@@ -27,10 +33,6 @@ const WAKE: u64 = 30_000;
 const CALL: u64 = 1_500;
 /// So many pieces of what workers say wait to be shown, at most; then the workers wait.
 const HEARD: usize = 1024;
-/// While calls have ranks, rings hold about so many nanoseconds of work, so that little has to be taken out of them again.
-const NEAR: u64 = 200_000;
-/// And then at most this many calls.
-const SHALLOW: usize = 64;
 /// So many workers in a row may die before they are ready; then the lane breaks instead of trying for ever.
 const STILLBORN: u32 = 3;
 
@@ -85,15 +87,6 @@ impl Counts {
             self.submitted -= left;
         }
     }
-}
-
-/// When workers are told to end because there is nothing to do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Elastic {
-    /// So many stay.
-    pub(crate) least: usize,
-    /// How long the others stay. None: for ever.
-    pub(crate) idle: Option<Duration>,
 }
 
 /// What is left to do when the lock has been released. It lies in the dispatch, so that it is there for whoever comes next
@@ -347,39 +340,6 @@ impl<H: Ticket> Dispatch<H> {
         self.backlog.len() + self.seats().map(Seat::load).sum::<usize>()
     }
 
-    /// Whether there are more calls than workers that take them.
-    pub(crate) fn wants_worker(&self) -> bool {
-        self.outstanding() > self.seats().filter(|seat| seat.takes_calls()).count()
-    }
-
-    /// If workers that have nothing to do are to end after a while, and this one has nothing to do, its time begins.
-    fn note_idle(&mut self, number: usize) {
-        let Some(timeout) = self.elastic.idle else { return };
-        let Some(seat) = self.seat_mut(number).filter(|seat| seat.load() == 0) else { return };
-        let now = Instant::now();
-        seat.note_idle(now);
-        self.set_alarm(now.checked_add(timeout));
-    }
-
-    /// Tells workers to end that have had nothing to do for too long, and sees to it that the keeper comes again for the others.
-    fn let_idle_go(&mut self, now: Instant) {
-        let Some(timeout) = self.elastic.idle.filter(|_| !self.closing) else { return };
-        let mut stay = self.seats().filter(|seat| seat.takes_calls()).count();
-        let mut next = None;
-        for seat in self.seats.iter_mut().flatten() {
-            if stay <= self.elastic.least {
-                return;
-            }
-            let Some(due) = seat.idle_since().and_then(|since| since.checked_add(timeout)) else { continue };
-            if due <= now {
-                stay -= usize::from(seat.send_stop());
-            } else {
-                next = Some(next.map_or(due, |next: Instant| next.min(due)));
-            }
-        }
-        self.set_alarm(next);
-    }
-
     /// Takes in a call. Returns whether one more worker would help.
     pub(crate) fn submit(&mut self, ticket: H, out: &Outgoing<'_>, page: &Page) -> bool {
         self.counts.submitted += u64::from(ticket.items());
@@ -435,55 +395,6 @@ impl<H: Ticket> Dispatch<H> {
         }
         want_idle(page);
         true
-    }
-
-    /// A call of this rank is coming: from the first that is not 0 until the lane is empty, ranks count.
-    fn note_rank(&mut self, rank: Rank) {
-        if !self.ranked && rank != 0 {
-            self.ranked = true;
-            self.recall();
-            self.refill();
-        } else if self.ranked && rank == 0 && self.outstanding() == 0 {
-            self.ranked = false;
-        }
-    }
-
-    /// Rule 15: what is less urgent than the first call of the backlog, and has not begun, makes way for it.
-    fn make_way(&mut self) {
-        let Some(rank) = self.backlog.front().map(|next| next.ticket.rank()) else { return };
-        let mut left = Vec::new();
-        for seat in self.seats.iter_mut().flatten() {
-            while seat.last_waiting().is_some_and(|last| last < rank)
-                && let Some(recovered) = seat.revoke_last()
-            {
-                left.push(recovered);
-            }
-        }
-        left.reverse();
-        self.effects.moved |= !left.is_empty();
-        self.requeue(left);
-        self.refill();
-    }
-
-    /// Takes every call back into the backlog that no worker has begun.
-    fn recall(&mut self) {
-        let mut lines: Vec<_> = self.seats.iter_mut().flatten().map(|seat| seat.revoke_waiting().into_iter()).collect();
-        // One of each in turn: which of two seats was given a call earlier, nobody knows.
-        let mut left = Vec::new();
-        loop {
-            let before = left.len();
-            left.extend(lines.iter_mut().filter_map(Iterator::next));
-            if left.len() == before {
-                break;
-            }
-        }
-        self.effects.moved |= !left.is_empty();
-        self.requeue(left);
-    }
-
-    /// How many calls a ring may hold.
-    fn depth(&self) -> usize {
-        if self.ranked { self.pace.window(NEAR, 2, SHALLOW) } else { usize::MAX }
     }
 
     /// Has the keeper look at the time that calls take at this moment, or earlier.
@@ -585,15 +496,6 @@ impl<H: Ticket> Dispatch<H> {
         let rank = waiting.ticket.rank();
         waiting.ticket.place().set(Spot::Backlog(self.backlog.position_in_front(rank)));
         self.backlog.push_front(rank, waiting);
-    }
-
-    /// Puts calls that lost their worker back, and keeps rule 15: what others have not begun may be less urgent.
-    fn put_back(&mut self, left: Vec<Recovered<H>>) {
-        let is_news = !left.is_empty();
-        self.requeue(left);
-        if self.ranked && is_news {
-            self.recall();
-        }
     }
 
     fn requeue(&mut self, left: Vec<Recovered<H>>) {
@@ -810,16 +712,6 @@ impl<H: Ticket> Dispatch<H> {
         }
     }
 
-    /// While ranks count, nothing waits behind a call that was seen to be a long one as long as others wait elsewhere.
-    fn pass_long_calls(&mut self, now: Instant) {
-        let left: Vec<_> = self.seats.iter_mut().flatten().flat_map(|seat| seat.leave_long(now)).collect();
-        self.effects.moved |= !left.is_empty();
-        self.requeue(left);
-        self.make_way();
-        let some_wait = self.seats().any(|seat| seat.spare() > 1);
-        self.effects.foretold |= some_wait;
-    }
-
     /// From whom the idle worker takes, and how many. None if nobody has more than it is through with by the time the idle
     /// worker is awake; then it should be seen whether that was right.
     fn plan_theft(&mut self, idle: usize, now: Instant) -> Option<(usize, usize)> {
@@ -879,7 +771,7 @@ impl<H: Ticket> Dispatch<H> {
         let expected = seat.stage == Stage::Leaving && lost.is_empty() || seat.is_condemned();
         let stillborn = seat.stage == Stage::Starting && lost.is_empty();
         let unfit = seat.unfit.take();
-        let (words, output) = (seat.last_words(), seat.last_output());
+        let (words, output) = (seat.last_words(), seat.hearing.last_output());
         let (counted, inside) = (seat.tally.busy, seat.inside_for());
         let state = if expected { WorkerState::Ended } else { WorkerState::Died };
         let mut record = seat.tally.read(pid, state, inside);

@@ -19,8 +19,9 @@ use super::dispatch::{Dispatch, Elastic, Owed};
 use super::keeper::{self, Client};
 use super::lead::{Lead, Waited};
 use super::link::Page;
-use super::seat::{Holding, LATE, Seat, Words};
+use super::seat::{Holding, LATE, Seat};
 use super::ticket::{OnDeath, Outgoing, SEATS, Spot, Ticket};
+use super::words::Words;
 use super::zygote::Zygote;
 use crate::{Process, Watch, with_signals_blocked};
 

@@ -20,6 +20,8 @@ mod tally;
 #[cfg(not(loom))]
 mod ticket;
 #[cfg(not(loom))]
+mod words;
+#[cfg(not(loom))]
 mod zygote;
 
 /// Nanoseconds of the clock that both sides read.
@@ -39,10 +41,12 @@ pub use link::{flag, kind};
 #[cfg(not(loom))]
 pub use payload::Payload;
 #[cfg(not(loom))]
-pub use seat::{Holding, Words};
+pub use seat::Holding;
 #[cfg(not(loom))]
 pub use tally::{WorkerCounts, WorkerState};
 #[cfg(not(loom))]
 pub use ticket::{Cause, Loss, OnDeath, Outgoing, Place, Reply, Ticket};
+#[cfg(not(loom))]
+pub use words::Words;
 #[cfg(not(loom))]
 pub use zygote::ZygoteNews;

@@ -25,6 +25,7 @@ use super::link::{INLINE, Link, RETURNS, SPILL_SOFT, flag, give_back, kind, spil
 use super::parcel::{self, Buffer};
 use super::tally::{Tally, WorkerCounts, WorkerState};
 use super::ticket::{Cause, Outgoing, Reply, Spot, Ticket};
+use super::words::{Hearing, Words};
 use crate::Process;
 
 /// How many unanswered records a seat may hold: enough that the worker never waits for the parent, few enough that a
@@ -40,11 +41,6 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// So many bytes of a worker's last words are kept, at most.
 const WORDS: usize = 16 << 10;
-
-/// So many bytes of what a worker prints are remembered for the case that it dies.
-const RECENT: usize = 4 << 10;
-/// And of these so many lines are shown.
-const LINES: usize = 10;
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,19 +107,6 @@ pub struct Holding {
     pub results: u64,
 }
 
-/// What a worker has said besides its answers.
-#[derive(Clone, Debug)]
-pub struct Words {
-    /// Its process number.
-    pub pid: u32,
-    /// [`STDOUT`](super::kind::STDOUT) and the like.
-    pub kind: u8,
-    /// What it was running, in the language's words.
-    pub call: Box<[u8]>,
-    /// What it said; printed text may be cut anywhere.
-    pub text: Box<[u8]>,
-}
-
 /// The worker's half of the shared memory makes no sense any more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Corrupt;
@@ -146,11 +129,7 @@ pub(crate) struct Seat<H> {
     requests: Producer,
     replies: Consumer,
     /// What the worker says besides.
-    words_in: Consumer,
-    /// Records taken from there.
-    words_taken: u64,
-    /// The last of what it has printed.
-    recent: VecDeque<u8>,
+    pub(crate) hearing: Hearing,
     arena: Arena,
     flights: VecDeque<Flight<H>>,
     /// Ordinal of the front of `flights`.
@@ -198,9 +177,7 @@ impl<H: Ticket> Seat<H> {
             idle_since: None,
             requests: link.request_producer(),
             replies: link.reply_consumer(),
-            words_in: link.word_consumer(),
-            words_taken: 0,
-            recent: VecDeque::new(),
+            hearing: Hearing::new(link.word_consumer()),
             arena: Arena::new(SPILL_SOFT, link.request_spill().len()),
             flights: VecDeque::new(),
             first: 0,
@@ -262,12 +239,12 @@ impl<H: Ticket> Seat<H> {
 
     /// Whether it has said something that was not taken in.
     pub(crate) fn has_words(&self) -> bool {
-        !self.deaf && !self.words_in.is_empty()
+        !self.deaf && self.hearing.has_words()
     }
 
     /// Has the keeper woken when something more is said.
     pub(crate) fn arm_words(&self) {
-        self.link.word_alarm().set(self.words_taken + 1);
+        self.hearing.arm(self.link.word_alarm());
     }
 
     /// Takes in one piece of what the worker says.
@@ -275,31 +252,8 @@ impl<H: Ticket> Seat<H> {
         if self.deaf {
             return Ok(None);
         }
-        let crowded = self.words_in.used() > self.words_in.capacity() / 4;
-        let Some(record) = self.words_in.peek().map_err(|_| Corrupt)? else { return Ok(None) };
-        let kind = record.header.kind;
-        let (head, text) = record.payload.split_at_checked(record.header.tag as usize).ok_or(Corrupt)?;
-        let words =
-            Words { pid: self.process.as_ref().map_or(0, Process::pid), kind, call: head.into(), text: text.into() };
-        if matches!(kind, kind::STDOUT | kind::STDERR) {
-            let surplus = (self.recent.len() + text.len()).saturating_sub(RECENT);
-            self.recent.drain(..surplus.min(self.recent.len()));
-            self.recent.extend(&text[text.len().saturating_sub(RECENT)..]);
-        }
-        self.words_in.advance();
-        self.words_taken += 1;
-        if crowded {
-            self.link.word_bell().ring();
-        }
-        Ok(Some(words))
-    }
-
-    /// The last lines that the worker has printed.
-    pub(crate) fn last_output(&mut self) -> Option<Arc<str>> {
-        let text = String::from_utf8_lossy(self.recent.make_contiguous()).into_owned();
-        let lines: Vec<&str> = text.lines().collect();
-        let last = lines[lines.len().saturating_sub(LINES)..].join("\n");
-        (!last.is_empty()).then(|| last.into())
+        let pid = self.process.as_ref().map_or(0, Process::pid);
+        self.hearing.hear(pid, self.link.word_bell())
     }
 
     /// Whether it may be sent calls.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use raddle_core::life::{AtomicState, Event, Outcome};
 use raddle_core::prim::{Arc, Mutex};
-use raddle_core::sched::Position;
+use raddle_core::sched::{Position, Rank};
 use raddle_shm::heap::{Heap, Lease};
 use raddle_shm::ring::{Consumer, Header, Producer};
 
