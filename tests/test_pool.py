@@ -786,7 +786,7 @@ def test_what_calls_print_arrives_complete_and_in_order(script):
     ended = script("""
         import raddle, calls
 
-        with raddle.Pool("process", 1) as pool:
+        with raddle.Pool("process", 1, output="inherit") as pool:
             list(pool.map(calls.print_lines, range(0, 1000, 10), [10] * 100))
         print("the end")
     """).run()
@@ -800,7 +800,7 @@ def test_what_several_workers_print_arrives_complete(script):
     ended = script("""
         import raddle, calls
 
-        with raddle.Pool("process", 2) as pool:
+        with raddle.Pool("process", 2, output="inherit") as pool:
             list(pool.map(calls.print_lines, range(0, 1000, 10), [10] * 100))
     """).run()
     assert ended.err == ""
@@ -809,7 +809,7 @@ def test_what_several_workers_print_arrives_complete(script):
     ended = script("""
         import raddle
 
-        with raddle.Pool("process", 2) as pool:
+        with raddle.Pool("process", 2, output="inherit") as pool:
             list(pool.map(lambda number: print("line", number, flush=True), range(1000)))
     """).run()
     assert ended.err == ""

@@ -74,7 +74,7 @@ def _width(workers: int | tuple[int, int] | None) -> tuple[int, int]:
     """The least and the most workers."""
     if workers is None:
         return share_of_cpus(), share_of_cpus()
-    if not isinstance(workers, (tuple, list)):
+    if not isinstance(workers, tuple):
         most = whole(workers, "workers")
         if most < 1:
             raise ValueError(f"a pool needs at least 1 worker, not {most}")
