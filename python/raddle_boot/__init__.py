@@ -173,6 +173,9 @@ def _end() -> None:
         threading._shutdown()
     atexit._run_exitfuncs()
     flush()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "finish"):
+            stream.finish()
     os._exit(0)
 
 
@@ -429,7 +432,7 @@ def describe(error: BaseException) -> str:
 def flush() -> None:
     """Before a worker sleeps, what the user printed goes out."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if stream is not None and getattr(stream, "has_more", True):
             stream.flush()
 
 

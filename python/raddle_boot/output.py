@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from _thread import get_ident
 
 from . import OnImport
 
@@ -41,9 +42,58 @@ class _Words(io.RawIOBase):
         return len(words)
 
 
-def _stream(outlet: Any, what: str, fd: int) -> TextIO:
-    words = io.BufferedWriter(_Words(outlet, what, fd))
-    return io.TextIOWrapper(words, "utf-8", "backslashreplace", line_buffering=True)
+class _Stream(io.TextIOWrapper):
+    """One of the two streams.
+
+    `print` writes a line and its end one after the other: so that lines of several threads do not meet, each thread's are put together
+    before they go. A worker asks before each sleep whether there is something to flush.
+    """
+
+    has_more = False
+    _is_bypassed = False
+
+    def __init__(self, words: io.BufferedWriter) -> None:
+        super().__init__(words, "utf-8", "backslashreplace", line_buffering=True)
+        #: What threads have written of lines that have not ended.
+        self._begun: dict[int, str] = {}
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            return super().write(text)  # which says what is wrong
+        self.has_more = True
+        me = get_ident()
+        whole = self._begun.pop(me, "") + text
+        end = whole.rfind("\n") + 1
+        if end < len(whole):
+            self._begun[me] = whole[end:]
+        if end:
+            super().write(whole[:end])
+        return len(text)
+
+    def flush(self) -> None:
+        begun = self._begun.pop(get_ident(), "")
+        if begun:
+            super().write(begun)
+        super().flush()
+        self.has_more = self._is_bypassed
+
+    def finish(self) -> None:
+        """Lets everything go: there will be no more."""
+        for begun in list(self._begun.values()):
+            super().write(begun)
+        self._begun.clear()
+        super().flush()
+
+    @property
+    def buffer(self) -> Any:
+        # Whoever takes it may write behind our back from now on.
+        self.flush()
+        self.has_more = self._is_bypassed = True
+        return super().buffer
+
+
+def _stream(outlet: Any, what: str, fd: int) -> _Stream:
+    return _Stream(io.BufferedWriter(_Words(outlet, what, fd)))
 
 
 def speak(outlet: Any, log_levels: dict[str, int]) -> None:

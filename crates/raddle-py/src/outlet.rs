@@ -5,17 +5,48 @@
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use raddle_core::prim::Mutex;
+use raddle_core::prim::atomic::{AtomicBool, Ordering::Relaxed};
 use raddle_proc::lane::kind;
 
 use crate::gate;
 use crate::runtime;
 
-/// What this worker runs, if it runs something and speaks through an outlet.
-static RUNNING: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
+/// What this worker runs, or has run last, if it speaks through an outlet.
+static FUNCTION: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
+/// Whether it runs it now. Ordering: Relaxed; a thread that speaks while a call begins or ends may name it or not.
+static IS_RUNNING: AtomicBool = AtomicBool::new(false);
 
-/// Says what this worker runs from now on. What was there before is returned, to be dropped without a lock.
-pub(crate) fn now_running(function: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
-    std::mem::replace(&mut *RUNNING.lock(), function)
+/// What this worker runs, for whoever speaks meanwhile. The worker's main thread alone has it.
+#[derive(Default)]
+pub(crate) struct Running {
+    /// The address of the function in `FUNCTION`, if the worker keeps that function anyway; the same one need not be noted again.
+    noted: usize,
+}
+
+impl Running {
+    /// A call of this function begins. `is_kept`: the worker keeps it for as long as it lives.
+    pub(crate) fn begin(&mut self, py: Python<'_>, function: &Py<PyAny>, is_kept: bool) {
+        let address = function.as_ptr() as usize;
+        if !is_kept || self.noted != address {
+            note(Some(function.clone_ref(py)));
+            self.noted = if is_kept { address } else { 0 };
+        }
+        IS_RUNNING.store(true, Relaxed);
+    }
+
+    /// It has ended.
+    pub(crate) fn end(&mut self) {
+        IS_RUNNING.store(false, Relaxed);
+        if self.noted == 0 {
+            note(None);
+        }
+    }
+}
+
+/// Replaces what was there; that is dropped without the lock.
+fn note(function: Option<Py<PyAny>>) {
+    let before = std::mem::replace(&mut *FUNCTION.lock(), function);
+    drop(before);
 }
 
 /// A worker's way to its parent's ear.
@@ -46,7 +77,8 @@ impl Outlet {
             "warning" => kind::WARNING,
             _ => return Err(pyo3::exceptions::PyValueError::new_err(format!("unknown kind of words: {what:?}"))),
         };
-        let running = RUNNING.lock().as_ref().map(|function| function.clone_ref(py));
+        let running =
+            FUNCTION.lock().as_ref().filter(|_| IS_RUNNING.load(Relaxed)).map(|function| function.clone_ref(py));
         let call = running.map_or_else(String::new, |function| name_of(function.bind(py)));
         if words.is_empty() {
             return Ok(true);

@@ -25,7 +25,7 @@ use crate::batch::{self, Budget, call_item};
 use crate::codec::{self, Entry};
 use crate::errors;
 use crate::gate;
-use crate::outlet::{self, Outlet};
+use crate::outlet::{Outlet, Running};
 use crate::parcel::{self, Packed, Pickle, Reach};
 use crate::runtime;
 
@@ -58,6 +58,8 @@ struct Worker {
     end: WorkerEnd,
     seams: Seams,
     functions: Vec<Option<Function>>,
+    /// Where words are attributed to calls.
+    running: Option<Running>,
 }
 
 /// A function that calls name by number; it is unpickled by the first of them, so that an error is that call's.
@@ -113,7 +115,8 @@ pub(crate) fn work(
     let words = seams.speak.as_ref().map(|_| raddle_proc::Outlet::open(link.as_fd(), bell.as_fd())).transpose()?;
     let end = WorkerEnd::open(link, page, bell, heap, parent)?;
     runtime::answer_from(end.heap());
-    let mut worker = Worker { end, seams, functions: Vec::new() };
+    let running = seams.speak.is_some().then(Running::default);
+    let mut worker = Worker { end, seams, functions: Vec::new(), running };
     if let (Some(speak), Some(words)) = (&worker.seams.speak, words) {
         speak.bind(py).call1((Outlet::new(words),))?;
     }
@@ -192,23 +195,23 @@ impl Worker {
         let (answer, nanos) = match request {
             Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0),
             Ok((function, Request::Batch(batch))) => {
-                self.note_running(py, Some(&function));
+                self.begin(py, &function, kind);
                 let entered = self.end.enter_call();
                 let answer = self.batch(py, function.bind(py), &batch)?;
-                self.note_running(py, None);
+                self.ended();
                 self.end.give_back();
                 (answer, self.end.leave_call(entered))
             }
             Ok((function, Request::Call(args, kwargs))) => {
                 let forks = runtime::forks();
-                self.note_running(py, Some(&function));
+                self.begin(py, &function, kind);
                 let entered = self.end.enter_call();
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
                 if runtime::forks() != forks {
                     return Err(end_fork(py));
                 }
                 let nanos = self.end.leave_call(entered);
-                self.note_running(py, None);
+                self.ended();
                 drop((function, args, kwargs));
                 self.end.give_back();
                 let answer = match result.and_then(|value| self.success(py, &value)) {
@@ -222,9 +225,16 @@ impl Worker {
     }
 
     /// Where words are attributed to calls, says which one it is now.
-    fn note_running(&self, py: Python<'_>, function: Option<&Py<PyAny>>) {
-        if self.seams.speak.is_some() {
-            drop(outlet::now_running(function.map(|function| function.clone_ref(py))));
+    fn begin(&mut self, py: Python<'_>, function: &Py<PyAny>, kind: u8) {
+        if let Some(running) = &mut self.running {
+            running.begin(py, function, kind != kind::APPLY);
+        }
+    }
+
+    /// And that it has ended.
+    fn ended(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.end();
         }
     }
 
@@ -257,7 +267,7 @@ impl Worker {
 
     /// The function and arguments of the request looked at last.
     fn read(&mut self, py: Python<'_>, kind: u8, flags: u8, tag: u32) -> PyResult<(Py<PyAny>, Request)> {
-        let Self { end, seams, functions } = self;
+        let Self { end, seams, functions, .. } = self;
         let parent_heap = end.parent_heap().clone();
         let mut payload = end.payload().ok_or_else(garbled)?;
         let function = if kind == kind::APPLY {
