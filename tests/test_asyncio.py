@@ -347,3 +347,38 @@ def test_what_the_input_of_amap_raises_comes_after_the_results_before_it(pool):
         return seen
 
     assert asyncio.run(main(waiting())) == asyncio.run(main(ready())) == [0, 1, 2]
+
+
+def test_a_call_on_terms_can_be_awaited():
+    async def main():
+        with raddle.Pool("process", 1) as pool:
+            hasty = pool.options(timeout=0.2, name="nap")
+            with pytest.raises(raddle.CallTimeout, match="nap"):
+                await hasty.run(time.sleep, 60)
+            return [value async for value in pool.options(priority=3).amap(abs, range(-3, 0))]
+
+    assert asyncio.run(main()) == [3, 2, 1]
+
+
+def test_tasks_that_give_up_waiting_for_a_place_leave_it_to_others(tmp_path):
+    gate = calls.Gate(tmp_path)
+
+    async def main():
+        with raddle.Pool("process", 1, max_pending=1) as pool:
+            held = asyncio.create_task(pool.run(gate))
+            await asyncio.to_thread(gate.wait_entered)
+            before = threading.active_count()
+            for _ in range(20):
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(pool.run(calls.identity), 0.01)
+            assert threading.active_count() <= before + 1
+            waiting = [asyncio.create_task(pool.run(calls.identity, number)) for number in range(10)]
+            await asyncio.sleep(0)
+            waiting[3].cancel()
+            gate.open()
+            await held
+            return await asyncio.gather(*waiting, return_exceptions=True)
+
+    results = asyncio.run(main())
+    assert isinstance(results.pop(3), asyncio.CancelledError)
+    assert results == [0, 1, 2, 4, 5, 6, 7, 8, 9]

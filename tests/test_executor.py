@@ -99,3 +99,8 @@ def test_a_pool_lives_as_long_as_its_executor():
     executor = raddle.Pool("process", 1).executor()
     assert executor.submit(os.getpid).result() != os.getpid()
     executor.shutdown()
+
+
+def test_a_buffered_map_of_an_executor_that_nobody_keeps_has_all_results():
+    with raddle.Pool("thread", 2) as pool:
+        assert list(pool.executor().map(abs, range(-20, 0), buffersize=5)) == list(range(20, 0, -1))

@@ -322,3 +322,32 @@ def test_a_pipe_that_is_closed_ends_nothing(tmp_path):
     talker.stderr.close()
     talker.wait(30)
     assert "done" in err
+
+
+def test_a_function_that_waits_for_whoever_waits_for_it_delays_and_does_not_hang():
+    lock = threading.RLock()
+
+    def collect(line):
+        with lock:
+            pass
+
+    with raddle.Pool("process", 1, output=collect) as pool:
+        with lock:
+            for number in range(3):
+                assert pool.submit(speak, number).result(20) == number
+
+
+def test_a_stream_that_blocks_does_not_keep_a_deadline_from_being_kept(gate):
+    blocked = threading.Event()
+
+    def block(line):
+        blocked.set()
+        gate()
+
+    with raddle.Pool("process", 1, output=block) as pool:
+        pool.submit(print, "x")
+        assert blocked.wait(20)
+        late = pool.options(timeout=0.1).submit(calls.nap_and_pid, 60)
+        calls.until(late.done, "the deadline")
+        gate.open()
+        assert isinstance(late.exception(20), raddle.CallTimeout)

@@ -76,6 +76,17 @@ def test_nothing_urgent_stays_behind_a_long_call(tmp_path):
     assert sorted(order[20:]) == list(range(20))
 
 
+def test_an_urgent_call_does_not_wait_behind_a_long_one_while_a_worker_has_nothing_to_do(gate):
+    with raddle.Pool("process", 2) as pool:
+        assert [pool.submit(calls.pid).result(20) for _ in range(200)]  # calls are known to be cheap
+        held = pool.options(priority=1).submit(gate)
+        gate.wait_entered()
+        for number in range(20):
+            assert pool.options(priority=1).submit(calls.identity, number).result(20) == number
+        gate.open()
+        assert held.exception(20) is None
+
+
 def test_calls_of_any_urgency_survive_their_workers():
     chance = random.Random(7)
     with raddle.Pool("process", 2) as pool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
+from collections import deque
 
 from ._terms import NO_TERMS
 from .errors import PoolFull
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._future import Future
+    from ._pool_processes import ProcessLaneOf
+    from ._pool_threads import ThreadLaneOf
+    from ._terms import Terms
     from .pool import Pool
 
 __all__ = ["amap", "submit"]
@@ -22,25 +27,85 @@ __all__ = ["amap", "submit"]
 _END: Any = object()
 
 
-#: For each loop and pool with tasks that wait for a place in it: the first of them waits for all, in a thread of the loop's executor.
-_waits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.WeakKeyDictionary[Pool, asyncio.Lock]] = (
-    weakref.WeakKeyDictionary()
-)
+class _Places:
+    """The tasks that wait for a place in a full pool, of whatever loops.
+
+    One thread waits in the pool for all of them, as long as there are any. It lets one task try at a time, the one that has waited
+    longest, and has nothing to do with the loops' executors: calls that hang must not use those up.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tasks: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[threading.Event]]] = deque()
+        self._is_waited_for = False
+
+    async def turn(self, lane: ProcessLaneOf | ThreadLaneOf) -> threading.Event:
+        """Returns when it is the task's turn to try. The event is to be set when it has tried."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[threading.Event] = loop.create_future()
+        with self._lock:
+            self._tasks.append((loop, turn))
+            if not self._is_waited_for:
+                threading.Thread(target=self._wait, args=(lane,), name="raddle-places", daemon=True).start()
+                self._is_waited_for = True
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                turn.result().set()  # it had its turn, and does not take it
+            raise
+
+    def _wait(self, lane: ProcessLaneOf | ThreadLaneOf) -> None:
+        while True:
+            lane.wait_for_place()
+            with self._lock:
+                while self._tasks and self._tasks[0][1].cancelled():
+                    self._tasks.popleft()
+                if not self._tasks:
+                    self._is_waited_for = False
+                    return
+                loop, turn = self._tasks.popleft()
+            tried = threading.Event()
+            try:
+                loop.call_soon_threadsafe(_grant, turn, tried)
+            except RuntimeError:
+                continue  # the loop is closed
+            tried.wait(1.0)  # a loop that was closed meanwhile does not say so
 
 
-async def submit(pool: Pool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+def _grant(turn: asyncio.Future[threading.Event], tried: threading.Event) -> None:
+    if turn.cancelled():
+        tried.set()
+    else:
+        turn.set_result(tried)
+
+
+_places: weakref.WeakKeyDictionary[Pool, _Places] = weakref.WeakKeyDictionary()
+
+
+async def submit(
+    pool: Pool,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    terms: Terms = NO_TERMS,
+    *,
+    waits: bool = True,
+) -> Future[Any]:
     """As `Pool.submit`, but if the pool is full it awaits a place instead of blocking the loop."""
     if pool.max_pending is None:
-        return pool.submit(fn, *args, **kwargs)
-    lane, loop = pool._lane, asyncio.get_running_loop()
+        return pool._lane.submit_on_terms(fn, args, kwargs, terms, True)
+    tried: threading.Event | None = None
     while True:
         try:
-            return lane.submit_on_terms(fn, args, kwargs, NO_TERMS, False)
+            return pool._lane.submit_on_terms(fn, args, kwargs, terms, False)
         except PoolFull:
-            if not pool._waits:
+            if not waits:
                 raise
-        async with _waits.setdefault(loop, weakref.WeakKeyDictionary()).setdefault(pool, asyncio.Lock()):
-            await loop.run_in_executor(None, lane.wait_for_place)
+        finally:
+            if tried is not None:
+                tried.set()
+        tried = await _places.setdefault(pool, _Places()).turn(pool._lane)
 
 
 async def amap(
@@ -49,6 +114,7 @@ async def amap(
     iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
     ordered: bool,
     window: int,
+    terms: Terms,
 ) -> AsyncIterator[Any]:
     """Yields what the calls return. The input is read on while results are waited for, as far as the window reaches."""
     waits = any(hasattr(iterable, "__aiter__") for iterable in iterables)
@@ -60,7 +126,7 @@ async def amap(
 
     async def begin(args: Any) -> bool:
         if args is not _END:
-            call = await submit(pool, fn, args, {})
+            call = await submit(pool, fn, args, {}, terms)
             calls[asyncio.wrap_future(call)] = call
         return args is _END
 

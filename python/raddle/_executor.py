@@ -54,7 +54,7 @@ class PoolExecutor(Executor):
             buffersize: Calls scheduled and not yielded, at most.
         """
         deadline = None if timeout is None else timeout + time.monotonic()
-        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, None)
+        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, None, is_facade=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shuts the pool itself down."""

@@ -33,11 +33,12 @@ def lazy_or_eager_map(
     buffersize: int | None,
     submit_all: Callable[[Callable[..., T], _raddle.Input, bool], list[Future[T]]] | None,
     in_chunks: bool = False,
+    is_facade: bool = False,
 ) -> Iterator[T]:
     """The body of `Executor.map`.
 
     `submit_all` schedules a call for each item, which is the only argument or, if it is told so, the tuple of all
-    arguments; `in_chunks` says that its futures may be batches. None has each call go through `submit`, which may be a
+    arguments; `in_chunks` says that its futures may be batches, `is_facade` that the executor is an object that nobody else may keep. None has each call go through `submit`, which may be a
     subclass's.
     """
     if buffersize is not None and not isinstance(buffersize, int):
@@ -47,7 +48,7 @@ def lazy_or_eager_map(
     if buffersize is not None:
         zipped = zip(*iterables, strict=False)
         first = deque(executor.submit(fn, *args) for args in itertools.islice(zipped, buffersize))
-        return _buffered(weakref.ref(executor), fn, zipped, first, deadline)
+        return _buffered((lambda: executor) if is_facade else weakref.ref(executor), fn, zipped, first, deadline)
     if submit_all is None:
         return map_results([executor.submit(fn, *args) for args in zip(*iterables, strict=False)], deadline)
     starred = len(iterables) != 1
@@ -60,7 +61,7 @@ def lazy_or_eager_map(
 
 
 def _buffered(
-    executor: weakref.ref[Any],
+    executor: Callable[[], Any],
     fn: Callable[..., T],
     calls: Iterator[tuple[Any, ...]],
     futures: deque[Future[T]],

@@ -1,7 +1,8 @@
 """What workers print and log, and their warnings, shown by the parent: in order, and with the name of the call.
 
 A worker's words arrive with its answers. Whoever is about to go on because a call has ended shows what was said before (`Showing.show`);
-if nobody waits, the keeper does. One at a time, so that the order is that in which they arrived.
+if nobody waits, a thread of our own does, which is started for the first words. One at a time, so that the order is that in which they
+arrived.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from ._types import Output
 
 __all__ = ["OutputLine", "Showing", "checked", "log_levels"]
+
+
+#: Seconds to wait for somebody else who is showing.
+_PATIENCE = 1.0
+#: Bytes of a line that are waited for before it is shown in pieces.
+_LONGEST = 1 << 20
 
 
 class OutputLine:
@@ -52,16 +59,53 @@ class Showing:
         self._output = output
         self._lock = threading.RLock()
         self._busy = False
-        #: What has come of a line, by process and stream, until the rest of it comes.
-        self._begun: dict[tuple[int, str], bytes] = {}
+        #: What has come of a line, and in which call, by process and stream, until the rest of it comes.
+        self._begun: dict[tuple[int, str], tuple[str, bytes]] = {}
         #: And of a log record or a warning.
         self._parts: dict[tuple[int, str], bytes] = {}
         self._warned: set[tuple[Any, ...]] = set()
+        #: Workers that have ended.
+        self._gone: list[int] = []
         self.lane: _raddle.ProcessLane | None = None
+        self._gate = threading.Condition()
+        self._has_more = self._is_over = False
+        self._listener: threading.Thread | None = None
+
+    def heard(self) -> None:
+        """Something has arrived, says the keeper, which must not wait for anybody's stream: a thread of our own shows it."""
+        with self._gate:
+            self._has_more = True
+            if self._listener is None and not self._is_over:
+                listener = threading.Thread(target=self._listen, name="raddle-output", daemon=True)
+                try:
+                    listener.start()
+                except RuntimeError:  # the interpreter is ending, and shows the rest itself
+                    return
+                self._listener = listener
+            self._gate.notify()
+
+    def _listen(self) -> None:
+        while True:
+            with self._gate:
+                while not self._has_more and not self._is_over:
+                    self._gate.wait()
+                if self._is_over:
+                    return
+                self._has_more = False
+            self._show(-1)
 
     def show(self) -> None:
-        """Shows what has arrived. Also called inside of itself, by a stream or a handler that waits for a call; then it does nothing."""
-        with self._lock:
+        """Shows what has arrived before whoever calls this goes on.
+
+        If somebody else is showing it, waits for that; but not for ever: what shows it may itself wait for the caller. Also called inside
+        of itself, by a stream or a handler that waits for a call; then it does nothing.
+        """
+        self._show(_PATIENCE)
+
+    def _show(self, timeout: float) -> None:
+        if not self._lock.acquire(timeout=timeout):
+            return
+        try:
             if self._busy or self.lane is None:
                 return
             self._busy = True
@@ -69,22 +113,55 @@ class Showing:
                 while words := self.lane.take_words():
                     for pid, kind, call, text in words:
                         self._take(pid, kind, call, text)
+                self._let_go()
             finally:
                 self._busy = False
+        finally:
+            self._lock.release()
+
+    def departed(self, pid: int) -> None:
+        """A worker has ended: what it has begun has no end."""
+        with self._gate:
+            self._gone.append(pid)
+        self.heard()
 
     def finish(self) -> None:
-        """Shows lines that have no end: nothing more will come."""
+        """Nothing more will come: shows all that is left."""
+        with self._gate:
+            self._is_over = True
+            self._gate.notify()
+            listener = self._listener
+        if listener is not None:
+            listener.join()
+        self._show(-1)
         with self._lock:
-            begun, self._begun = self._begun, {}
-            for (pid, stream), text in begun.items():
-                self._print(OutputLine(text.decode("utf-8", "replace") + "\n", stream, "", pid))
+            for key in list(self._begun):
+                self._end_line(key)
+
+    def _end_line(self, key: tuple[int, str]) -> None:
+        call, text = self._begun.pop(key)
+        self._print(OutputLine(text.decode("utf-8", "replace") + "\n", key[1], call, key[0]))
+
+    def _let_go(self) -> None:
+        """Shows what workers that have ended had begun. Another process may get their numbers."""
+        with self._gate:
+            gone, self._gone = self._gone, []
+        for pid in gone:
+            for key in [key for key in self._begun if key[0] == pid]:
+                self._end_line(key)
+            for key in [key for key in self._parts if key[0] == pid]:
+                del self._parts[key]
 
     def _take(self, pid: int, kind: str, call: str, text: bytes) -> None:
         key = (pid, kind)
         if kind in ("stdout", "stderr"):
-            *lines, rest = (self._begun.pop(key, b"") + text).split(b"\n")
+            before = self._begun.pop(key, None)
+            *lines, rest = ((before[1] if before else b"") + text).split(b"\n")
             if rest:
-                self._begun[key] = rest
+                # A bar that is redrawn begins its line anew each time; the last time counts.
+                self._begun[key] = (call, rest[rest.rfind(b"\r", 0, -1) + 1 :])
+                if len(rest) > _LONGEST:
+                    self._end_line(key)
             for line in lines:
                 self._print(OutputLine(line.decode("utf-8", "replace") + "\n", kind, call, pid))
             return

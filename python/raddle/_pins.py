@@ -65,7 +65,7 @@ def find(least: int = _LEAST) -> list[Pin]:
     found: dict[int, list[tuple[str, Any]]] = {}
     blocks: dict[int, Buffer] = {}
     for where, value in _kept():
-        if isinstance(value, numpy.ndarray):
+        if issubclass(type(value), numpy.ndarray):
             block = owner(value)
             if block is not None and len(block) >= least:
                 blocks[id(block)] = block
@@ -89,7 +89,11 @@ def warn() -> None:
     level, frame = 2, sys._getframe(1)
     while _is_ours(frame) and frame.f_back is not None:
         level, frame = level + 1, frame.f_back
-    for pin in find()[:3]:
+    try:
+        pins = find()[:3]
+    except Exception:  # noqa: BLE001  # what a program keeps may be as odd as it likes; its calls must not suffer
+        return
+    for pin in pins:
         warnings.warn(
             f"{pin}, which has run short\n  hint: keep a copy of the array instead: array.copy()",
             RuntimeWarning,

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from ._settings import Settings
     from ._terms import Terms
 
-__all__ = ["ThreadLaneOf"]
+__all__ = ["ThreadLaneOf", "broken_by"]
 
 
-def _broken(error: BaseException) -> BaseException:
+def broken_by(error: BaseException) -> BaseException:
+    """What calls raise when an initializer has raised this."""
     broken = BrokenPool(f"the initializer of the pool raised in a worker: {error!r}")
     broken.__cause__ = error
     return broken
@@ -31,7 +32,7 @@ class ThreadLaneOf:
     def __init__(self, settings: Settings) -> None:
         if settings.limits.are_any():
             raise NotImplementedError("threads share one process and its limits\n  hint: use Pool('process')")
-        if settings.output != "attributed":
+        if settings.output not in ("attributed", None):
             raise NotImplementedError("threads print where the program prints\n  hint: use Pool('process')")
         if settings.preload:
             raise NotImplementedError(
@@ -46,7 +47,7 @@ class ThreadLaneOf:
         self._waits = settings.waits
         self._has_refs = False
         self._crew = ThreadCrew(
-            self._lane, settings.most, settings.name, settings.initializer, settings.initargs, _broken
+            self._lane, settings.most, settings.name, settings.initializer, settings.initargs, broken_by
         )
 
     def close_when_dropped(self, owner: object) -> None:

@@ -41,6 +41,7 @@ class ProcessCrew:
         #: Whether workers are forked from a zygote; and how many of those have ended before they were ready, one after the other.
         self._forks = bool(settings.preload)
         self._stillborn = 0
+        self._has_warned = False
         self._initializer = None if settings.initializer is None else dumps_by_reference_or_value(settings.initializer)
         self._initargs = dumps_by_reference_or_value(settings.initargs)
         self._boot: int | None = None
@@ -61,6 +62,7 @@ class ProcessCrew:
             least=settings.least,
             idle_timeout=settings.idle_timeout if settings.is_elastic else None,
             show=None if self._showing is None else weakly(self._showing.show),
+            heard=None if self._showing is None else weakly(self._showing.heard),
             memory=settings.limits.memory,
         )
         lanes[self.lane] = settings.name
@@ -164,6 +166,8 @@ class ProcessCrew:
         return boot
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
+        if self._showing is not None:
+            self._showing.departed(pid)
         with self._lock:
             if self.lane.wants_worker() and self.lane.refusal() in (None, "") and self.lane.workers() < self._most:
                 try:
@@ -176,13 +180,17 @@ class ProcessCrew:
         started = self.lane.workers()
         if started == 0:
             raise error
-        wanted, self._most = self._most, started
-        warnings.warn(
-            f"only {started} of {wanted} workers could be started: {error}\n"
-            "  hint: a worker takes some file descriptors and a process; see `ulimit -n` and `ulimit -u`",
-            RuntimeWarning,
-            stacklevel=2,
+        text = (
+            f"only {started} of {self._most} workers could be started: {error}\n"
+            "  hint: a worker takes some file descriptors and a process; see `ulimit -n` and `ulimit -u`"
         )
+        if self._has_warned:
+            return
+        self._has_warned = True
+        try:
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        except RuntimeWarning as warning:  # it is to be an error, and the keeper has nobody to raise it to
+            print(warnings.formatwarning(warning, RuntimeWarning, __file__, 0), end="", file=sys.stderr)  # noqa: T201
 
     def _broken(self, reason: str) -> None:
         """The lane has told every future and every worker; there is nothing left to do."""
@@ -202,7 +210,6 @@ class ProcessCrew:
         if self.lane.join():
             _exit.forget(self)
             if self._showing is not None:
-                self._showing.show()
                 self._showing.finish()
 
     def abandon(self) -> None:

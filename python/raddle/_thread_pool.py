@@ -83,6 +83,8 @@ class Crew:
             if self.lane.run(number):  # it had nothing to do for a while, and has been counted out
                 with self._lock:
                     self.threads.discard(threading.current_thread())
+                if self.lane.wants_thread() and not self.lane.is_closed():
+                    self.grow()  # what came since then found no free place
                 return
         except BaseException:  # noqa: BLE001  # nobody is left to raise it to
             LOGGER.critical("Exception in worker", exc_info=True)

@@ -54,9 +54,10 @@ class Pool:
         max_tasks_per_child: Calls after which a worker process is replaced.
         nice: How much each worker process gives way to others, 0 to 19.
         affinity: The CPUs that worker processes may run on.
-        max_pending: Calls that may be under way at once: handed in, and not ended. Bounds memory. A `map` keeps its window below it.
+        max_pending: Calls that may be under way at once: handed in, and not ended. Bounds memory. A `map` does not wait for others: its
+            window is no wider than this, and comes on top.
         when_full: What `submit` does with a call beyond that: ``"wait"``, or ``"raise"`` `PoolFull`. `run` and `amap` await
-            instead of waiting.
+            instead of waiting (`amap` always).
         output: What becomes of what workers print: ``"attributed"`` writes it to this program's `sys.stdout` and `sys.stderr`, each line
             with the call and the process in front, ``"plain"`` without; a function is called with each `OutputLine`; with
             ``"inherit"`` workers write to the descriptors that they have inherited. In the first three cases their log records go through
@@ -319,11 +320,15 @@ class Pool:
             >>> asyncio.run(main())
             [1, 2, 4, 8, 16]
         """
+        result: T = await self._run(fn, args, kwargs, NO_TERMS)
+        return result
+
+    async def _run(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Terms) -> Any:
         import asyncio
 
         from ._async import submit
 
-        return await asyncio.wrap_future(await submit(self, fn, args, kwargs))
+        return await asyncio.wrap_future(await submit(self, fn, args, kwargs, terms, waits=self._waits))
 
     def amap(
         self,
@@ -353,6 +358,16 @@ class Pool:
             >>> asyncio.run(main())
             [3, 2, 1]
         """
+        return self._amap(fn, iterables, ordered, window, NO_TERMS)
+
+    def _amap(
+        self,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
+        ordered: bool,
+        window: int | None,
+        terms: Terms,
+    ) -> AsyncIterator[T]:
         from ._async import amap
 
         if window is not None and _checked(window, "window") < 1:
@@ -360,7 +375,9 @@ class Pool:
         if not iterables:
             raise TypeError("amap needs at least one iterable of arguments")
         width = window or 16 * self.workers
-        return amap(self, fn, iterables, ordered, width if self.max_pending is None else min(width, self.max_pending))
+        return amap(
+            self, fn, iterables, ordered, width if self.max_pending is None else min(width, self.max_pending), terms
+        )
 
     def options(
         self, *, timeout: float | None = None, retries: int = 0, priority: int = 0, name: str | None = None
@@ -548,6 +565,22 @@ class Options:
             return self._pool._map(fn, iterables, ordered, window, deadline, progress, self._terms)
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
+
+    async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `Pool.run`."""
+        result: T = await self._pool._run(fn, args, kwargs, self._terms)
+        return result
+
+    def amap(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        window: int | None = None,
+    ) -> AsyncIterator[T]:
+        """As `Pool.amap`, with these terms for each call."""
+        return self._pool._amap(fn, iterables, ordered, window, self._terms)
 
     def executor(self) -> Executor:
         """As `Pool.executor`, for calls on these terms."""

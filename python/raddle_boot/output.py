@@ -59,7 +59,7 @@ class _Stream(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
-            return super().write(text)  # which says what is wrong
+            return super().write(text)  # type: ignore[unreachable]  # it says what is wrong
         self.has_more = True
         me = get_ident()
         whole = self._begun.pop(me, "") + text

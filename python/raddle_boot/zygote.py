@@ -152,6 +152,7 @@ class Zygote:
             settings = self._settings | raddle_boot.read_settings(moment)
             _take_on(settings, others)
             _reseed()
+            _leave_ends_to_the_zygote()
             raddle_boot.work((link, *self._shared), words, self._pid, settings)
         except BaseException:  # noqa: BLE001  # as an interpreter does that was started for it
             sys.excepthook(*sys.exc_info())
@@ -194,6 +195,20 @@ def _take_on(settings: dict[str, Any], others: list[int]) -> None:
     for name, value in environ.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
+
+
+def _leave_ends_to_the_zygote() -> None:
+    """What preloaded modules have registered for the end of the process is not for the end of each worker: it may be the end of
+    something that all of them use.
+    """
+    import atexit
+
+    atexit._clear()
+    weakref = sys.modules.get("weakref")
+    if weakref is not None:
+        for info in weakref.finalize._registry.values():
+            info.atexit = False
+        weakref.finalize._registered_with_atexit = False
 
 
 def _reseed() -> None:

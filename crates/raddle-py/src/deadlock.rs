@@ -32,6 +32,11 @@ impl Drop for Employed {
     }
 }
 
+/// Whether this thread is one of the pool's.
+pub(crate) fn is_employed_by(home: &Arc<Work>) -> bool {
+    WORKS_FOR.with(|slot| slot.borrow().as_ref().is_some_and(|work| Arc::ptr_eq(work, home)))
+}
+
 /// While it lives, this thread counts as waiting for its own pool.
 pub(crate) struct Blocked(Arc<Work>);
 

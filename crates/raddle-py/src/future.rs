@@ -147,6 +147,11 @@ impl FutureCore {
         self.life.load()
     }
 
+    /// Whether it was cancelled.
+    pub(crate) fn was_cancelled(&self) -> bool {
+        self.life.load().outcome() == Some(Outcome::Stopped)
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.life.load().outcome().is_some()
     }
@@ -452,7 +457,9 @@ impl FutureCore {
             Err(error) => Value::Raised(error.into_value(py).into_any()),
         };
         // The lane lets go of this future with the others that it is through with, or a result that is dropped lives on.
-        drop(shared.lane.spent());
+        if !shared.is_foreign() {
+            drop(shared.lane.spent());
+        }
         let mut inner = this.inner.lock();
         let spent = match &inner.value {
             Value::Reply(_) => (std::mem::replace(&mut inner.value, decoded), inner.label.take()),

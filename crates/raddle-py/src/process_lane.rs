@@ -82,6 +82,8 @@ pub(crate) struct Config {
     pub(crate) remote_traceback: Py<PyAny>,
     /// Called without arguments when workers have said something that `take_words` has. None: they do not speak.
     pub(crate) show: Option<Py<PyAny>>,
+    /// Called without arguments by the keeper for the same reason; it does not wait.
+    pub(crate) heard: Option<Py<PyAny>>,
     /// Whether whatever cannot be unpickled breaks the lane, as in the standard library.
     pub(crate) strict: bool,
     /// Bytes that a worker may take, for messages.
@@ -102,7 +104,7 @@ impl Shared {
     /// Shows what workers have said before now: whoever has seen a call end comes here before it goes on.
     pub(crate) fn show_words(&self, py: Python<'_>) -> PyResult<()> {
         match &self.config.show {
-            Some(show) if self.lane.has_words() => show.bind(py).call0().map(drop),
+            Some(show) if self.lane.has_words() && !self.is_foreign() => show.bind(py).call0().map(drop),
             _ => Ok(()),
         }
     }
@@ -246,7 +248,7 @@ impl ProcessLane {
     #[expect(clippy::too_many_arguments, reason = "one keyword per seam; Python names them all")]
     #[pyo3(signature = (
         *, max_workers, replace, strict, dumps, dumps_by_value, loads, broken, remote_traceback, grow, max_pending = None, waits = true,
-        least = None, idle_timeout = Timeout::FOREVER, show = None, memory = None
+        least = None, idle_timeout = Timeout::FOREVER, show = None, heard = None, memory = None
     ))]
     fn new(
         py: Python<'_>,
@@ -264,11 +266,12 @@ impl ProcessLane {
         least: Option<usize>,
         idle_timeout: Timeout,
         show: Option<Py<PyAny>>,
+        heard: Option<Py<PyAny>>,
         memory: Option<u64>,
     ) -> PyResult<Self> {
         let on_death = if replace { OnDeath::Replace } else { OnDeath::Break };
         let heap = runtime::heap()?;
-        let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, show, strict, memory };
+        let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, show, heard, strict, memory };
         let lane = Lane::new(LaneConfig {
             on_death,
             heap,
@@ -545,7 +548,7 @@ impl ProcessLane {
 
     /// Whether one more worker would have something to do.
     fn wants_worker(&self) -> bool {
-        self.shared.lane.wants_worker()
+        !self.is_foreign() && self.shared.lane.wants_worker()
     }
 
     /// Waits until there may be room for one more call, or no more are taken.
@@ -562,21 +565,25 @@ impl ProcessLane {
 
     /// Calls that have not ended.
     fn outstanding(&self) -> usize {
-        self.shared.lane.outstanding()
+        if self.is_foreign() { 0 } else { self.shared.lane.outstanding() }
     }
 
     /// Workers that exist or are being started.
     fn workers(&self) -> usize {
-        self.shared.lane.seats()
+        if self.is_foreign() { 0 } else { self.shared.lane.seats() }
     }
 
     /// Process numbers of the workers.
     fn pids(&self) -> Vec<u32> {
-        self.shared.lane.processes().into_iter().map(|(_, pid)| pid).collect()
+        let processes = if self.is_foreign() { Vec::new() } else { self.shared.lane.processes() };
+        processes.into_iter().map(|(_, pid)| pid).collect()
     }
 
     /// Why no more calls are taken: None, or a text that is empty for a lane that was closed.
     fn refusal(&self) -> Option<String> {
+        if self.is_foreign() {
+            return Some(String::new());
+        }
         self.shared.lane.refusal().map(|refusal| match refusal {
             Refusal::Closed | Refusal::Full => String::new(),
             Refusal::Broken(reason) => reason.to_string(),
@@ -915,7 +922,10 @@ impl Client<Handle> for Keeping {
     }
 
     fn heard(&self) {
-        gate::attached(|py| self.shared.show_words(py));
+        gate::attached(|py| match &self.shared.config.heard {
+            Some(heard) => heard.bind(py).call0().map(drop),
+            None => Ok(()),
+        });
     }
 
     fn announce(&self, tickets: Vec<Handle>) {

@@ -175,6 +175,7 @@ impl Work {
 
     /// Counts calls that were cancelled while they waited.
     pub(crate) fn count_cancelled(&self, items: u64) {
+        self.leave(items);
         self.counts.cancelled.fetch_add(items, Relaxed);
     }
 
@@ -263,7 +264,11 @@ impl ThreadLane {
         waits: bool,
     ) -> PyResult<(Py<FutureCore>, bool)> {
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
-        while !self.work.is_foreign() && !self.work.queue.is_closed() && !self.work.quota.enter(1) {
+        while !self.work.is_foreign() && !self.work.quota.enter(1) {
+            if self.work.queue.is_closed() || deadlock::is_employed_by(&self.work) {
+                self.work.quota.force(1); // a thread of the pool must not wait for what only threads of the pool do
+                break;
+            }
             if !waits {
                 return Err(errors::full(py));
             }
@@ -371,6 +376,11 @@ impl ThreadLane {
         number
     }
 
+    /// Whether one more thread would help.
+    fn wants_thread(&self) -> bool {
+        self.missing_threads() > 0
+    }
+
     /// Counts one thread less. Returns how many are left.
     fn dismiss(&self, number: usize) -> PyResult<usize> {
         self.tally(number)?.gone.store(self.work.now(), Relaxed);
@@ -396,12 +406,12 @@ impl ThreadLane {
         }
         let calls = self.work.queue.drain();
         self.work.counts.outstanding.fetch_sub(calls.len() as u64, Relaxed);
-        self.work.leave(calls.iter().map(|call| call.items()).sum());
         calls.into_iter().map(|call| call.future).collect()
     }
 
     /// Counts calls that `take_back` returned and that were failed instead of cancelled.
     fn count_failed(&self, items: u64) {
+        self.work.leave(items);
         self.work.counts.failed.fetch_add(items, Relaxed);
     }
 
@@ -484,7 +494,9 @@ impl Work {
         let counts = &self.counts;
         if !future.get().start() {
             counts.outstanding.fetch_sub(1, Relaxed);
-            self.leave(total);
+            if !future.get().was_cancelled() {
+                self.leave(total); // ended by hand; one that was cancelled has left
+            }
             return Vec::new();
         }
         counts.running.fetch_add(total, Relaxed);

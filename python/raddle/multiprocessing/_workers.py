@@ -11,6 +11,7 @@ from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 
 from .. import _exit, _raddle
 from .._context_crew import Begun, ContextCrew
+from .._pool_threads import broken_by
 from .._thread_pool import Crew as ThreadCrew
 from ..errors import BrokenPool
 
@@ -203,8 +204,8 @@ class ProcessWorkers(ContextCrew):
     def _refill(self, failure: list[BaseException] | None) -> None:
         try:
             self.fill()
-        except OSError as error:
-            if self.lane.workers():
+        except BaseException as error:  # it is raised by whoever waits for us
+            if isinstance(error, OSError) and self.lane.workers():
                 return  # the others go on, and the next call tries again
             if failure is None:
                 raise
@@ -274,12 +275,6 @@ class ProcessWorkers(ContextCrew):
             _exit.insist_on(reading.hold)
 
 
-def _broken(error: BaseException) -> BaseException:
-    broken = BrokenPool(f"the initializer of the pool raised in a worker: {error!r}")
-    broken.__cause__ = error
-    return broken
-
-
 class _Threads(ThreadCrew):
     """Threads that do not begin anything more when the program ends, as those of the standard library.
 
@@ -312,7 +307,7 @@ class ThreadWorkers:
         self._lane = _raddle.ThreadLane(most)
         self._most = most
         self._crew = _Threads(
-            self._lane, most, f"ThreadPool-{ThreadWorkers._counter()}", initializer, initargs, _broken
+            self._lane, most, f"ThreadPool-{ThreadWorkers._counter()}", initializer, initargs, broken_by
         )
         self.readers = self._crew.readers = Readers(self._lane.close)
 
@@ -322,8 +317,12 @@ class ThreadWorkers:
 
     def fill(self) -> None:
         """Starts threads until there are as many as there should be."""
-        for _ in range(self._most - len(self._crew.threads)):
-            self._crew.grow()
+        try:
+            for _ in range(self._most - len(self._crew.threads)):
+                self._crew.grow()
+        except BaseException:
+            self._lane.close()  # those that were started have nobody to wait for
+            raise
 
     def _check(self) -> None:
         if self._crew.broken is not None:

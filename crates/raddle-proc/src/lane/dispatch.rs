@@ -33,6 +33,8 @@ const WAKE: u64 = 30_000;
 const CALL: u64 = 1_500;
 /// So many pieces of what workers say wait to be shown, at most; then the workers wait.
 const HEARD: usize = 1024;
+/// What a piece takes in its ring, at least.
+const WORD: usize = 32;
 /// So many workers in a row may die before they are ready; then the lane breaks instead of trying for ever.
 const STILLBORN: u32 = 3;
 
@@ -326,8 +328,15 @@ impl<H: Ticket> Dispatch<H> {
     pub(crate) fn vacate(&mut self, number: usize) {
         if let Some(mut seat) = self.seats.get_mut(number).and_then(Option::take) {
             let (lost, left) = seat.bury();
-            debug_assert!(lost.is_empty(), "a worker that does not exist starts nothing");
+            let pid = seat.process.as_ref().map_or(0, crate::Process::pid);
+            drop(seat);
             self.put_back(left);
+            // A worker that does not exist starts nothing; one that was given up in its first moments may have.
+            let (cause, ending) = (Cause::Died, Ending::Unknown);
+            let loss = Loss { pid, ending, cause, out_of_memory: None, peak_memory: None, words: None, output: None };
+            for Lost { ticket, .. } in lost {
+                self.deliver(ticket, Reply::Lost(Arc::new(loss.clone())));
+            }
         }
     }
 
@@ -580,12 +589,15 @@ impl<H: Ticket> Dispatch<H> {
 
     /// Takes in what a worker has said, until about so many pieces wait to be shown.
     fn hear(&mut self, number: usize, most: usize) {
+        // What is there now, and not what a worker goes on to say meanwhile: the lock is held.
+        let mut left = self.seat(number).map_or(0, |seat| seat.hearing.waiting());
         while let Some(seat) = self.seats.get_mut(number).and_then(Option::as_mut)
             && seat.has_words()
         {
-            if self.effects.words.len() >= most {
+            if left == 0 || self.effects.words.len() >= most {
                 return;
             }
+            left = left.saturating_sub(WORD);
             match seat.hear() {
                 Ok(Some(words)) => {
                     // Ordering: Release. Whoever sees the end of the call, later, by acquiring its state, sees this too.
@@ -639,7 +651,7 @@ impl<H: Ticket> Dispatch<H> {
     /// Moves calls from the backlog into rings, as far as there is room.
     pub(crate) fn refill(&mut self) {
         while !self.backlog.is_empty() {
-            let Some(Choice { seat: number, .. }) = self.choose() else { break };
+            let Some(Choice { seat: number, others_sleep, .. }) = self.choose() else { break };
             let Some(Waiting { ticket, kind, flags, tag, payload }) = self.backlog.pop_front() else { break };
             let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
             if !seat.can_hold(payload.len()) {
@@ -652,6 +664,7 @@ impl<H: Ticket> Dispatch<H> {
                         seat.arm(seat.last() + 1);
                     }
                     self.effects.moved = true;
+                    self.effects.foretold |= others_sleep;
                 }
                 Err(ticket) => {
                     self.push_front(Waiting { ticket, kind, flags, tag, payload });
@@ -682,9 +695,7 @@ impl<H: Ticket> Dispatch<H> {
         while let Some(idle) = self.seats.iter().position(|seat| seat.as_ref().filter(is_idle).is_some()) {
             let Some((victim, count)) = self.plan_theft(idle, now) else { break };
             if self.ranked {
-                // The idle worker is to get what is most urgent, and not what comes last.
-                self.recall();
-                self.refill();
+                self.share_out(now);
                 break;
             }
             let mut stolen = Vec::with_capacity(count);

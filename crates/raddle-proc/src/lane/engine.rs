@@ -271,7 +271,7 @@ impl<H: Ticket> Lane<H> {
             dispatch.stop_workers();
         }
         drop(dispatch);
-        self.crowd.wake();
+        self.wake_crowd();
         taken
     }
 
@@ -327,6 +327,12 @@ impl<H: Ticket> Lane<H> {
     /// Sleeps until there may be room for one more call, or the lane takes no more.
     pub fn wait_for_place(&self, deadline: Option<Instant>) -> Waited {
         self.wait_in_crowd(&|| self.quota.has_room(), deadline)
+    }
+
+    /// Something has changed that the crowd may wait for: also the leader may be one of it.
+    fn wake_crowd(&self) {
+        self.crowd.wake();
+        self.page.bell().ring();
     }
 
     fn wait_in_crowd(&self, is_done: &dyn Fn() -> bool, deadline: Option<Instant>) -> Waited {
@@ -397,6 +403,7 @@ impl<H: Ticket> Lane<H> {
     /// Releases the lock, and does what a change owes.
     fn release(&self, mut dispatch: MutexGuard<'_, Dispatch<H>>) {
         let owed = dispatch.owed(false);
+        self.set_alarm(owed);
         drop(dispatch);
         self.pay(owed);
     }
@@ -413,6 +420,10 @@ impl<H: Ticket> Lane<H> {
             self.watch.wake_in(LATE);
         }
         self.crowd.wake();
+    }
+
+    /// Sets the keeper's alarm. Under the dispatch's lock: a later one must not take the place of an earlier one.
+    pub(super) fn set_alarm(&self, owed: Owed) {
         if let Some(at) = owed.alarm {
             self.watch.alarm_in(at.saturating_duration_since(Instant::now()));
         }
@@ -459,7 +470,7 @@ impl<H: Ticket> Lane<H> {
         let taken = if take_back { dispatch.take_back_all() } else { Vec::new() };
         dispatch.stop_workers();
         drop(dispatch);
-        self.crowd.wake();
+        self.wake_crowd();
         self.watch.wake();
         taken
     }

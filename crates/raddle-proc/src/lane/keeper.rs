@@ -82,6 +82,7 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
     let has_work = dispatch.outstanding() > 0;
     let heard = !dispatch.effects.words.is_empty();
     let owed = dispatch.owed(true);
+    lane.set_alarm(owed);
     drop(dispatch);
 
     if !departures.is_empty() {

@@ -47,6 +47,11 @@ impl Hearing {
         !self.ring.is_empty()
     }
 
+    /// Bytes of what was said and not taken in.
+    pub(crate) fn waiting(&self) -> usize {
+        self.ring.used()
+    }
+
     /// Has the keeper woken when something more is said.
     pub(crate) fn arm(&self, alarm: &Alarm) {
         alarm.set(self.taken + 1);

@@ -72,6 +72,18 @@ impl<H: Ticket> Dispatch<H> {
         }
     }
 
+    /// While ranks count and a worker has nothing to do: it is to get what is most urgent, and not what comes last. What waits behind a
+    /// long call goes elsewhere, and if there is no such call all that has not begun is shared out anew.
+    pub(super) fn share_out(&mut self, now: Instant) {
+        let left: Vec<_> = self.seats.iter_mut().flatten().flat_map(|seat| seat.leave_long(now)).collect();
+        if left.is_empty() {
+            self.recall();
+        }
+        self.effects.moved |= !left.is_empty();
+        self.requeue(left);
+        self.make_way();
+    }
+
     /// While ranks count, nothing waits behind a call that was seen to be a long one as long as others wait elsewhere.
     pub(super) fn pass_long_calls(&mut self, now: Instant) {
         let left: Vec<_> = self.seats.iter_mut().flatten().flat_map(|seat| seat.leave_long(now)).collect();
