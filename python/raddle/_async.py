@@ -27,6 +27,19 @@ __all__ = ["amap", "submit"]
 _END: Any = object()
 
 
+class _Turn:
+    """A task's turn to try. It is over when the task says so, or when nobody has it any more: the loop may be closed by then."""
+
+    def __init__(self, over: threading.Event) -> None:
+        self._over = over
+
+    def end(self) -> None:
+        self._over.set()
+
+    def __del__(self) -> None:
+        self._over.set()
+
+
 class _Places:
     """The tasks that wait for a place in a full pool, of whatever loops.
 
@@ -36,13 +49,13 @@ class _Places:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tasks: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[threading.Event]]] = deque()
+        self._tasks: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[_Turn]]] = deque()
         self._is_waited_for = False
 
-    async def turn(self, lane: ProcessLaneOf | ThreadLaneOf) -> threading.Event:
-        """Returns when it is the task's turn to try. The event is to be set when it has tried."""
+    async def turn(self, lane: ProcessLaneOf | ThreadLaneOf) -> _Turn:
+        """Returns when it is the task's turn to try, which it ends when it has tried."""
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[threading.Event] = loop.create_future()
+        turn: asyncio.Future[_Turn] = loop.create_future()
         with self._lock:
             self._tasks.append((loop, turn))
             if not self._is_waited_for:
@@ -52,7 +65,7 @@ class _Places:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                turn.result().set()  # it had its turn, and does not take it
+                turn.result().end()  # it had its turn, and does not take it
             raise
 
     def _wait(self, lane: ProcessLaneOf | ThreadLaneOf) -> None:
@@ -65,19 +78,20 @@ class _Places:
                     self._is_waited_for = False
                     return
                 loop, turn = self._tasks.popleft()
-            tried = threading.Event()
+            over = threading.Event()
             try:
-                loop.call_soon_threadsafe(_grant, turn, tried)
+                loop.call_soon_threadsafe(_grant, turn, _Turn(over))
             except RuntimeError:
                 continue  # the loop is closed
-            tried.wait(1.0)  # a loop that was closed meanwhile does not say so
+            del loop, turn
+            over.wait()
 
 
-def _grant(turn: asyncio.Future[threading.Event], tried: threading.Event) -> None:
-    if turn.cancelled():
-        tried.set()
+def _grant(awaited: asyncio.Future[_Turn], turn: _Turn) -> None:
+    if awaited.cancelled():
+        turn.end()
     else:
-        turn.set_result(tried)
+        awaited.set_result(turn)
 
 
 _places: weakref.WeakKeyDictionary[Pool, _Places] = weakref.WeakKeyDictionary()
@@ -95,7 +109,7 @@ async def submit(
     """As `Pool.submit`, but if the pool is full it awaits a place instead of blocking the loop."""
     if pool.max_pending is None:
         return pool._lane.submit_on_terms(fn, args, kwargs, terms, True)
-    tried: threading.Event | None = None
+    turn: _Turn | None = None
     while True:
         try:
             return pool._lane.submit_on_terms(fn, args, kwargs, terms, False)
@@ -103,9 +117,9 @@ async def submit(
             if not waits:
                 raise
         finally:
-            if tried is not None:
-                tried.set()
-        tried = await _places.setdefault(pool, _Places()).turn(pool._lane)
+            if turn is not None:
+                turn.end()
+        turn = await _places.setdefault(pool, _Places()).turn(pool._lane)
 
 
 async def amap(
