@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 
 from ._cpus import share_of_cpus, share_of_each
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["Limits", "bytes_of"]
+__all__ = ["Limits", "bytes_of", "whole"]
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -28,13 +29,15 @@ class Limits:
         blas_threads: int | str | None,
     ) -> None:
         self.memory = None if memory is None else bytes_of(memory)
-        if max_tasks_per_child is not None and _whole(max_tasks_per_child, "max_tasks_per_child") < 1:
-            raise ValueError(f"max_tasks_per_child must be at least 1, or None, not {max_tasks_per_child}")
-        self.max_tasks_per_child = max_tasks_per_child
-        if _whole(nice, "nice") < 0:
+        self.max_tasks_per_child = None
+        if max_tasks_per_child is not None:
+            self.max_tasks_per_child = whole(max_tasks_per_child, "max_tasks_per_child")
+            if self.max_tasks_per_child < 1:
+                raise ValueError(f"max_tasks_per_child must be at least 1, or None, not {max_tasks_per_child}")
+        self.nice = whole(nice, "nice")
+        if self.nice < 0:
             raise ValueError(f"nice must be 0 or more, not {nice}")
-        self.nice = nice
-        self.affinity = None if affinity is None else sorted({_whole(cpu, "a CPU") for cpu in affinity})
+        self.affinity = None if affinity is None else sorted({whole(cpu, "a CPU") for cpu in affinity})
         if self.affinity == []:
             raise ValueError("affinity must name at least one CPU, or be None")
         #: CPUs of the whole pool. Found here, because workers are started from any thread.
@@ -84,12 +87,17 @@ def bytes_of(size: int | str) -> int:
         if match is None:
             raise ValueError(f"memory must be a number of bytes or a text such as '2GiB', not {size!r}")
         size = int(float(match[1]) * _UNITS[match[2].upper()])
-    if _whole(size, "memory") < 1:
+    size = whole(size, "memory")
+    if size < 1:
         raise ValueError(f"memory must be more than 0 bytes, not {size}")
     return size
 
 
-def _whole(number: object, what: str) -> int:
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"{what} must be a whole number, not {number!r}")
-    return number
+def whole(number: object, what: str) -> int:
+    """A whole number; anything else is a TypeError that says what it should have been."""
+    try:
+        if isinstance(number, bool):
+            raise TypeError
+        return operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, not {number!r}") from None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import operator
-
 from ._cpus import share_of_cpus
+from ._limits import whole
 from ._output import checked as checked_output
 
 TYPE_CHECKING = False
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from ._limits import Limits
     from ._types import Output
 
-__all__ = ["Settings", "whole"]
+__all__ = ["Settings"]
 
 
 class Settings:
@@ -98,13 +97,3 @@ def _modules(preload: Iterable[str]) -> tuple[str, ...]:
             raise ValueError(f"preload must be names of modules, and {name!r} cannot be one")
         names.append(name)
     return tuple(names)
-
-
-def whole(number: object, what: str) -> int:
-    """A whole number; anything else is a TypeError that says what it should have been."""
-    try:
-        if isinstance(number, bool):
-            raise TypeError
-        return operator.index(number)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{what} must be a whole number, not {number!r}") from None

@@ -11,8 +11,8 @@ from ._future import Future
 from ._future import as_completed as _as_completed
 from ._interrupt import seen_from_outside
 from ._limits import Limits
+from ._limits import whole as _checked
 from ._settings import Settings
-from ._settings import whole as _checked
 from ._terms import NO_TERMS, Terms
 
 TYPE_CHECKING = False
