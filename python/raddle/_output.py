@@ -1,7 +1,7 @@
 """What workers print and log, and their warnings, shown by the parent: in order, and with the name of the call.
 
 A worker's words arrive with its answers. Whoever is about to go on because a call has ended shows what was said before (`Showing.show`);
-if nobody waits, a thread of our own does, which is started for the first words. One at a time, so that the order is that in which they
+if nobody waits, a thread of our own does, which is started for it and ends with it. One at a time, so that the order is that in which they
 arrived.
 """
 
@@ -67,7 +67,8 @@ class Showing:
         #: Workers that have ended.
         self._gone: list[int] = []
         self.lane: _raddle.ProcessLane | None = None
-        self._gate = threading.Condition()
+        #: Guards what follows; held for moments.
+        self._gate = threading.Lock()
         self._has_more = self._is_over = False
         self._listener: threading.Thread | None = None
 
@@ -82,14 +83,12 @@ class Showing:
                 except RuntimeError:  # the interpreter is ending, and shows the rest itself
                     return
                 self._listener = listener
-            self._gate.notify()
 
     def _listen(self) -> None:
         while True:
             with self._gate:
-                while not self._has_more and not self._is_over:
-                    self._gate.wait()
-                if self._is_over:
+                if not self._has_more or self._is_over:
+                    self._listener = None
                     return
                 self._has_more = False
             self._show(-1)
@@ -121,15 +120,15 @@ class Showing:
 
     def departed(self, pid: int) -> None:
         """A worker has ended: what it has begun has no end."""
-        with self._gate:
-            self._gone.append(pid)
-        self.heard()
+        if any(key[0] == pid for key in [*self._begun, *self._parts]):
+            with self._gate:
+                self._gone.append(pid)
+            self.heard()
 
     def finish(self) -> None:
         """Nothing more will come: shows all that is left."""
         with self._gate:
             self._is_over = True
-            self._gate.notify()
             listener = self._listener
         if listener is not None:
             listener.join()
