@@ -618,3 +618,7 @@ def nested_pools(number):
 def ignore_and_tell(path):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     touch_and_sleep(path)
+
+
+def path():
+    return list(sys.path)

@@ -226,7 +226,11 @@ def _lanes():
 
     found = [f"{ending!r}, over: {ending.is_over()}" for ending in _exit._live]
     for thing in gc.get_objects():
-        if str(type(thing).__module__).startswith("raddle.") and type(thing).__name__ in ("Pool", "ProcessCrew", "Crew"):
+        if str(type(thing).__module__).startswith("raddle.") and type(thing).__name__ in (
+            "Pool",
+            "ProcessCrew",
+            "Crew",
+        ):
             holders = [f"{type(holder).__name__} {str(holder)[:150]}" for holder in gc.get_referrers(thing)]
             found.append(f"{thing!r} is held by {holders}")
     return "".join(f"\n  {line}" for line in found)

@@ -321,3 +321,10 @@ def test_threads_have_names_only():
         for terms in ({"timeout": 1}, {"retries": 1}):
             with pytest.raises(NotImplementedError, match="process"):
                 pool.options(**terms)
+
+
+def test_a_timeout_keeps_its_notes_when_it_is_pickled():
+    error = raddle.CallTimeout("f()", 1, 2.0, 3)
+    error.add_note("a note")
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.__notes__, again.call, again.attempts, str(again)) == (["a note"], "f()", 3, str(error))

@@ -344,3 +344,11 @@ def test_what_calls_have_started_ends_with_a_parent_that_is_killed(script, tmp_p
     child.kill()
     child.communicate(timeout=10)
     until(lambda: not is_running(grandchild), "the grandchild to end", 5)
+
+
+def test_a_later_worker_has_the_path_of_its_time(monkeypatch):
+    with raddle.Pool("process", 1) as pool:
+        assert "/somewhere/else" not in pool.submit(calls.path).result(20)
+        monkeypatch.syspath_prepend("/somewhere/else")
+        assert isinstance(pool.submit(calls.kill_itself).exception(20), raddle.WorkerDied)
+        assert pool.submit(calls.path).result(20)[0] == "/somewhere/else"

@@ -351,3 +351,36 @@ def test_a_stream_that_blocks_does_not_keep_a_deadline_from_being_kept(gate):
         calls.until(late.done, "the deadline")
         gate.open()
         assert isinstance(late.exception(20), raddle.CallTimeout)
+
+
+def test_what_the_stream_cannot_encode_is_escaped(script, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    ended = script(
+        """
+        import raddle
+        with raddle.Pool("process", 1, output="plain") as pool:
+            pool.submit(print, "caf\u00e9").result(20)
+        """
+    ).run()
+    assert (ended.out, ended.err) == ("caf\\xe9\n", "")
+
+
+def test_a_function_that_fails_for_one_line_is_called_for_the_next(monkeypatch, lines):
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: reported.append(type(one.exc_value)))
+
+    def fail_once(line):
+        lines.append(line.text)
+        if len(lines) == 1:
+            raise SystemExit
+        if len(lines) == 2:
+            raise ValueError(line.text)
+
+    with raddle.Pool("process", 1, output=fail_once) as pool:
+        pool.submit(print, "one")
+        calls.until(lambda: lines, "the first line")
+        for text in ("two", "three"):
+            pool.submit(print, text)
+        calls.until(lambda: len(lines) == 3, "the other lines")
+    assert lines == ["one\n", "two\n", "three\n"]
+    assert reported == [SystemExit, ValueError]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import sys
 import threading
 
+from . import _raddle
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from . import _raddle
     from ._types import Output
 
 __all__ = ["OutputLine", "Showing", "checked", "log_levels"]
@@ -91,7 +92,10 @@ class Showing:
                     self._listener = None
                     return
                 self._has_more = False
-            self._show(-1)
+            try:
+                self._show(-1)
+            except BaseException as error:  # noqa: BLE001  # such as SystemExit of the user's function: it is not for this thread
+                _raddle.write_unraisable(error, self._output)
 
     def show(self) -> None:
         """Shows what has arrived before whoever calls this goes on.
@@ -130,7 +134,7 @@ class Showing:
         with self._gate:
             self._is_over = True
             listener = self._listener
-        if listener is not None:
+        if listener is not None and listener is not threading.current_thread():
             listener.join()
         self._show(-1)
         with self._lock:
@@ -174,20 +178,16 @@ class Showing:
             fields = pickle.loads(whole[8:])
             (self._log if kind == "log" else self._warn)(fields, call, pid)
         except Exception as error:  # noqa: BLE001  # a record is not worth a result
-            sys.unraisablehook(_Unraisable(error, f"while a {kind} of worker process {pid} was shown"))  # type: ignore[arg-type]
+            _raddle.write_unraisable(error, f"a {kind} of worker process {pid}")
 
     def _print(self, line: OutputLine) -> None:
         try:
             if callable(self._output):
                 self._output(line)
-                return
-            stream = getattr(sys, line.stream)
-            if stream is not None:
-                stream.write(line.text if self._output == "plain" else str(line))
-        except (OSError, ValueError):
-            pass  # a closed pipe, a closed file: whoever reads no more misses nothing
-        except Exception as error:  # noqa: BLE001  # what the user's callable or stream raises must not cost a result
-            sys.unraisablehook(_Unraisable(error, "while a line of a worker was shown"))  # type: ignore[arg-type]
+            else:
+                _write(getattr(sys, line.stream), line.text if self._output == "plain" else str(line))
+        except Exception as error:  # noqa: BLE001  # what the user's function or stream raises must not cost a result
+            _raddle.write_unraisable(error, self._output)
 
     def _log(self, fields: dict[str, Any], call: str, pid: int) -> None:
         import logging
@@ -206,21 +206,29 @@ class Showing:
         name, message, filename, lineno = fields
         category = _category(name)
         try:
-            warnings.warn_explicit(message, category, filename, lineno, registry={})
+            warnings.warn_explicit(message, category, filename, lineno, **_module(filename), registry={})
         except Warning:  # it is to be an error, and there is nobody to raise it to
             line = warnings.formatwarning(message, category, filename, lineno)
             self._print(OutputLine(line, "stderr", call, pid))
 
 
-class _Unraisable:
-    """The argument of `sys.unraisablehook`."""
+def _write(stream: Any, text: str) -> None:
+    """Writes to a standard stream, whatever it is. Whoever reads no more of it misses nothing."""
+    if stream is None:
+        return
+    try:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError as error:
+            stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+    except (OSError, ValueError):
+        pass  # a closed pipe, a closed file
 
-    def __init__(self, error: BaseException, message: str) -> None:
-        self.exc_type = type(error)
-        self.exc_value = error
-        self.exc_traceback = error.__traceback__
-        self.err_msg = f"Exception ignored {message}"
-        self.object = None
+
+def _module(filename: str) -> dict[str, Any]:
+    """What filters know a module by, unless by its file. Functions of the script travel without their file."""
+    is_main = filename.startswith("<") or filename == getattr(sys.modules.get("__main__"), "__file__", None)
+    return {"module": "__main__"} if is_main else {}
 
 
 def _category(name: str) -> type[Warning]:

@@ -21,6 +21,7 @@ from .errors import BrokenPool, RemoteTraceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Final
 
     from ._settings import Settings
@@ -44,7 +45,10 @@ class ProcessCrew:
         self._has_warned = False
         self._initializer = None if settings.initializer is None else dumps_by_reference_or_value(settings.initializer)
         self._initargs = dumps_by_reference_or_value(settings.initargs)
+        #: The descriptor of what workers start with, what it holds of this moment, and how it is closed.
         self._boot: int | None = None
+        self._written_for: dict[str, Any] = {}
+        self._close_boot: Callable[[], object] | None = None
         self._lock = threading.RLock()
         self._showing = None if settings.output is None else Showing(settings.output)
         self.lane = _raddle.ProcessLane(
@@ -76,7 +80,7 @@ class ProcessCrew:
             if self.lane.workers() >= self._most:
                 return
             if self._boot is None:
-                self._boot = self._write_boot()
+                self._write_boot()
                 _exit.remember(self)
             # The keeper first: whatever interrupts this, no worker is without one.
             self.lane.start_keeper(self._departed, self._broken, self._zygote)
@@ -88,6 +92,8 @@ class ProcessCrew:
     def _start(self) -> None:
         assert self._boot is not None, "`grow` has written it"
         if not (self._forks and self._fork(self._boot)):
+            if self._written_for != _moment():
+                self._write_boot()
             arguments = f"{{0}}, {{1}}, {{2}}, {{3}}, {{4}}, {{5}}, {os.getpid()}"
             self.lane.spawn(_interpreter(f"import raddle_boot; raddle_boot.native({arguments})"), self._boot)
 
@@ -104,14 +110,7 @@ class ProcessCrew:
             try:
                 others["directory"] = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 opened.callback(os.close, others["directory"])
-                moment = _written(
-                    {
-                        "path": sys.path,
-                        "argv": getattr(sys, "argv", [""]),
-                        "environ": dict(os.environ),
-                        "others": list(others),
-                    }
-                )
+                moment = _written(_moment() | {"environ": dict(os.environ), "others": list(others)})
                 opened.callback(os.close, moment)
                 self.lane.fork(argv, boot, [moment, *others.values()])
             except OSError:
@@ -146,10 +145,10 @@ class ProcessCrew:
                 stacklevel=2,
             )
 
-    def _write_boot(self) -> int:
-        settings = {
-            "path": sys.path,
-            "argv": getattr(sys, "argv", [""]),
+    def _write_boot(self) -> None:
+        """What a worker, or a zygote, reads when it starts. Those that have not read the last one yet have it open."""
+        moment = _moment()
+        settings = moment | {
             "extension": _raddle.__file__,
             "preload": self._preload,
             "share": self._limits.share_of_each(self._most),
@@ -162,8 +161,11 @@ class ProcessCrew:
             "log_levels": None if self._showing is None else log_levels(),
         }
         boot = _written(settings)
-        weakref.finalize(self, os.close, boot).atexit = False
-        return boot
+        if self._close_boot is not None:
+            self._close_boot()
+        close = weakref.finalize(self, os.close, boot)
+        close.atexit = False
+        self._boot, self._written_for, self._close_boot = boot, moment, close
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
         if self._showing is not None:
@@ -248,6 +250,11 @@ def _interpreter_options() -> list[str]:
 def _interpreter(code: str) -> list[str]:
     """The command that runs code, which can import `raddle_boot`, in another interpreter."""
     return [sys.executable, *_interpreter_options(), "-c", f"import sys; sys.path.insert(0, {_BOOT_PATH!r}); {code}"]
+
+
+def _moment() -> dict[str, Any]:
+    """What a worker gets as it is when the worker starts."""
+    return {"path": list(sys.path), "argv": list(getattr(sys, "argv", [""]))}
 
 
 def _written(settings: dict[str, Any]) -> int:

@@ -213,7 +213,7 @@ def place_of(stream: TextIO | None) -> Literal["terminal", "notebook", "log"]:
     try:
         if stream is not None and stream.isatty():
             return "log" if os.environ.get("TERM") == "dumb" else "terminal"
-    except ValueError:  # a closed file
+    except (ValueError, AttributeError):  # a closed file, or something that can be written to and no more
         return "log"
     # What a kernel sends to its notebook knows carriage returns, and says that it is no terminal.
     is_kernel = any(kind.__module__.startswith("ipykernel.") for kind in type(stream).__mro__)

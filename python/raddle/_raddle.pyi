@@ -26,6 +26,7 @@ __all__ = [
     "shared_memory_in_use",
     "shared_memory_limit",
     "work",
+    "write_unraisable",
 ]
 
 # Name, process number, calls, failed, busy seconds, age in seconds, state.
@@ -243,3 +244,4 @@ def work(
     seams: dict[str, Any],
     max_tasks: int | None = ...,
 ) -> None: ...
+def write_unraisable(error: BaseException, context: object) -> None: ...

@@ -119,7 +119,7 @@ class CallTimeout(TimeoutError):
         self.attempts = attempts
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CallTimeout, (self.call, self.pid, self.seconds, self.attempts)
+        return CallTimeout, (self.call, self.pid, self.seconds, self.attempts), self.__dict__
 
 
 def _again(attempts: int) -> str:

@@ -87,6 +87,8 @@ class Zygote:
             before, threads = threads, _threads()
             if threads > before:
                 self._threaded.append(name)
+        # With a module that ignores it, the system would collect our workers before we know how they ended.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         raddle_boot.flush()  # what is still in a buffer would be printed by every worker
         # What is there now stays where it is: the collector of a worker does not touch it, and the memory stays shared.
         gc.collect()

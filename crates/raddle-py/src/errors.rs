@@ -99,6 +99,12 @@ fn make<'a, 'py: 'a, C>(
     }
 }
 
+/// Reports an exception that there is nobody to raise to. `context` says what it came of.
+#[pyfunction]
+pub(crate) fn write_unraisable(py: Python<'_>, error: Bound<'_, PyAny>, context: Bound<'_, PyAny>) {
+    PyErr::from_value(error).write_unraisable(py, Some(&context));
+}
+
 /// Adds a note to an exception (PEP 678). Notes are help; failing to add one must not hide the exception.
 pub(crate) fn note(py: Python<'_>, error: &PyErr, text: &str) {
     let _ = error.value(py).call_method1("add_note", (text,));

@@ -28,6 +28,8 @@ mod _raddle {
     #[pymodule_export]
     use super::buffer::Buffer;
     #[pymodule_export]
+    use super::errors::write_unraisable;
+    #[pymodule_export]
     use super::future::FutureCore;
     #[pymodule_export]
     use super::outlet::Outlet;
