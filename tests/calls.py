@@ -23,6 +23,11 @@ def until(condition, what="the condition", patience=PATIENCE):
     return found
 
 
+def pid_in(path):
+    """The number that a call has written into a file."""
+    return int(until(lambda: path.exists() and path.read_text(), "the call to run"))
+
+
 def is_gone(pid):
     """Whether a process has ended, collected or not."""
     try:

@@ -110,18 +110,23 @@ def backlog(contender: Contender, effort: Effort) -> Numbers:
     return {"median": statistics.median(times) / effort.tasks}
 
 
-def map_trivial(contender: Contender, effort: Effort) -> Numbers:
-    """`map` of the trivial function, no chunk size; per item."""
+def map_again(contender: Contender, effort: Effort, function: Callable[[int], int], calls: int) -> Numbers:
+    """`map` of a function over so many numbers, again and again; per item."""
     pool = contender.open(WORKERS)
     warm(pool)
-    wanted = list(range(effort.tasks))
+    wanted = list(range(calls))
 
     def work() -> None:
-        assert list(pool.map(echo, range(effort.tasks))) == wanted
+        assert list(pool.map(function, range(calls))) == wanted
 
     times = again(effort.seconds, work)
     pool.close()
-    return {"median": statistics.median(times) / effort.tasks}
+    return {"median": statistics.median(times) / calls}
+
+
+def map_trivial(contender: Contender, effort: Effort) -> Numbers:
+    """`map` of the trivial function, no chunk size; per item."""
+    return map_again(contender, effort, echo, effort.tasks)
 
 
 def burn_set(contender: Contender, effort: Effort) -> Numbers:
@@ -138,16 +143,7 @@ def burn_set(contender: Contender, effort: Effort) -> Numbers:
 
 def brief_set(contender: Contender, effort: Effort) -> Numbers:
     """`map` of a function that burns twenty microseconds of CPU; per task."""
-    pool = contender.open(WORKERS)
-    warm(pool)
-    wanted = list(range(effort.briefs))
-
-    def work() -> None:
-        assert list(pool.map(brief, range(effort.briefs))) == wanted
-
-    times = again(effort.seconds, work)
-    pool.close()
-    return {"median": statistics.median(times) / effort.briefs}
+    return map_again(contender, effort, brief, effort.briefs)
 
 
 def on_terms(contender: Contender, effort: Effort) -> Numbers:

@@ -24,19 +24,8 @@ import pytest
 
 import calls
 import raddle
-from calls import is_gone, until
+from calls import is_gone, pid_in, until
 from raddle.futures import ProcessPoolExecutor
-
-
-@pytest.fixture
-def pool():
-    with raddle.Pool("process", 2) as pool:
-        yield pool
-
-
-def pid_in(path):
-    """The number that a call has written into a file."""
-    return int(until(lambda: path.exists() and path.read_text(), "the call to run"))
 
 
 def maps_of_memory(array):

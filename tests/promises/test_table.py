@@ -20,19 +20,7 @@ import pytest
 import calls
 import raddle
 import raddle.futures
-from calls import is_gone, until
-
-
-@pytest.fixture
-def pool():
-    with raddle.Pool("process", 2) as pool:
-        yield pool
-
-
-def pid_in(path):
-    """The number that a call has written into a file."""
-    return int(until(lambda: path.exists() and path.read_text(), "the call to run"))
-
+from calls import is_gone, pid_in, until
 
 # --- faces -----------------------------------------------------------------------------------------------------------
 
