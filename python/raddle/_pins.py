@@ -119,6 +119,7 @@ def _kept() -> Iterator[tuple[str, Any]]:
     """What a program keeps, and where."""
     for frame in list(sys._current_frames().values()):
         yield from _variables(frame)
+    del frame  # one of them is our own: frames in a cycle would keep what they have seen until the next collection
     modules = {id(vars(module)): name for name, module in list(sys.modules.items()) if hasattr(module, "__dict__")}
     for holder in gc.get_objects():
         if type(holder) is dict:
