@@ -1,12 +1,19 @@
-"""`ProcessPoolExecutor`: the standard library's, on the process lane."""
+"""`ProcessPoolExecutor`: the standard library's, on the process lane.
+
+Half of what it takes to start a pool of forked workers is imports. ``concurrent.futures.process`` and what it needs beyond what we need are
+an eighth of all, and only its names are of use here; so it is not loaded before somebody else does. The executor becomes a subclass of
+its executor then, so that ``isinstance`` says the truth to all who can ask.
+"""
 
 from __future__ import annotations
 
-import concurrent.futures.process as stdlib
+import concurrent.futures as stdlib
 import functools
 import multiprocessing as mp
 import signal
 import time
+
+import raddle_boot
 
 from . import _exit, _raddle
 from ._context_crew import ContextCrew
@@ -17,20 +24,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.context import BaseContext
+    from concurrent.futures import ProcessPoolExecutor as _Base
     from multiprocessing.process import BaseProcess
     from typing import Any
 
     from ._future import Future
     from ._types import P, T
+else:
+    _Base = stdlib.Executor
 
-__all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
+__all__ = ["ProcessPoolExecutor"]
 
-BrokenProcessPool = stdlib.BrokenProcessPool
+
+def _broken(reason: str) -> BaseException:
+    try:
+        from concurrent.futures.process import BrokenProcessPool
+    except RuntimeError:  # the interpreter is ending, and it wants to be told when that begins
+        return stdlib.BrokenExecutor(reason)
+    return BrokenProcessPool(reason)
 
 
 def _remote_traceback(text: str) -> BaseException:
-    # typeshed takes the text for a traceback object.
-    traceback: BaseException = stdlib._RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]
+    text = f'\n"""\n{text}"""'
+    try:
+        from concurrent.futures.process import _RemoteTraceback
+    except RuntimeError:
+        return Exception(text)
+    traceback: BaseException = _RemoteTraceback(text)  # type: ignore[arg-type]  # typeshed takes it for a traceback object
     return traceback
 
 
@@ -52,7 +72,7 @@ class Crew(ContextCrew):
             initargs,
             max_tasks,
             for_pool=False,
-            broken=BrokenProcessPool,
+            broken=_broken,
             remote_traceback=_remote_traceback,
         )
 
@@ -128,7 +148,7 @@ class _NoQueue:
         pass
 
 
-class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
+class ProcessPoolExecutor(_Base):
     """Runs calls in processes. Drop-in for `concurrent.futures.ProcessPoolExecutor`.
 
     Args:
@@ -158,7 +178,6 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
         *,
         max_tasks_per_child: int | None = None,
     ) -> None:
-        stdlib._check_system_limits()
         if max_workers is None:
             max_workers = share_of_cpus()
         if max_workers <= 0:
@@ -271,4 +290,10 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
         self._lane.close(True)
 
 
+def _join(process: Any) -> None:
+    # Their executor derives from ours of before, so every class that was made of it keeps an order of its bases.
+    ProcessPoolExecutor.__bases__ = (process.ProcessPoolExecutor,)
+
+
 ProcessPoolExecutor.__module__ = "raddle.futures"
+raddle_boot.when_imported("concurrent.futures.process", _join)

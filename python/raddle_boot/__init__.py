@@ -28,6 +28,7 @@ __all__ = [
     "native",
     "open_ref",
     "tracker",
+    "when_imported",
     "work",
 ]
 
@@ -307,6 +308,15 @@ def share_cpus(threads: int | None, are_asked_for: bool) -> None:
         for name in NUMBERS_OF_THREADS:
             if are_asked_for or name not in os.environ:
                 os.environ[name] = str(threads)
+
+
+def when_imported(name: str, act: Callable[[Any], object]) -> None:
+    """Does something to a module: at once if it has been imported, else when it is."""
+    if name in sys.modules:
+        __import__(name)  # waits for another thread that is just loading it
+        act(sys.modules[name])
+    else:
+        OnImport(name, act)
 
 
 class OnImport:

@@ -11,7 +11,7 @@ import os
 import sys
 from _thread import get_ident
 
-from . import OnImport
+from . import when_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,11 +103,8 @@ def speak(outlet: Any, log_levels: dict[str, int]) -> None:
             stream.flush()
     sys.stdout = _stream(outlet, "stdout", 1)
     sys.stderr = _stream(outlet, "stderr", 2)
-    if "logging" in sys.modules:
-        _have_logged(sys.modules["logging"], outlet, log_levels)
-    else:
-        # A worker that never logs does not load it.
-        OnImport("logging", lambda logging: _have_logged(logging, outlet, log_levels))
+    # A worker that never logs does not load it.
+    when_imported("logging", lambda logging: _have_logged(logging, outlet, log_levels))
     _have_warned(outlet)
 
 
