@@ -859,7 +859,7 @@ impl<H: Ticket> Dispatch<H> {
         for seat in self.seats.iter_mut().flatten() {
             all.append(&mut seat.take_all());
             if let Some(process) = &seat.process {
-                process.kill(signal);
+                process.kill_group(signal);
             }
         }
         all.extend(self.backlog.take_all().into_iter().map(|waiting| waiting.ticket));

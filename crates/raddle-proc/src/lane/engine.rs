@@ -183,7 +183,7 @@ impl<H: Ticket> Lane<H> {
         match self.watch.add(&process, number) {
             Ok(true) => {
                 if dispatch.broken.is_some() {
-                    process.kill(Signal::KILL); // it was being started while the lane broke
+                    process.kill_group(Signal::KILL); // it was being started while the lane broke
                 }
                 if let Some(seat) = dispatch.seat_mut(number) {
                     seat.occupy(process);
@@ -195,7 +195,7 @@ impl<H: Ticket> Lane<H> {
                 dispatch.bury(number, crate::Ending::Unknown);
             }
             Err(error) => {
-                process.kill(Signal::KILL);
+                process.kill_group(Signal::KILL);
                 dispatch.vacate(number);
                 return Err(error);
             }
@@ -475,13 +475,13 @@ impl<H: Ticket> Lane<H> {
         taken
     }
 
-    /// Ends the lane at once: every call fails for this reason, every worker gets the signal.
+    /// Ends the lane at once: every call fails for this reason, every worker gets the signal, and what it has started.
     pub fn destroy(&self, reason: &str, signal: Signal) {
         let mut dispatch = self.dispatch.lock();
         dispatch.break_all(reason, signal);
         for number in dispatch.seat_numbers().collect::<Vec<_>>() {
             if let Some(process) = dispatch.seat(number).and_then(|seat| seat.process.as_ref()) {
-                process.kill(signal); // also where the lane was broken before
+                process.kill_group(signal); // also where the lane was broken before
             }
         }
         if signal == Signal::KILL

@@ -342,7 +342,7 @@ impl<H: Ticket> Seat<H> {
     pub(crate) fn distrust(&mut self) {
         self.deaf = true;
         if let Some(process) = &self.process {
-            process.kill(Signal::KILL);
+            process.kill_group(Signal::KILL);
         }
     }
 
