@@ -82,7 +82,9 @@ def test_what_the_call_has_started_ends_with_it(tmp_path):
 def test_what_calls_have_started_ends_with_a_pool_that_is_interrupted(tmp_path, preload):
     with pytest.raises(KeyboardInterrupt), raddle.Pool("process", 1, preload=preload) as pool:
         pool.submit(calls.sleep_in_a_child, tmp_path / "pid")
-        child = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the call to start a process"))
+        child = int(
+            until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the call to start a process")
+        )
         raise KeyboardInterrupt
     until(lambda: is_gone(child), "the grandchild to end")
 

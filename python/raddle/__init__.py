@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ._pool_statistics import WorkerStatistics as WorkerStatistics
     from ._progress import Progress as Progress
     from ._ref import Ref as Ref
+    from ._trace import Trace as Trace
+    from ._trace import TracedCall as TracedCall
     from .errors import BrokenError as BrokenError
     from .errors import BrokenPool as BrokenPool
     from .errors import CallTimeout as CallTimeout
@@ -43,6 +45,8 @@ __all__ = [
     "Progress",
     "Ref",
     "RemoteError",
+    "Trace",
+    "TracedCall",
     "WorkerDied",
     "WorkerStatistics",
     "shared",
@@ -56,6 +60,8 @@ _HOMES = {
     "PoolStatistics": "_pool_statistics",
     "Progress": "_progress",
     "Ref": "_ref",
+    "Trace": "_trace",
+    "TracedCall": "_trace",
     "WorkerStatistics": "_pool_statistics",
 }
 

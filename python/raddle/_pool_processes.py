@@ -84,6 +84,10 @@ class ProcessLaneOf:
         numbers, workers = self._lane.report()
         return dict(zip(_NUMBERS, numbers, strict=True)), list(workers)
 
+    def trace(self, log: _raddle.CallLog | None) -> None:
+        """Writes down what becomes of each call that is handed in from now on; or no more, with None."""
+        self._lane.trace(log)
+
     def state(self) -> str:
         """One word for `repr`."""
         refusal = self._lane.refusal()

@@ -141,6 +141,10 @@ class ThreadLaneOf:
             "busy_seconds": busy,
         }
 
+    def trace(self, log: _raddle.CallLog | None) -> None:
+        """Writes down what becomes of each call that is handed in from now on; or no more, with None."""
+        self._lane.trace(log)
+
     def state(self) -> str:
         """One word for `repr`."""
         return "broken" if self._crew.broken is not None else "closed" if self._lane.is_closed() else "open"

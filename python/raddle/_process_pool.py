@@ -23,8 +23,8 @@ from ._map import is_overridden, lazy_or_eager_map
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from multiprocessing.context import BaseContext
     from concurrent.futures import ProcessPoolExecutor as _Base
+    from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
     from typing import Any
 

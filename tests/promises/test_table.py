@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import json
 import os
 import random
 import signal
@@ -253,6 +254,18 @@ def test_cheap_calls_travel_together_and_slow_ones_alone(pool):
 def test_progress_is_shown(pool, capfd):
     assert list(pool.map(calls.identity, range(500), progress=True)) == list(range(500))
     assert "500" in capfd.readouterr().err
+
+
+def test_trace_export(pool, kind, tmp_path):
+    with pool.trace(tmp_path / "calls.json") as trace:
+        assert list(pool.map(calls.nap_and_pid, [0.01] * 6))
+    for call in trace.calls():
+        assert call.submitted <= call.queued <= call.begun <= call.ended <= call.received
+    written = json.loads((tmp_path / "calls.json").read_text())["traceEvents"]
+    ran = [event for event in written if event.get("cat") == "run"]
+    assert len(ran) == 6
+    assert all(event["name"] == "nap_and_pid" and event["dur"] >= 10_000 for event in ran)
+    assert len({event["tid"] for event in ran}) == 2
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ pub struct Answer<'a> {
     pub flags: u8,
     /// Nanoseconds that the call ran.
     pub nanos: u64,
+    /// When it was begun, for one that is [timed](flag::TIMED).
+    pub begun: Option<u64>,
     /// How many items of a batch were done; 1 for a call of its own.
     pub done: u32,
     /// The payload, in pieces.
@@ -72,6 +74,13 @@ pub struct Answer<'a> {
 #[derive(Debug)]
 #[must_use = "a call that is not left runs for ever, in the statistics"]
 pub struct Entered(u64);
+
+impl Entered {
+    /// The moment, in nanoseconds of the monotonic clock.
+    pub fn moment(&self) -> u64 {
+        self.0
+    }
+}
 
 /// A worker's end of its link.
 #[derive(Debug)]
@@ -235,6 +244,11 @@ impl WorkerEnd {
         self.requests.advance();
     }
 
+    /// This moment, in nanoseconds of the monotonic clock.
+    pub fn now(&self) -> u64 {
+        clock_ns()
+    }
+
     /// The user's function is about to be called.
     pub fn enter_call(&mut self) -> Entered {
         let now = clock_ns();
@@ -262,9 +276,16 @@ impl WorkerEnd {
     ///
     /// When there is no room now: [`sleep_for_room`](Self::sleep_for_room), then try again.
     pub fn reply(&mut self, answer: &Answer<'_>) -> Result<(), Crowded> {
-        let &Answer { kind, flags, nanos, done, parts } = answer;
-        let id = self.current;
-        self.send(Header { kind, flags, tag: done, id, extra: nanos }, parts)?;
+        let &Answer { kind, flags, nanos, begun, done, parts } = answer;
+        let header = Header { kind, flags, tag: done, id: self.current, extra: nanos };
+        match begun {
+            None => self.send(header, parts)?,
+            Some(moment) => {
+                let moment = moment.to_ne_bytes();
+                let parts: Vec<&[u8]> = std::iter::once(&moment[..]).chain(parts.iter().copied()).collect();
+                self.send(Header { flags: flags | flag::BEGUN, ..header }, &parts)?;
+            }
+        }
         self.finish();
         Ok(())
     }
@@ -317,7 +338,7 @@ impl WorkerEnd {
 
     /// Whether a payload of this size can ever be answered.
     pub fn can_reply(&self, len: usize) -> bool {
-        len <= self.link.reply_spill().len()
+        len <= self.link.reply_spill().len() - size_of::<u64>() // which it may begin with
     }
 
     /// Rule 5 of the lane: the reply was published above; now the alarms.

@@ -34,15 +34,17 @@ use raddle_core::park::{self, Unparker, Wake};
 use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicU32, Ordering::Relaxed};
 use raddle_core::sched::Rank;
-use raddle_proc::lane::{Cause, Place, Reply, Ticket, Waited, kind};
+use raddle_proc::lane::{Cause, Place, Reply, Ticket, Waited, flag, kind};
 use raddle_shm::heap::Lease;
 
 use crate::deadlock;
 use crate::errors;
 use crate::gate::{self, Timeout};
 use crate::process_lane::Shared;
+use crate::reply::name_of;
 use crate::runtime;
 use crate::thread_lane::Work;
+use crate::trace::{Fate, Traced};
 use crate::watch_set::Ready;
 
 /// The lane that a future's call was given to.
@@ -103,6 +105,8 @@ struct Extras {
     terms: Terms,
     /// How often the call was begun and lost with its worker.
     attempts: AtomicU32,
+    /// What is written down of it.
+    trace: Option<Box<Traced>>,
 }
 
 /// What was agreed upon for a call.
@@ -165,16 +169,27 @@ impl FutureCore {
     /// Makes it the future of a batch: its value is a list of results and, if an item raised, the exception.
     ///
     /// `batch`: its items, for the case that it is stopped.
-    pub(crate) fn make_batch(&self, items: usize, batch: Option<Py<PyList>>) {
+    pub(crate) fn make_batch(&self, items: usize, batch: Option<Py<PyList>>, trace: Option<Box<Traced>>) {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
-        self.equip(Extras { items, batch, ..Extras::default() });
+        self.equip(Extras { items, batch, trace, ..Extras::default() });
     }
 
     /// Names the memory that the arguments of the call lie in, and what was agreed upon for it.
-    pub(crate) fn agree(&self, leases: Vec<Lease>, terms: Terms) {
-        if !leases.is_empty() || terms != Terms::default() {
-            self.equip(Extras { leases: Mutex::new(leases), terms, ..Extras::default() });
+    pub(crate) fn agree(&self, leases: Vec<Lease>, terms: Terms, trace: Option<Box<Traced>>) {
+        if !leases.is_empty() || terms != Terms::default() || trace.is_some() {
+            self.equip(Extras { leases: Mutex::new(leases), terms, trace, ..Extras::default() });
         }
+    }
+
+    /// What was called.
+    pub(crate) fn name(&self, py: Python<'_>) -> String {
+        let label = self.inner.lock().label.as_ref().map(|label| label.clone_ref(py));
+        label.and_then(|label| name_of(label.bind(py))).unwrap_or_default()
+    }
+
+    /// What is written down of it, if anything is.
+    pub(crate) fn trace(&self) -> Option<&Traced> {
+        self.extras.get()?.trace.as_deref()
     }
 
     /// How often the call was begun and lost with its worker.
@@ -543,6 +558,9 @@ impl FutureCore {
         let label = inner.label.take();
         drop(inner);
         drop(label);
+        if let Some(trace) = this.trace() {
+            trace.end(Fate::Cancelled, this.batch_size().max(1), 0);
+        }
         if let Some(Home::Thread(work)) = this.home() {
             work.count_cancelled(this.batch_size().max(1).into());
         }
@@ -898,6 +916,16 @@ impl Ticket for Handle {
         self.0.get().batch_size().max(1)
     }
 
+    fn is_timed(&self) -> bool {
+        self.0.get().trace().is_some()
+    }
+
+    fn begun(&self, pid: u32, at: u64) {
+        if let Some(trace) = self.0.get().trace() {
+            trace.begin(pid, at);
+        }
+    }
+
     fn take_leases(&self) -> Vec<Lease> {
         self.0.get().extras.get().map_or_else(Vec::new, |extras| std::mem::take(&mut *extras.leases.lock()))
     }
@@ -936,6 +964,18 @@ impl Ticket for Handle {
             Reply::Lost(loss) if loss.cause == Cause::Stopped => Outcome::Stopped,
             Reply::Lost(_) | Reply::Broken(_) => Outcome::Killed,
         };
+        if let Some(trace) = self.0.get().trace() {
+            let (fate, items, nanos) = match &reply {
+                Reply::Answer { kind: kind::VALUE, flags, nanos, done, .. } if flags & flag::RAISED == 0 => {
+                    (Fate::Returned, *done, *nanos)
+                }
+                Reply::Answer { nanos, done, .. } => (Fate::Raised, *done, *nanos),
+                Reply::Lost(loss) if loss.cause == Cause::Stopped => (Fate::Cancelled, self.items(), 0),
+                Reply::Lost(_) => (Fate::Died, self.items(), 0),
+                Reply::Broken(_) => (Fate::Broken, self.items(), 0),
+            };
+            trace.end(fate, items, nanos);
+        }
         match self.0.get().end(Value::Reply(reply), outcome) {
             Ok(owed) => owed.wake(),
             Err(_) => false, // ended from Python meanwhile; that stands

@@ -14,6 +14,7 @@ mod reply;
 mod results;
 mod runtime;
 mod thread_lane;
+mod trace;
 mod watch_set;
 mod worker;
 mod zygote;
@@ -41,6 +42,8 @@ mod _raddle {
     use super::runtime::{forked, limit_shared_memory, set_future_type, shared_memory_in_use, shared_memory_limit};
     #[pymodule_export]
     use super::thread_lane::ThreadLane;
+    #[pymodule_export]
+    use super::trace::CallLog;
     #[pymodule_export]
     use super::watch_set::WatchSet;
     #[pymodule_export]

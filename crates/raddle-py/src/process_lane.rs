@@ -36,6 +36,7 @@ use crate::future::{FutureCore, Handle, Home, Terms};
 use crate::gate::{self, Timeout};
 use crate::parcel::{self, Packed, Pickle, Reach};
 use crate::runtime;
+use crate::trace::{CallLog, Tracer};
 
 /// Functions that a lane remembers by number, at most; further ones travel with each call.
 const FUNCTIONS: usize = 1024;
@@ -66,6 +67,7 @@ struct Gathered<'py> {
 pub(crate) struct Shared {
     pub(crate) lane: Arc<Lane<Handle>>,
     pub(crate) config: Config,
+    tracer: Tracer,
     forks: u32,
 }
 
@@ -158,7 +160,7 @@ impl Shared {
 }
 
 /// What a future keeps of its function, for messages: never something that keeps other objects alive.
-fn label_of(function: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
+pub(crate) fn label_of(function: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
     if is_plain(function) {
         return Some(function.clone().unbind());
     }
@@ -279,7 +281,8 @@ impl ProcessLane {
             least: least.unwrap_or(max_workers),
             idle: idle_timeout.duration(),
         });
-        let shared = Shared { lane: Arc::new(lane.map_err(errors::of_system)?), config, forks: runtime::forks() };
+        let lane = Arc::new(lane.map_err(errors::of_system)?);
+        let shared = Shared { lane, config, tracer: Tracer::default(), forks: runtime::forks() };
         let functions = Functions { plain: Some(PyDict::new(py).unbind()), ..Functions::default() };
         Ok(Self {
             shared: Arc::new(shared),
@@ -407,6 +410,15 @@ impl ProcessLane {
             }
         }
         Ok(())
+    }
+
+    /// Writes down what becomes of each call that is handed in from now on; or no more, with None.
+    #[pyo3(signature = (log, /))]
+    fn trace(&self, log: Option<&CallLog>) -> PyResult<()> {
+        if self.is_foreign() {
+            return Err(runtime::foreign());
+        }
+        self.shared.tracer.put(log)
     }
 
     /// Puts an object into the heap that the workers see: its pickle, and its buffers.
@@ -748,6 +760,7 @@ impl ProcessLane {
         terms: Terms,
         when_full: WhenFull,
     ) -> PyResult<Py<FutureCore>> {
+        let trace = self.shared.tracer.start(|| future.get().name(py));
         let mut flat = Vec::with_capacity(64);
         let mut packed;
         let mut leases = Vec::new();
@@ -771,7 +784,7 @@ impl ProcessLane {
                 }
             }
         };
-        future.get().agree(leases, terms);
+        future.get().agree(leases, terms, trace);
         let length;
         let parts: [&[u8]; 4];
         let out = match named {
@@ -822,9 +835,10 @@ impl ProcessLane {
     ) -> PyResult<Py<FutureCore>> {
         self.check_open(py)?;
         let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
+        let trace = self.shared.tracer.start(|| future.get().name(py));
         let count = items.len();
         let kept = if form.whole { None } else { Some(PyList::new(py, items)?.unbind()) };
-        future.get().make_batch(count, kept);
+        future.get().make_batch(count, kept, trace);
         let flags =
             flag::LIST | if form.starred { flag::STARRED } else { 0 } | if form.whole { flag::WHOLE } else { 0 };
         let out = Outgoing { kind: kind::BATCH, flags, tag, parts: &[bytes] };
@@ -840,6 +854,9 @@ impl ProcessLane {
     ) -> PyResult<Py<FutureCore>> {
         let lane = &self.shared.lane;
         let mut must = when_full == WhenFull::Exceed;
+        if let Some(trace) = future.get().trace() {
+            trace.queue();
+        }
         loop {
             match lane.submit(Handle(future.clone_ref(py)), out, must) {
                 Ok(submit) => {

@@ -157,12 +157,10 @@ fn unless_interrupted(py: Python<'_>, error: PyErr) -> PyResult<PyErr> {
 
 /// What was called, for messages.
 fn describe(label: Option<&Bound<'_, PyAny>>) -> String {
-    let Some(label) = label else { return "the call".into() };
-    if let Ok(name) = label.extract::<String>() {
-        return format!("{name}()");
-    }
-    match label.getattr("__qualname__").and_then(|name| name.extract::<String>()) {
-        Ok(name) => format!("{name}()"),
-        Err(_) => "the call".into(),
-    }
+    label.and_then(name_of).map_or_else(|| "the call".into(), |name| format!("{name}()"))
+}
+
+/// The name of a function, or a name itself.
+pub(crate) fn name_of(label: &Bound<'_, PyAny>) -> Option<String> {
+    label.extract().or_else(|_| label.getattr("__qualname__").and_then(|name| name.extract())).ok()
 }

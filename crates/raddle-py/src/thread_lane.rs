@@ -24,9 +24,12 @@ use raddle_core::sched::{Pop, Queue, Quota, Rank, Waited};
 use crate::batch::{Arguments, Budget, Done, Input, arguments_of, run_batch};
 use crate::deadlock;
 use crate::errors;
-use crate::future::{FutureCore, Home, Sleeper, sleep_until};
+use crate::future::{FutureCore, Home, Sleeper, Terms, sleep_until};
 use crate::gate::{self, Timeout};
+use crate::process_lane::label_of;
+use crate::reply::name_of;
 use crate::runtime;
+use crate::trace::{CallLog, Fate, Tracer};
 
 /// One call in the queue.
 struct Call {
@@ -56,6 +59,7 @@ pub(crate) struct Work {
     quota: Quota,
     /// Threads that wait for room below it.
     waiting: Waiting,
+    tracer: Tracer,
     /// The clock of the tallies starts here.
     made: Instant,
     forks: u32,
@@ -245,6 +249,7 @@ impl ThreadLane {
             counts: Counters::default(),
             quota: Quota::new(max_pending),
             waiting: Waiting::default(),
+            tracer: Tracer::default(),
             made: Instant::now(),
             forks: runtime::forks(),
         };
@@ -390,6 +395,15 @@ impl ThreadLane {
         Ok(crew.threads)
     }
 
+    /// Writes down what becomes of each call that is handed in from now on; or no more, with None.
+    #[pyo3(signature = (log, /))]
+    fn trace(&self, log: Option<&CallLog>) -> PyResult<()> {
+        if self.work.is_foreign() {
+            return Err(runtime::foreign());
+        }
+        self.work.tracer.put(log)
+    }
+
     /// Takes no more calls. Threads end when the queue is empty.
     fn close(&self) {
         if !self.work.is_foreign() {
@@ -463,8 +477,14 @@ impl ThreadLane {
         }
         let future = runtime::new_future(py)?;
         future.get().settle_at(Home::Thread(self.work.clone()), None);
+        let trace = self
+            .work
+            .tracer
+            .start(|| label_of(function.bind(py)).and_then(|label| name_of(label.bind(py))).unwrap_or_default());
         if let Arguments::Batch { items, .. } = &arguments {
-            future.get().make_batch(items.bind(py).len(), Some(items.clone_ref(py)));
+            future.get().make_batch(items.bind(py).len(), Some(items.clone_ref(py)), trace);
+        } else {
+            future.get().agree(Vec::new(), Terms::default(), trace);
         }
         let call = Call { future: future.clone_ref(py), function, arguments };
         let items = call.items();
@@ -502,6 +522,9 @@ impl Work {
         counts.running.fetch_add(total, Relaxed);
         let begun = self.now();
         tally.enter(begun);
+        if let Some(trace) = future.get().trace() {
+            trace.begin_here();
+        }
         let (result, done, raised) = match &arguments {
             Arguments::Call(args, kwargs) => {
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
@@ -523,6 +546,13 @@ impl Work {
         };
         let nanos = self.now().saturating_sub(begun);
         tally.leave(nanos, done, u64::from(raised));
+        if let Some(trace) = future.get().trace() {
+            trace.end(
+                if raised { Fate::Raised } else { Fate::Returned },
+                u32::try_from(done).unwrap_or(u32::MAX),
+                nanos,
+            );
+        }
         counts.busy.fetch_add(nanos, Relaxed);
         counts.running.fetch_sub(total, Relaxed);
         counts.outstanding.fetch_sub(1, Relaxed);

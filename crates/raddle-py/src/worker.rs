@@ -192,20 +192,22 @@ impl Worker {
     fn call(&mut self, py: Python<'_>, kind: u8, flags: u8, tag: u32) -> PyResult<()> {
         let request = self.read(py, kind, flags, tag);
         self.end.done_reading();
-        let (answer, nanos) = match request {
-            Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0),
+        let (answer, nanos, begun) = match request {
+            Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0, self.end.now()),
             Ok((function, Request::Batch(batch))) => {
                 self.begin(py, &function, kind);
                 let entered = self.end.enter_call();
+                let begun = entered.moment();
                 let answer = self.batch(py, function.bind(py), &batch)?;
                 self.ended();
                 self.end.give_back();
-                (answer, self.end.leave_call(entered))
+                (answer, self.end.leave_call(entered), begun)
             }
             Ok((function, Request::Call(args, kwargs))) => {
                 let forks = runtime::forks();
                 self.begin(py, &function, kind);
                 let entered = self.end.enter_call();
+                let begun = entered.moment();
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
                 if runtime::forks() != forks {
                     return Err(end_fork(py));
@@ -218,10 +220,10 @@ impl Worker {
                     Ok(answer) => answer,
                     Err(error) => self.failure(py, kind::ERROR, error)?,
                 };
-                (answer, nanos)
+                (answer, nanos, begun)
             }
         };
-        self.answer(py, answer, nanos)
+        self.answer(py, answer, nanos, (flags & flag::TIMED != 0).then_some(begun))
     }
 
     /// Where words are attributed to calls, says which one it is now.
@@ -238,8 +240,8 @@ impl Worker {
         }
     }
 
-    /// Sends an answer.
-    fn answer(&mut self, py: Python<'_>, answer: Answer, nanos: u64) -> PyResult<()> {
+    /// Sends an answer. `begun`: when the call was, if it is to be said.
+    fn answer(&mut self, py: Python<'_>, answer: Answer, nanos: u64, begun: Option<u64>) -> PyResult<()> {
         let Answer { kind, mut flags, done, bytes } = answer;
         let (head, content): (&[u8], &[u8]) = match &bytes {
             Bytes::Raw(bytes) => (&[], bytes),
@@ -254,9 +256,9 @@ impl Worker {
             let error =
                 PyRuntimeError::new_err(format!("the answer is too large for the way back: {len} bytes of pickle"));
             let answer = self.failure(py, kind::ERROR, error)?;
-            return self.answer(py, answer, nanos);
+            return self.answer(py, answer, nanos, begun);
         }
-        while self.end.reply(&child::Answer { kind, flags, nanos, done, parts }) == Err(Crowded) {
+        while self.end.reply(&child::Answer { kind, flags, nanos, begun, done, parts }) == Err(Crowded) {
             self.wait_for_room(py, len)?;
         }
         if let Bytes::Packed(Packed { leases, .. }) = bytes {

@@ -118,6 +118,11 @@ pub mod flag {
     pub const WHOLE: u8 = 16;
     /// The answer to a batch: the last item that was done raised.
     pub const RAISED: u8 = 32;
+    /// A request whose answer is to say when it was begun. No request is an answer that has [raised](RAISED).
+    pub const TIMED: u8 = 32;
+    /// An answer that begins with the moment at which the call was begun: nanoseconds of the monotonic clock, as u64. No answer has
+    /// [keywords](KEYWORDS).
+    pub const BEGUN: u8 = 4;
     /// The payload begins with a list of buffers, see [`parcel`](super::super::parcel).
     pub const BUFFERS: u8 = 64;
     /// The payload of a batch, or of the answer to one: several objects, one after the other.

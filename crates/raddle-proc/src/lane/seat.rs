@@ -464,9 +464,10 @@ impl<H: Ticket> Seat<H> {
     /// Gives the ticket back if the ring or the spill region has no room now.
     fn push(&mut self, ticket: Option<H>, out: &Outgoing<'_>) -> Result<(), Option<H>> {
         let len = out.len();
+        let timed = if ticket.as_ref().is_some_and(Ticket::is_timed) { flag::TIMED } else { 0 };
         let mut header = Header {
             kind: out.kind,
-            flags: out.flags,
+            flags: out.flags | timed,
             tag: out.tag,
             id: self.first + self.flights.len() as u64,
             extra: ticket.as_ref().and_then(Ticket::limit).map_or(0, |limit| (limit.as_nanos() as u64).max(1)),
@@ -609,6 +610,13 @@ impl<H: Ticket> Seat<H> {
             record.payload
         };
         let len = bytes.len();
+        let (begun, bytes) = match header.flags & flag::BEGUN {
+            0 => (None, bytes),
+            _ => bytes
+                .split_first_chunk()
+                .map(|(moment, rest)| (Some(u64::from_ne_bytes(*moment)), rest))
+                .ok_or(Corrupt)?,
+        };
         let payload = match header.flags & flag::BUFFERS {
             0 => Payload::copied(bytes),
             _ => Payload::parcel(bytes, |copy| leases_of(copy, &self.heap, &self.worker_heap))?,
@@ -657,7 +665,10 @@ impl<H: Ticket> Seat<H> {
                     let reason = format!("the answer takes {len} bytes, for which there is no memory");
                     return Ok(Some(Arrival::Answer(ticket, Reply::Broken(reason.into()))));
                 };
-                let flags = header.flags & !flag::SPILLED;
+                if let Some(moment) = begun {
+                    ticket.begun(self.process.as_ref().map_or(0, Process::pid), moment);
+                }
+                let flags = header.flags & !(flag::SPILLED | flag::BEGUN);
                 let reply = Reply::Answer { kind: header.kind, flags, nanos: header.extra, done: header.tag, payload };
                 Ok(Some(Arrival::Answer(ticket, reply)))
             }

@@ -36,6 +36,17 @@ pub trait Ticket: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether it is to be said when the call was begun.
+    fn is_timed(&self) -> bool {
+        false
+    }
+
+    /// The call was begun at this moment, in nanoseconds of the monotonic clock, by this process. Called under the lane's lock, just
+    /// before the answer of a call that is timed is delivered.
+    fn begun(&self, pid: u32, at: u64) {
+        let _ = (pid, at);
+    }
+
     /// How long the call may run. Then its worker is ended, and the call with it.
     fn limit(&self) -> Option<Duration> {
         None

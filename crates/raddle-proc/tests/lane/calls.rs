@@ -27,6 +27,29 @@ fn an_error_comes_back_as_one() {
 }
 
 #[test]
+fn of_a_timed_call_it_is_said_who_has_begun_it_and_when_whatever_the_size_of_its_answer() {
+    let _cap = Cap::seconds(60);
+    let pool = Pool::of(1);
+    let pid = pool.submit(op::PID, b"");
+    let pid = pool.number(&pid) as u32;
+    let now = || rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let nanos = |time: rustix::time::Timespec| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
+    for size in [0_u64, 8, 30_000, 3 << 20] {
+        let before = nanos(now());
+        let timed = pool.submit_timed(op::LARGE, &size.to_le_bytes());
+        pool.wait(&timed);
+        assert!(timed.value() == crate::worker::pattern(size as usize), "the moment is not part of the answer");
+        let beginnings = timed.beginnings();
+        let [(worker, at)] = beginnings[..] else { panic!("it was begun once, not {beginnings:?}") };
+        assert_eq!(worker, pid);
+        assert!((before..nanos(now())).contains(&at));
+    }
+    let plain = pool.submit(op::ECHO, b"plain");
+    pool.wait(&plain);
+    assert_eq!((plain.value(), plain.beginnings()), (b"plain".to_vec(), vec![]));
+}
+
+#[test]
 fn ten_thousand_calls_are_answered_each_with_its_own_answer() {
     let _cap = Cap::seconds(120);
     let pool = Pool::of(2);

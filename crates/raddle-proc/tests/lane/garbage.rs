@@ -114,7 +114,7 @@ fn a_worker_survives_a_parent_that_writes_garbage() {
             let long = [7; 40_000];
             let parts: &[&[u8]] = if numbers.below(3) == 0 { &[&long] } else { &[b"answer"] };
             let kept = end.heap().lease(500);
-            let answer = Answer { kind: kind::VALUE, flags: 0, nanos: 5, done: 1, parts };
+            let answer = Answer { kind: kind::VALUE, flags: 0, nanos: 5, begun: None, done: 1, parts };
             answers += usize::from(end.reply(&answer).is_ok());
             if numbers.below(2) == 0 {
                 leases.truncate(leases.len() / 2);

@@ -64,6 +64,9 @@ pub(crate) struct Call(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     limit: Option<Duration>,
+    timed: bool,
+    /// Of a timed call: who has begun it, and when.
+    begun: Mutex<Vec<(u32, u64)>>,
     life: AtomicState,
     place: Place,
     end: Mutex<End>,
@@ -89,6 +92,15 @@ impl Ticket for Call {
         self.0.limit
     }
 
+    fn is_timed(&self) -> bool {
+        self.0.timed
+    }
+
+    fn begun(&self, pid: u32, at: u64) {
+        assert!(self.0.end.lock().replies.is_empty(), "it is said before the answer");
+        self.0.begun.lock().push((pid, at));
+    }
+
     fn deliver(&self, reply: Reply) -> bool {
         let outcome = match &reply {
             Reply::Answer { kind: kind::VALUE, .. } => Outcome::Returned,
@@ -106,6 +118,11 @@ impl Ticket for Call {
 impl Call {
     fn new(limit: Option<Duration>) -> Self {
         Self(Arc::new(Inner { limit, ..Inner::default() }))
+    }
+
+    /// What was said of its beginnings.
+    pub(crate) fn beginnings(&self) -> Vec<(u32, u64)> {
+        self.0.begun.lock().clone()
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -278,6 +295,13 @@ impl Pool {
     pub(crate) fn submit_for(&self, limit: Duration, what: u8, argument: &[u8]) -> Call {
         let out = Outgoing { kind: kind::APPLY, flags: 0, tag: 0, parts: &[&[what], argument] };
         self.hand_in(Call::new(Some(limit)), &out).expect("the lane takes calls")
+    }
+
+    /// A call of which it is said when it was begun.
+    pub(crate) fn submit_timed(&self, what: u8, argument: &[u8]) -> Call {
+        let out = Outgoing { kind: kind::APPLY, flags: 0, tag: 0, parts: &[&[what], argument] };
+        let call = Call(Arc::new(Inner { timed: true, ..Inner::default() }));
+        self.hand_in(call, &out).expect("the lane takes calls")
     }
 
     pub(crate) fn send(&self, out: &Outgoing<'_>) -> Result<Call, Refusal> {

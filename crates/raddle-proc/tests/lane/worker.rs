@@ -118,14 +118,14 @@ impl Worker {
                 Look::Request { kind, flags, tag } => {
                     assert_eq!(flags & flag::SPILLED, 0, "how a payload was sent is not the worker's business");
                     if self.end.claim() {
-                        self.request(kind, tag as usize);
+                        self.request(kind, flags, tag as usize);
                     }
                 }
             }
         }
     }
 
-    fn request(&mut self, kind: u8, tag: usize) {
+    fn request(&mut self, kind: u8, flags: u8, tag: usize) {
         let payload = self.end.payload().expect("the parent writes no nonsense").to_vec();
         self.end.done_reading();
         if kind == kind::DEFINE {
@@ -137,16 +137,17 @@ impl Worker {
         self.begun += 1;
         if kind == kind::CALL {
             let whole = [&self.functions[&tag][..], &payload].concat();
-            self.call(&whole);
+            self.call(&whole, flags);
         } else {
-            self.call(&payload);
+            self.call(&payload, flags);
         }
     }
 
-    fn call(&mut self, payload: &[u8]) {
+    fn call(&mut self, payload: &[u8], flags: u8) {
         let (&what, argument) = payload.split_first().expect("a call says what to do");
         let number = || u64::from_le_bytes(argument.try_into().unwrap());
-        let begun = Instant::now();
+        let entered = self.end.enter_call();
+        let begun = (flags & flag::TIMED != 0).then(|| entered.moment());
         let mut kind = kind::VALUE;
         let answer = match what {
             op::ECHO | op::RETIRE => argument.to_vec(),
@@ -176,8 +177,8 @@ impl Worker {
             }
             _ => panic!("not a call: {what}"),
         };
-        let nanos = begun.elapsed().as_nanos() as u64;
-        while self.end.reply(&Answer { kind, flags: 0, nanos, done: 1, parts: &[&answer] }) == Err(Crowded) {
+        let nanos = self.end.leave_call(entered);
+        while self.end.reply(&Answer { kind, flags: 0, nanos, begun, done: 1, parts: &[&answer] }) == Err(Crowded) {
             self.end.sleep_for_room(answer.len());
         }
         if what == op::RETIRE {

@@ -1,0 +1,209 @@
+"""What `Pool.trace` returns: what became of each call, and when.
+
+The file is in the Trace Event Format (Chromium, "Trace Event Format", 2016), which Perfetto (https://ui.perfetto.dev), speedscope and
+``chrome://tracing`` open as it is: a row for each worker with its calls, a row for each thread that has handed in calls, arrows between
+the two, and how many calls were waiting and running.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+from typing import NamedTuple
+
+from . import _raddle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import IO, Any
+
+    from ._pool_processes import ProcessLaneOf
+    from ._pool_threads import ThreadLaneOf
+
+__all__ = ["Trace", "TracedCall"]
+
+#: Calls are taken out of the log by so many.
+_AT_ONCE = 10_000
+#: The counters are drawn in so many steps, at most.
+_STEPS = 5_000
+
+
+class TracedCall(NamedTuple):
+    """One call that has ended, or one batch of a `map`. Moments are seconds of `time.monotonic`.
+
+    Attributes:
+        name: What was called: the qualified name of a function, or the ``name=`` of the call.
+        outcome: ``"returned"``, ``"raised"``, ``"cancelled"``, ``"died"`` (its worker did) or ``"broken"`` (the pool was).
+        items: How many calls it was: more than 1 for a batch.
+        thread: The native number of the thread that handed it in.
+        worker: The process, or the native number of the thread, that ran it; None if none did, or if it did not live to say so.
+        submitted: When it was handed in.
+        queued: When its arguments were encoded, and it could be begun.
+        begun: When a worker called the function, or None.
+        ended: When the function came back, or None.
+        received: When its end was known here.
+    """
+
+    name: str
+    outcome: str
+    items: int
+    thread: int
+    worker: int | None
+    submitted: float
+    queued: float
+    begun: float | None
+    ended: float | None
+    received: float
+
+
+class Trace:
+    """The calls of a pool that were handed in inside of a block and have ended. Made by `Pool.trace`."""
+
+    def __init__(
+        self,
+        lane: ThreadLaneOf | ProcessLaneOf,
+        pool: str,
+        kind: str,
+        path: str | os.PathLike[str] | None,
+        most: int,
+    ) -> None:
+        self._lane = lane
+        self._pool = pool
+        self._kind = kind
+        self._path = path
+        self._log = _raddle.CallLog(most)
+        self._is_on = False
+
+    def __enter__(self) -> Trace:
+        if self._path is not None:
+            with open(self._path, "w", encoding="utf-8"):
+                pass  # what cannot be written is said now, and not when all is done
+        self._lane.trace(self._log)
+        self._is_on = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_on = False
+        self._lane.trace(None)
+        if self._path is not None:
+            self.save(self._path)
+
+    def calls(self) -> list[TracedCall]:
+        """The calls that have ended up to now, in the order in which they have."""
+        return list(self._calls())
+
+    @property
+    def left_out(self) -> int:
+        """How many calls have ended when there was no room for more."""
+        return self._log.left_out()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a file for Perfetto, speedscope or ``chrome://tracing`` with the calls that have ended up to now.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        with open(path, "w", encoding="utf-8") as file:
+            self._write(file)
+
+    def __len__(self) -> int:
+        return len(self._log)
+
+    def __repr__(self) -> str:
+        state = "under way" if self._is_on else "ended"
+        return f"<Trace of {self._pool!r} {state}, {len(self)} calls>"
+
+    def _calls(self) -> Iterator[TracedCall]:
+        for first in itertools.count(0, _AT_ONCE):
+            rows = self._log.rows(first, _AT_ONCE)
+            yield from map(TracedCall._make, rows)
+            if len(rows) < _AT_ONCE:
+                return
+
+    def _write(self, file: IO[str]) -> None:
+        other = {"writer": "raddle", "version": 1, "pool": self._pool, "kind": self._kind, "left_out": self.left_out}
+        file.write(f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(other)}, "traceEvents": [\n')
+        events = itertools.chain(self._names(), *map(self._events, itertools.count(1), self._calls()), self._counters())
+        for number, event in enumerate(events):
+            file.write((",\n" if number else "") + json.dumps(event))
+        file.write("\n]}\n")
+
+    def _names(self) -> Iterator[dict[str, Any]]:
+        here = os.getpid()
+        yield _named(here, here, "process_name", f"program, with pool {self._pool!r}")
+        known = {thread.native_id: thread.name for thread in threading.enumerate()}
+        places = dict.fromkeys(
+            place for call in self._calls() for place in (call.thread, call.worker) if place is not None
+        )
+        for place in places:
+            if place in known:
+                yield _named(here, place, "thread_name", known[place])
+            elif self._kind == "process" and place != here:
+                yield _named(place, place, "process_name", f"worker of {self._pool!r}")
+
+    def _events(self, number: int, call: TracedCall) -> Iterator[dict[str, Any]]:
+        here = os.getpid()
+        handed_in = {"ph": "X", "cat": "submit", "name": f"submit {call.name}", "pid": here, "tid": call.thread}
+        yield {**handed_in, **_span(call.submitted, call.queued), "args": {"outcome": call.outcome}}
+        if call.worker is None or call.begun is None or call.ended is None:
+            return
+        place = {"pid": call.worker if self._kind == "process" else here, "tid": call.worker}
+        args = {
+            "outcome": call.outcome,
+            "items": call.items,
+            "encoded_ms": _ms(call.submitted, call.queued),
+            "waited_ms": _ms(call.queued, call.begun),
+            "returned_ms": _ms(call.ended, call.received),
+        }
+        yield {"ph": "X", "cat": "run", "name": call.name, **place, **_span(call.begun, call.ended), "args": args}
+        arrow = {"cat": "call", "name": "call", "id": number}
+        yield {"ph": "s", **arrow, "pid": here, "tid": call.thread, "ts": _us(call.queued)}
+        yield {"ph": "f", "bp": "e", **arrow, **place, "ts": _us(call.begun)}
+
+    def _counters(self) -> Iterator[dict[str, Any]]:
+        """How many calls were waiting and running, over time."""
+        changes: list[tuple[float, int, int]] = []
+        for call in self._calls():
+            changes.append((call.queued, call.items, 0))
+            if call.begun is not None and call.ended is not None:
+                changes.append((call.begun, -call.items, 1))
+                changes.append((call.ended, 0, -1))
+            else:
+                changes.append((call.received, -call.items, 0))
+        changes.sort()
+        if not changes:
+            return
+        step = (changes[-1][0] - changes[0][0]) / _STEPS
+        waiting = running = 0
+        drawn = float("-inf")
+        for number, (moment, more_waiting, more_running) in enumerate(changes, 1):
+            waiting, running = waiting + more_waiting, running + more_running
+            if moment - drawn >= step or number == len(changes):
+                drawn = moment
+                numbers = {"waiting": waiting, "running": running}
+                yield {"ph": "C", "name": "calls", "pid": os.getpid(), "ts": _us(moment), "args": numbers}
+
+
+def _named(pid: int, tid: int, what: str, name: str) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}
+
+
+def _us(moment: float) -> float:
+    return round(moment * 1e6, 3)
+
+
+def _span(begin: float, end: float) -> dict[str, float]:
+    return {"ts": _us(begin), "dur": round(max(0.0, end - begin) * 1e6, 3)}
+
+
+def _ms(begin: float, end: float) -> float:
+    return round((end - begin) * 1e3, 4)
+
+
+Trace.__module__ = TracedCall.__module__ = "raddle"
