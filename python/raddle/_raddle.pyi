@@ -13,6 +13,7 @@ __all__ = [
     "CallLog",
     "FutureCore",
     "Input",
+    "Marks",
     "Meter",
     "Outlet",
     "ProcessLane",
@@ -111,6 +112,16 @@ class Buffer:
 
 @final
 class Binding: ...
+
+@final
+class Marks:
+    def __new__(
+        cls,
+        items: list[dict[Any, Any]],
+        names: list[tuple[dict[str, Any], tuple[str, ...]]],
+        attributes: list[tuple[object, list[str]]],
+    ) -> Marks: ...
+    def hold(self) -> bool: ...
 
 @final
 class CallLog:

@@ -7,6 +7,7 @@ mod deadlock;
 mod errors;
 mod future;
 mod gate;
+mod marks;
 mod outlet;
 mod parcel;
 mod process_lane;
@@ -32,6 +33,8 @@ mod _raddle {
     use super::errors::write_unraisable;
     #[pymodule_export]
     use super::future::FutureCore;
+    #[pymodule_export]
+    use super::marks::Marks;
     #[pymodule_export]
     use super::outlet::Outlet;
     #[pymodule_export]

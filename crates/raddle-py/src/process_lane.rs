@@ -7,7 +7,8 @@
 //!
 //! * a function, class or built-in that pickles *by reference* (a module and a name) is remembered by identity;
 //! * anything that pickles *by value* (a lambda, a closure, what `__main__` defines, a bound method, a partial) is pickled at
-//!   each `submit`, because what it captures may have changed; bytes that come a second time get a number;
+//!   each `submit`, because what it captures may have changed; bytes that come a second time get a number; a function with a
+//!   *definition* (`raddle._definitions`) is remembered by identity, too, as long as what the definition rests on is the same;
 //! * `bind` pickles once for a whole `map`.
 
 use std::collections::{HashMap, HashSet};
@@ -34,6 +35,7 @@ use crate::codec;
 use crate::errors;
 use crate::future::{FutureCore, Handle, Home, Terms};
 use crate::gate::{self, Timeout};
+use crate::marks::Marks;
 use crate::parcel::{self, Packed, Pickle, Reach};
 use crate::runtime;
 use crate::trace::{CallLog, Tracer};
@@ -200,7 +202,7 @@ fn names_main(pickle: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// The functions that the lane knows by number.
 #[derive(Default)]
 struct Functions {
-    /// By identity: a dict from function to number.
+    /// By identity: a dict from function to number; from one that goes by value to its number and what its bytes rest on.
     plain: Option<Py<PyDict>>,
     by_value: HashMap<Vec<u8>, u32>,
     /// Hashes of by-value functions that came once.
@@ -706,9 +708,15 @@ impl ProcessLane {
         let plain = is_plain(function);
         let known = self.functions.lock().plain.as_ref().map(|known| known.clone_ref(py));
         if let (true, Some(known)) = (plain, &known)
-            && let Some(tag) = known.bind(py).get_item(function)?
+            && let Some(found) = known.bind(py).get_item(function)?
         {
-            return Ok(Named::Tag(tag.extract()?));
+            let Ok((tag, marks)) = found.extract::<(u32, Vec<PyRef<'_, Marks>>)>() else {
+                return Ok(Named::Tag(found.extract()?));
+            };
+            if Marks::all_hold(&marks, py)? {
+                return Ok(Named::Tag(tag));
+            }
+            known.bind(py).del_item(function)?;
         }
         let pickle = self.shared.config.dumps.bind(py).call1((function, py.None()));
         if let Ok(pickle) = &pickle {
@@ -722,7 +730,15 @@ impl ProcessLane {
             }
         }
         let pickle = self.shared.dumps(function, None)?;
-        Ok(self.remember(bytes_of(&pickle)?, false))
+        let named = self.remember(bytes_of(&pickle)?, false);
+        if let (true, Some(known), Named::Tag(tag)) = (plain, &known, &named) {
+            let marks =
+                py.import(intern!(py, "raddle._definitions"))?.call_method1(intern!(py, "marks_of"), (function,))?;
+            if !marks.is_empty()? {
+                known.bind(py).set_item(function, (*tag, marks))?;
+            }
+        }
+        Ok(named)
     }
 
     /// Gives bytes a number if they have one, come a second time, or are wanted `now`.

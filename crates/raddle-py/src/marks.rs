@@ -1,0 +1,106 @@
+//! What a definition rests on: objects by identity, compared quickly.
+//!
+//! The Python around it (`raddle._definitions`) says what is to be compared; this compares it, for every pickle that names a
+//! definition.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+/// Everything that must be the same object still.
+#[pyclass(frozen, module = "raddle._raddle")]
+pub(crate) struct Marks(Vec<Mark>);
+
+enum Mark {
+    /// A dict has these items, in this order, and no others.
+    Items(Py<PyDict>, Vec<(Py<PyAny>, Py<PyAny>)>),
+    /// A dict has these values under these names, or nothing.
+    Names(Py<PyDict>, Vec<(Py<PyAny>, Option<Py<PyAny>>)>),
+    /// An object has these attributes.
+    Attributes(Py<PyAny>, Vec<(Py<PyString>, Py<PyAny>)>),
+}
+
+#[pymethods]
+impl Marks {
+    /// `items`: dicts that are to stay as they are. `names`: dicts, and the names that are to stay as they are in them. `attributes`: objects, and
+    /// the names of their attributes.
+    #[new]
+    fn new(
+        items: Vec<Bound<'_, PyDict>>,
+        names: Vec<(Bound<'_, PyDict>, Bound<'_, PyTuple>)>,
+        attributes: Vec<(Bound<'_, PyAny>, Vec<Bound<'_, PyString>>)>,
+    ) -> PyResult<Self> {
+        let mut marks = Vec::new();
+        for dict in items {
+            let pairs = dict.iter().map(|(key, value)| (key.unbind(), value.unbind())).collect();
+            marks.push(Mark::Items(dict.unbind(), pairs));
+        }
+        for (dict, names) in names {
+            let pairs: PyResult<_> =
+                names.iter().map(|name| Ok((name.clone().unbind(), dict.get_item(name)?.map(Bound::unbind)))).collect();
+            marks.push(Mark::Names(dict.unbind(), pairs?));
+        }
+        for (object, names) in attributes {
+            let pairs: PyResult<_> =
+                names.into_iter().map(|name| Ok((name.clone().unbind(), object.getattr(name)?.unbind()))).collect();
+            marks.push(Mark::Attributes(object.unbind(), pairs?));
+        }
+        Ok(Self(marks))
+    }
+
+    /// Whether all is as it was.
+    fn hold(&self, py: Python<'_>) -> PyResult<bool> {
+        for mark in &self.0 {
+            if !mark.holds(py)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Marks {
+    /// Whether several hold.
+    pub(crate) fn all_hold(all: &[PyRef<'_, Self>], py: Python<'_>) -> PyResult<bool> {
+        for marks in all {
+            if !marks.hold(py)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Mark {
+    fn holds(&self, py: Python<'_>) -> PyResult<bool> {
+        match self {
+            Self::Items(dict, pairs) => {
+                let dict = dict.bind(py);
+                Ok(dict.len() == pairs.len()
+                    && dict.iter().zip(pairs).all(|((key, value), (old, was))| key.is(old) && value.is(was)))
+            }
+            Self::Names(dict, pairs) => {
+                let dict = dict.bind(py);
+                for (name, was) in pairs {
+                    let same = match (dict.get_item(name)?, was) {
+                        (Some(value), Some(was)) => value.is(was),
+                        (None, None) => true,
+                        _ => false,
+                    };
+                    if !same {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Self::Attributes(object, pairs) => {
+                let object = object.bind(py);
+                for (name, was) in pairs {
+                    if !object.getattr(name)?.is(was) {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+}
