@@ -300,14 +300,14 @@ class Row:
 MS, US, B, MIB = 1e3, 1e6, 1.0, 2.0**-20
 
 ROWS = (
-    Row("start-fork-process", "start until the first result, workers forked", "ms", MS, start, 5, "fork", at_most=60),
+    Row("start-fork-process", "start until the first result, workers forked", "ms", MS, start, 9, "fork", at_most=60),
     Row(
         "start-fresh-process",
         "start until the first result, fresh interpreters",
         "ms",
         MS,
         start,
-        5,
+        9,
         "start",
         at_most=60,
     ),
@@ -401,8 +401,8 @@ ROWS = (
         "stream",
         at_most=16,
     ),
-    Row("shutdown-process", "shutdown of an idle pool", "ms", MS, shutdown, 3, "shutdown-process"),
-    Row("shutdown-thread", "shutdown of an idle pool", "ms", MS, shutdown, 3, "shutdown-thread"),
+    Row("shutdown-process", "shutdown of an idle pool", "ms", MS, shutdown, 9, "shutdown-process"),
+    Row("shutdown-thread", "shutdown of an idle pool", "ms", MS, shutdown, 9, "shutdown-thread"),
 )
 
 BY_KEY = {row.key: row for row in ROWS}

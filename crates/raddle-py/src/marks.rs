@@ -47,59 +47,36 @@ impl Marks {
         Ok(Self(marks))
     }
 
-    /// Whether all is as it was.
-    fn hold(&self, py: Python<'_>) -> PyResult<bool> {
-        for mark in &self.0 {
-            if !mark.holds(py)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Whether all is as it was. What cannot be read is not.
+    fn hold(&self, py: Python<'_>) -> bool {
+        self.0.iter().all(|mark| mark.holds(py))
     }
 }
 
 impl Marks {
     /// Whether several hold.
-    pub(crate) fn all_hold(all: &[PyRef<'_, Self>], py: Python<'_>) -> PyResult<bool> {
-        for marks in all {
-            if !marks.hold(py)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    pub(crate) fn all_hold(all: &[PyRef<'_, Self>], py: Python<'_>) -> bool {
+        all.iter().all(|marks| marks.hold(py))
     }
 }
 
 impl Mark {
-    fn holds(&self, py: Python<'_>) -> PyResult<bool> {
+    fn holds(&self, py: Python<'_>) -> bool {
         match self {
             Self::Items(dict, pairs) => {
                 let dict = dict.bind(py);
-                Ok(dict.len() == pairs.len()
-                    && dict.iter().zip(pairs).all(|((key, value), (old, was))| key.is(old) && value.is(was)))
+                dict.len() == pairs.len()
+                    && dict.iter().zip(pairs).all(|((key, value), (old, was))| key.is(old) && value.is(was))
             }
-            Self::Names(dict, pairs) => {
-                let dict = dict.bind(py);
-                for (name, was) in pairs {
-                    let same = match (dict.get_item(name)?, was) {
-                        (Some(value), Some(was)) => value.is(was),
-                        (None, None) => true,
-                        _ => false,
-                    };
-                    if !same {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
+            Self::Names(dict, pairs) => pairs.iter().all(|(name, was)| {
+                dict.bind(py).get_item(name).is_ok_and(|value| match (value, was) {
+                    (Some(value), Some(was)) => value.is(was),
+                    (None, None) => true,
+                    _ => false,
+                })
+            }),
             Self::Attributes(object, pairs) => {
-                let object = object.bind(py);
-                for (name, was) in pairs {
-                    if !object.getattr(name)?.is(was) {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
+                pairs.iter().all(|(name, was)| object.bind(py).getattr(name).is_ok_and(|value| value.is(was)))
             }
         }
     }

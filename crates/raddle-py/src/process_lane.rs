@@ -713,7 +713,7 @@ impl ProcessLane {
             let Ok((tag, marks)) = found.extract::<(u32, Vec<PyRef<'_, Marks>>)>() else {
                 return Ok(Named::Tag(found.extract()?));
             };
-            if Marks::all_hold(&marks, py)? {
+            if Marks::all_hold(&marks, py) {
                 return Ok(Named::Tag(tag));
             }
             known.bind(py).del_item(function)?;
