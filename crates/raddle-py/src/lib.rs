@@ -4,6 +4,7 @@ mod batch;
 mod buffer;
 mod codec;
 mod deadlock;
+mod dumps;
 mod errors;
 mod future;
 mod gate;

@@ -32,6 +32,7 @@ use rustix::process::Signal;
 use crate::batch::{self, Input, arguments_of};
 use crate::buffer::Buffer;
 use crate::codec;
+use crate::dumps::Dumps;
 use crate::errors;
 use crate::future::{FutureCore, Handle, Home, Terms};
 use crate::gate::{self, Timeout};
@@ -75,10 +76,8 @@ pub(crate) struct Shared {
 
 /// How values are turned into bytes and back, and what errors are called.
 pub(crate) struct Config {
-    /// `dumps(object, buffer_callback) -> bytes-like`, used first; for what the flat encoding does not know.
-    pub(crate) dumps: Py<PyAny>,
-    /// The same, for what the first one cannot pickle or pickles as a reference into `__main__`. None: there is no second try.
-    pub(crate) dumps_by_value: Option<Py<PyAny>>,
+    /// For what the flat encoding does not know.
+    pub(crate) dumps: Dumps,
     pub(crate) loads: Py<PyAny>,
     /// The class of a lane that is broken.
     pub(crate) broken: Py<PyAny>,
@@ -113,33 +112,10 @@ impl Shared {
         }
     }
 
-    /// Pickles `object`, by value if that is how it has to be.
-    /// Its large buffers are appended to `buffers`, if there is such a list, instead of going into the pickle.
-    fn dumps<'py>(
-        &self,
-        object: &Bound<'py, PyAny>,
-        buffers: Option<&Bound<'py, PyList>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = object.py();
-        let callback = buffers.map(|buffers| buffers.getattr(intern!(py, "append"))).transpose()?;
-        let plain = self.config.dumps.bind(py).call1((object, &callback));
-        let Some(by_value) = &self.config.dumps_by_value else { return plain };
-        match plain {
-            Ok(bytes) if !names_main(&bytes)? => Ok(bytes),
-            Err(error) if !error.is_instance_of::<pyo3::exceptions::PyException>(py) => Err(error),
-            _ => {
-                if let Some(buffers) = buffers {
-                    buffers.del_slice(0, buffers.len())?; // what the first try has left
-                }
-                by_value.bind(py).call1((object, &callback))
-            }
-        }
-    }
-
     /// Pickles `object`, its large buffers into the heap that the workers see.
     fn pack(&self, object: &Bound<'_, PyAny>) -> PyResult<Packed> {
         let reach = Reach::Parent { own: self.lane.heap(), wait: &|py, len| self.wait_for_room(py, len) };
-        parcel::pack(object.py(), &reach, |buffers| self.dumps(object, buffers))
+        parcel::pack(object.py(), &reach, |buffers| self.config.dumps.dumps(object, buffers))
     }
 
     /// Waits until the heap has room below its limit, as long as calls that are under way can make some.
@@ -156,7 +132,7 @@ impl Shared {
 
     /// Pickles `object` with all that it has.
     fn pack_whole(&self, object: &Bound<'_, PyAny>) -> PyResult<Packed> {
-        let pickle = Pickle::new(&self.dumps(object, None)?)?;
+        let pickle = Pickle::new(&self.config.dumps.dumps(object, None)?)?;
         Ok(Packed { head: None, pickle, leases: Vec::new() })
     }
 }
@@ -182,21 +158,6 @@ fn is_plain(function: &Bound<'_, PyAny>) -> bool {
         Ok(owner) => owner.is_none() || owner.is_instance_of::<PyModule>(),
         Err(_) => true,
     }
-}
-
-/// Whether a pickle mentions `__main__`: a worker that did not run the script cannot follow such a reference.
-fn names_main(pickle: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let bytes = pickle.cast::<PyBytes>()?.as_bytes();
-    let needle = b"__main__";
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|&byte| byte == b'_') {
-        rest = &rest[at..];
-        if rest.starts_with(needle) {
-            return Ok(true);
-        }
-        rest = &rest[1..];
-    }
-    Ok(false)
 }
 
 /// The functions that the lane knows by number.
@@ -275,7 +236,8 @@ impl ProcessLane {
     ) -> PyResult<Self> {
         let on_death = if replace { OnDeath::Replace } else { OnDeath::Break };
         let heap = runtime::heap()?;
-        let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, show, heard, strict, memory };
+        let dumps = Dumps::new(dumps, dumps_by_value, false);
+        let config = Config { dumps, loads, broken, remote_traceback, show, heard, strict, memory };
         let lane = Lane::new(LaneConfig {
             on_death,
             heap,
@@ -426,7 +388,7 @@ impl ProcessLane {
     /// Puts an object into the heap that the workers see: its pickle, and its buffers.
     fn put(&self, value: &Bound<'_, PyAny>) -> PyResult<Vec<Buffer>> {
         self.check_open(value.py())?;
-        parcel::put(value.py(), self.shared.lane.heap(), |buffers| self.shared.dumps(value, buffers))
+        parcel::put(value.py(), self.shared.lane.heap(), |buffers| self.shared.config.dumps.dumps(value, buffers))
     }
 
     /// Has every worker forget what it has made of an object that was put.
@@ -718,18 +680,14 @@ impl ProcessLane {
             }
             known.bind(py).del_item(function)?;
         }
-        let pickle = self.shared.config.dumps.bind(py).call1((function, py.None()));
-        if let Ok(pickle) = &pickle {
-            let by_reference = plain && (self.shared.config.dumps_by_value.is_none() || !names_main(pickle)?);
-            if by_reference {
-                let named = self.remember(bytes_of(pickle)?, true);
-                if let (Named::Tag(tag), Some(known)) = (&named, &known) {
-                    known.bind(py).set_item(function, *tag)?;
-                }
-                return Ok(named);
+        if plain && let Some(pickle) = self.shared.config.dumps.by_reference(function)? {
+            let named = self.remember(bytes_of(&pickle)?, true);
+            if let (Named::Tag(tag), Some(known)) = (&named, &known) {
+                known.bind(py).set_item(function, *tag)?;
             }
+            return Ok(named);
         }
-        let pickle = self.shared.dumps(function, None)?;
+        let pickle = self.shared.config.dumps.dumps(function, None)?;
         let named = self.remember(bytes_of(&pickle)?, false);
         if let (true, Some(known), Named::Tag(tag)) = (plain, &known, &named) {
             let marks =
@@ -825,7 +783,13 @@ impl ProcessLane {
             let Some(item) = calls.next(py)? else { break };
             if !codec::push_flat(&item, &mut batch.bytes) {
                 let buffers = PyList::empty(py);
-                match self.shared.dumps(&item, form.apart.then_some(&buffers)).and_then(|made| Pickle::new(&made)) {
+                match self
+                    .shared
+                    .config
+                    .dumps
+                    .dumps(&item, form.apart.then_some(&buffers))
+                    .and_then(|made| Pickle::new(&made))
+                {
                     Ok(pickle) if buffers.is_empty() => codec::push_pickle(pickle.as_bytes(py), &mut batch.bytes),
                     Err(error) if !error.is_instance_of::<pyo3::exceptions::PyException>(py) => return Err(error),
                     _ => {
