@@ -63,6 +63,13 @@ MODULES = {
             os.rename(os.environ["LOADING"] + ".new", os.environ["LOADING"])
             select.select([], [], [])
     """,
+    "logging_already": """
+        import logging
+        logging.basicConfig(format="by the module: %(message)s")
+
+        def warn():
+            logging.getLogger("deep").warning("a record")
+    """,
     "talking": "print('loaded', end=' ')",
     "greedy": """
         import os, resource
@@ -116,6 +123,19 @@ def read(path):
 def pool():
     with raddle.Pool("process", 2, preload=["heavy", "json.tool"]) as pool:
         yield pool
+
+
+def warn_by_a_module():
+    import logging_already
+
+    logging_already.warn()
+
+
+def test_a_record_is_logged_once_also_if_a_loaded_module_has_set_up_logging(caplog, capfd):
+    with raddle.Pool("process", 1, preload=["logging_already"]) as pool:
+        pool.submit(warn_by_a_module).result(30)
+    assert [record.getMessage() for record in caplog.records if record.name == "deep"] == ["a record"]
+    assert "by the module" not in capfd.readouterr().err
 
 
 # --- what workers have ------------------------------------------------------------------------------------------------

@@ -127,10 +127,15 @@ def _have_logged(logging: Any, outlet: Any, levels: dict[str, int]) -> None:
             except Exception:  # noqa: BLE001  # as every handler does
                 self.handleError(record)
 
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        # What a module has set up that was loaded before this process began to speak: `basicConfig` would do nothing after that.
+        if type(handler) is logging.StreamHandler and handler.stream in (sys.__stdout__, sys.__stderr__):
+            root.removeHandler(handler)
     _formatter = logging.Formatter()
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
-    logging.getLogger().addHandler(ToParent())
+    root.addHandler(ToParent())
 
 
 def _is_plain(value: object) -> bool:
