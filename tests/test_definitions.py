@@ -336,3 +336,63 @@ with raddle.Pool("process", 1) as pool:
     assert pool.submit(count).result(30) == 11
 """,
     )
+
+
+def test_classes_with_slots_have_them_on_both_sides(script):
+    run(
+        script,
+        """
+@dataclasses.dataclass(slots=True)
+class P:
+    x: int
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Q(P):
+    y: int = 2
+@dataclasses.dataclass(slots=True, frozen=True)
+class F:
+    x: int
+class S:
+    __slots__ = ("a", "__weakref__")
+    def __init__(self, a): self.a = a
+    def __eq__(self, other): return self.a == other.a
+def again(value): return value, hasattr(value, "__dict__")
+
+with raddle.Pool("process", 1) as pool:
+    for value in (P(1), Q(1), F(1), S(1)):
+        for _ in range(RUNS):
+            assert pool.submit(again, value).result(30) == (value, False)
+""",
+    )
+
+
+def test_what_else_a_script_has_goes_by_value_as_before(script):
+    run(
+        script,
+        """
+import abc
+
+@functools.lru_cache
+def cached(x): return 2 * x
+def uses_cached(x): return cached(x)
+def lost(): return 1
+lost.__module__ = None
+
+class Base(abc.ABC):
+    @abc.abstractmethod
+    def go(self): ...
+class Has(Base):
+    def go(self): return 1
+class Has_not:
+    def go(self): return 1
+def asked(value): return value.go(), isinstance(value, Base)
+
+with raddle.Pool("process", 1) as pool:
+    assert same(pool, cached, 3) == same(pool, uses_cached, 3) == 6
+    assert same(pool, lost) == 1
+    assert same(pool, asked, Has()) == (1, True)
+    assert same(pool, asked, Has_not()) == (1, False)
+    Base.register(Has_not)
+    assert same(pool, asked, Has_not()) == (1, True)
+    assert same(pool, asked, Has()) == (1, True)
+""",
+    )

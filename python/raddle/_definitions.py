@@ -120,10 +120,14 @@ class _Definitions:
         survey = _Survey()
         marks = survey.marks_of(obj)
         from hashlib import blake2b
+        from zlib import compress
 
         from ._by_value import taken_apart
 
-        blob = taken_apart(obj)
+        # A third of the size; and that a pickle mentions `__main__` shall mean that it is a reference into it.
+        blob = compress(taken_apart(obj))
+        if b"__main__" in blob:
+            raise _Open
         # Of the bytes, so that functions that are made anew again and again go by the same.
         parts = blake2b(blob, digest_size=16).digest(), blob
         if survey.has_classes:
@@ -140,7 +144,7 @@ class _Definitions:
         current = self._current.get(id(obj))
         if current is None:
             return []
-        return [current[2], _raddle.Marks([], [(vars(self), ("epoch",))], [])] if current[3] else [current[2]]
+        return [current[2], _raddle.Marks([], [(vars(self), ("epoch",))], [], [])] if current[3] else [current[2]]
 
 
 _definitions: Final = _Definitions()
@@ -163,10 +167,13 @@ def dumps(value: object, buffer_callback: Callable[[object], object] | None) -> 
         _Pickler(file, 5, buffer_callback=None if buffer_callback is None else buffers.append).dump(value)
     except Exception:  # noqa: BLE001  # cloudpickle does more, or says it better
         return None
+    pickled = file.getvalue()
+    if b"__main__" in pickled:  # something other than a function or class is a reference into it
+        return None
     if buffer_callback is not None:
         for buffer in buffers:
             buffer_callback(buffer)
-    return file.getvalue()
+    return pickled
 
 
 class _Survey:
@@ -179,6 +186,7 @@ class _Survey:
         self._dicts: list[dict[Any, Any]] = []
         self._names: list[tuple[dict[str, Any], tuple[str, ...]]] = []
         self._attributes: list[tuple[Any, list[str]]] = []
+        self._answers: list[Callable[[], object]] = []
 
     def marks_of(self, obj: Any) -> _raddle.Marks:
         """What a definition of the object rests on."""
@@ -187,7 +195,7 @@ class _Survey:
         if cloudpickle.list_registry_pickle_by_value():
             raise _Open  # modules go by value, too, and are not looked at here
         self.look(obj)
-        return _raddle.Marks(self._dicts, self._names, self._attributes)
+        return _raddle.Marks(self._dicts, self._names, self._attributes, self._answers)
 
     def look(self, value: Any) -> None:
         kind = type(value)
@@ -246,10 +254,11 @@ class _Survey:
             return
         for name, value in content.items():
             if name == "_abc_impl":
-                from _abc import _get_dump  # type: ignore[import-not-found]
+                from _abc import _get_dump, get_cache_token  # type: ignore[import-not-found]
 
                 if _get_dump(cls)[0]:
-                    raise _Open  # other classes are registered with it, and more may be
+                    raise _Open  # other classes are registered with it, and have to come along
+                self._answers.append(get_cache_token)  # another one whenever a class is registered somewhere
             elif name not in _DESCRIBED:
                 self.look(value)
 

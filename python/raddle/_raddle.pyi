@@ -120,6 +120,7 @@ class Marks:
         items: list[dict[Any, Any]],
         names: list[tuple[dict[str, Any], tuple[str, ...]]],
         attributes: list[tuple[object, list[str]]],
+        answers: list[Callable[[], object]],
     ) -> Marks: ...
     def hold(self) -> bool: ...
 

@@ -116,9 +116,11 @@ class _Definitions:
             self._epoch = epoch
         made = self._classes if epoch else self._functions
         if key not in made:
+            import zlib
+
             others, self._classes = self._classes, {}
             try:
-                found = _pickle.loads(blob)
+                found = _pickle.loads(zlib.decompress(blob))
             finally:
                 self._classes = others  # they are of the same epoch
             made[key] = found

@@ -35,7 +35,7 @@ impl Dumps {
         // Ordering: Relaxed. A wrong guess costs time.
         if !self.names_main.load(Relaxed) {
             match self.plain.bind(py).call1((object, &callback)) {
-                Ok(bytes) if self.main_is_there || !names_main(&bytes)? => return Ok(bytes),
+                Ok(bytes) if self.main_is_there || !mentions(&bytes, b"__main__")? => return Ok(bytes),
                 Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
                 _ => {}
             }
@@ -44,7 +44,7 @@ impl Dumps {
             }
         }
         let bytes = by_value.bind(py).call1((object, &callback))?;
-        self.names_main.store(names_main(&bytes)?, Relaxed);
+        self.names_main.store(mentions(&bytes, b"raddle_boot")? || mentions(&bytes, b"__main__")?, Relaxed);
         Ok(bytes)
     }
 
@@ -52,20 +52,20 @@ impl Dumps {
     pub(crate) fn by_reference<'py>(&self, function: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = function.py();
         match self.plain.bind(py).call1((function, py.None())) {
-            Ok(bytes) if self.main_is_there || self.by_value.is_none() || !names_main(&bytes)? => Ok(Some(bytes)),
+            Ok(bytes) if self.main_is_there || self.by_value.is_none() || !mentions(&bytes, b"__main__")? => {
+                Ok(Some(bytes))
+            }
             _ => Ok(None),
         }
     }
 }
 
-/// Whether a pickle mentions `__main__`.
-fn names_main(pickle: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let bytes = pickle.cast::<PyBytes>()?.as_bytes();
-    let needle = b"__main__";
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|&byte| byte == b'_') {
+/// Whether a pickle mentions this name.
+fn mentions(pickle: &Bound<'_, PyAny>, name: &[u8]) -> PyResult<bool> {
+    let mut rest = pickle.cast::<PyBytes>()?.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| *byte == name[0]) {
         rest = &rest[at..];
-        if rest.starts_with(needle) {
+        if rest.starts_with(name) {
             return Ok(true);
         }
         rest = &rest[1..];

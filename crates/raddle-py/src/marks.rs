@@ -17,17 +17,20 @@ enum Mark {
     Names(Py<PyDict>, Vec<(Py<PyAny>, Option<Py<PyAny>>)>),
     /// An object has these attributes.
     Attributes(Py<PyAny>, Vec<(Py<PyString>, Py<PyAny>)>),
+    /// A function returns an equal number.
+    Answer(Py<PyAny>, Py<PyAny>),
 }
 
 #[pymethods]
 impl Marks {
     /// `items`: dicts that are to stay as they are. `names`: dicts, and the names that are to stay as they are in them. `attributes`: objects, and
-    /// the names of their attributes.
+    /// the names of their attributes. `answers`: functions whose answers are to stay as they are.
     #[new]
     fn new(
         items: Vec<Bound<'_, PyDict>>,
         names: Vec<(Bound<'_, PyDict>, Bound<'_, PyTuple>)>,
         attributes: Vec<(Bound<'_, PyAny>, Vec<Bound<'_, PyString>>)>,
+        answers: Vec<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let mut marks = Vec::new();
         for dict in items {
@@ -43,6 +46,10 @@ impl Marks {
             let pairs: PyResult<_> =
                 names.into_iter().map(|name| Ok((name.clone().unbind(), object.getattr(name)?.unbind()))).collect();
             marks.push(Mark::Attributes(object.unbind(), pairs?));
+        }
+        for function in answers {
+            let answer = function.call0()?.unbind();
+            marks.push(Mark::Answer(function.unbind(), answer));
         }
         Ok(Self(marks))
     }
@@ -78,6 +85,7 @@ impl Mark {
             Self::Attributes(object, pairs) => {
                 pairs.iter().all(|(name, was)| object.bind(py).getattr(name).is_ok_and(|value| value.is(was)))
             }
+            Self::Answer(function, was) => function.bind(py).call0().and_then(|now| now.eq(was)).unwrap_or(false),
         }
     }
 }
