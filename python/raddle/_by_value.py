@@ -36,7 +36,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             *how, state_setter = reduced
             if "__slots__" in vars(obj) and not issubclass(obj, tuple) and len(how[1]) == 6 and type(how[1][3]) is dict:
                 # cloudpickle gives the class this attribute when it is made already, which makes no slots.
-                how[1] = (*how[1][:3], {**how[1][3], "__slots__": obj.__slots__}, *how[1][4:])
+                how[1] = (*how[1][:3], {**how[1][3], "__slots__": vars(obj)["__slots__"]}, *how[1][4:])
             how[2] = state_setter, how[2]
             return (*how, raddle_boot.set_class_state)
         return reduced
