@@ -21,15 +21,12 @@ __all__ = [
     "OnImport",
     "as_it_is",
     "authkey",
-    "defined",
-    "definitions",
     "drop_in",
     "dumps",
     "dumps_by_value",
     "forking_dumps",
     "native",
     "open_ref",
-    "set_class_state",
     "tracker",
     "when_imported",
     "work",
@@ -91,69 +88,6 @@ _refs = _Refs()
 def open_ref(key: int, pickle: Any, *buffers: Any) -> Any:
     """What a `raddle.Ref` becomes where it is unpickled."""
     return _refs.open(key, pickle, buffers)
-
-
-class _Definitions:
-    """What was made here of the definitions of other processes, see `raddle._definitions`."""
-
-    #: So many are kept; what is named again after that is made again.
-    MOST = 256
-
-    def __init__(self) -> None:
-        self._functions: dict[bytes, Any] = {}
-        #: And with classes, of one epoch.
-        self._classes: dict[bytes, Any] = {}
-        self._epoch = b""
-        self._parts: dict[int, tuple[Any, tuple[bytes, bytes, bytes]]] = {}
-
-    def open(self, key: bytes, blob: bytes, epoch: bytes) -> Any:
-        """The object; made when it is first named."""
-        found = getattr(sys.modules.get("raddle._definitions"), "own", {}).get(key)
-        if found is not None:
-            return found
-        if epoch and epoch != self._epoch:
-            self.unsettle()
-            self._epoch = epoch
-        made = self._classes if epoch else self._functions
-        if key not in made:
-            import zlib
-
-            others, self._classes = self._classes, {}
-            try:
-                found = _pickle.loads(zlib.decompress(blob))
-            finally:
-                self._classes = others  # they are of the same epoch
-            made[key] = found
-            self._parts.pop(id(found), None)
-            self._parts[id(found)] = found, (key, blob, epoch)
-            for kept in (made, self._parts):
-                if len(kept) > self.MOST:
-                    del kept[next(iter(kept))]  # type: ignore[arg-type]  # the first one
-        return made[key]
-
-    def unsettle(self) -> None:
-        """Classes have been changed by what was unpickled."""
-        self._classes = {}
-
-    def parts_of(self, made: Any) -> tuple[bytes, bytes, bytes] | None:
-        """What an object was made of."""
-        found = self._parts.get(id(made))
-        return None if found is None else found[1]
-
-
-definitions = _Definitions()
-
-
-def defined(key: bytes, blob: bytes, epoch: bytes) -> Any:
-    """What a function or class of `__main__` becomes where it is unpickled."""
-    return definitions.open(key, blob, epoch)
-
-
-def set_class_state(cls: Any, state: tuple[Callable[[Any, Any], Any], Any]) -> Any:
-    """Gives a class that comes by value what it consists of."""
-    definitions.unsettle()
-    state_setter, content = state
-    return state_setter(cls, content)
 
 
 def as_it_is(buffer: Any) -> Any:
@@ -529,14 +463,9 @@ def dumps(value: object, buffer_callback: Callable[[object], object] | None = No
 
 def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
     """The same, of what another process cannot import."""
-    from raddle import _definitions
-
-    pickled = _definitions.dumps(value, buffer_callback)
-    if pickled is not None:
-        return pickled
     from raddle import _by_value
 
-    return _by_value.whole(value, buffer_callback)
+    return _by_value.dumps_by_value(value, buffer_callback)
 
 
 def _dumps_or_maybe(value: object, buffer_callback: Callable[[object], object] | None) -> memoryview:

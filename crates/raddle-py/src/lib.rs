@@ -4,7 +4,6 @@ mod batch;
 mod buffer;
 mod codec;
 mod deadlock;
-mod dumps;
 mod errors;
 mod future;
 mod gate;

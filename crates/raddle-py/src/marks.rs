@@ -1,7 +1,6 @@
-//! What a definition rests on: objects by identity, compared quickly.
+//! What the bytes of a function rest on: objects by identity, compared quickly.
 //!
-//! The Python around it (`raddle._definitions`) says what is to be compared; this compares it, for every pickle that names a
-//! definition.
+//! The Python around it (`raddle._rests`) says what is to be compared; this compares it, for every call of such a function.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -55,15 +54,8 @@ impl Marks {
     }
 
     /// Whether all is as it was. What cannot be read is not.
-    fn hold(&self, py: Python<'_>) -> bool {
+    pub(crate) fn hold(&self, py: Python<'_>) -> bool {
         self.0.iter().all(|mark| mark.holds(py))
-    }
-}
-
-impl Marks {
-    /// Whether several hold.
-    pub(crate) fn all_hold(all: &[PyRef<'_, Self>], py: Python<'_>) -> bool {
-        all.iter().all(|marks| marks.hold(py))
     }
 }
 

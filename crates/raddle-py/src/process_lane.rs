@@ -7,8 +7,8 @@
 //!
 //! * a function, class or built-in that pickles *by reference* (a module and a name) is remembered by identity;
 //! * anything that pickles *by value* (a lambda, a closure, what `__main__` defines, a bound method, a partial) is pickled at
-//!   each `submit`, because what it captures may have changed; bytes that come a second time get a number; a function with a
-//!   *definition* (`raddle._definitions`) is remembered by identity, too, as long as what the definition rests on is the same;
+//!   each `submit`, because what it captures may have changed; bytes that come a second time get a number. A function of the
+//!   script is remembered by identity, too, while all that its bytes rest on (`raddle._rests`) is the same;
 //! * `bind` pickles once for a whole `map`.
 
 use std::collections::{HashMap, HashSet};
@@ -32,7 +32,6 @@ use rustix::process::Signal;
 use crate::batch::{self, Input, arguments_of};
 use crate::buffer::Buffer;
 use crate::codec;
-use crate::dumps::Dumps;
 use crate::errors;
 use crate::future::{FutureCore, Handle, Home, Terms};
 use crate::gate::{self, Timeout};
@@ -43,6 +42,11 @@ use crate::trace::{CallLog, Tracer};
 
 /// Functions that a lane remembers by number, at most; further ones travel with each call.
 const FUNCTIONS: usize = 1024;
+/// So often a function is pickled and compared before its marks are believed: other threads may change something, and change it back,
+/// between the making of the bytes and that of the marks.
+const SURE: u32 = 12;
+/// What has changed so often is pickled each time.
+const MOST_CHANGES: u32 = 8;
 /// By-value functions larger than this are not remembered.
 const LARGE_FUNCTION: usize = 1 << 20;
 
@@ -76,8 +80,10 @@ pub(crate) struct Shared {
 
 /// How values are turned into bytes and back, and what errors are called.
 pub(crate) struct Config {
-    /// For what the flat encoding does not know.
-    pub(crate) dumps: Dumps,
+    /// `dumps(object, buffer_callback) -> bytes-like`, used first; for what the flat encoding does not know.
+    pub(crate) dumps: Py<PyAny>,
+    /// The same, for what the first one cannot pickle or pickles as a reference into `__main__`. None: there is no second try.
+    pub(crate) dumps_by_value: Option<Py<PyAny>>,
     pub(crate) loads: Py<PyAny>,
     /// The class of a lane that is broken.
     pub(crate) broken: Py<PyAny>,
@@ -112,10 +118,33 @@ impl Shared {
         }
     }
 
+    /// Pickles `object`, by value if that is how it has to be.
+    /// Its large buffers are appended to `buffers`, if there is such a list, instead of going into the pickle.
+    fn dumps<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        buffers: Option<&Bound<'py, PyList>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = object.py();
+        let callback = buffers.map(|buffers| buffers.getattr(intern!(py, "append"))).transpose()?;
+        let plain = self.config.dumps.bind(py).call1((object, &callback));
+        let Some(by_value) = &self.config.dumps_by_value else { return plain };
+        match plain {
+            Ok(bytes) if !names_main(&bytes)? => Ok(bytes),
+            Err(error) if !error.is_instance_of::<pyo3::exceptions::PyException>(py) => Err(error),
+            _ => {
+                if let Some(buffers) = buffers {
+                    buffers.del_slice(0, buffers.len())?; // what the first try has left
+                }
+                by_value.bind(py).call1((object, &callback))
+            }
+        }
+    }
+
     /// Pickles `object`, its large buffers into the heap that the workers see.
     fn pack(&self, object: &Bound<'_, PyAny>) -> PyResult<Packed> {
         let reach = Reach::Parent { own: self.lane.heap(), wait: &|py, len| self.wait_for_room(py, len) };
-        parcel::pack(object.py(), &reach, |buffers| self.config.dumps.dumps(object, buffers))
+        parcel::pack(object.py(), &reach, |buffers| self.dumps(object, buffers))
     }
 
     /// Waits until the heap has room below its limit, as long as calls that are under way can make some.
@@ -132,7 +161,7 @@ impl Shared {
 
     /// Pickles `object` with all that it has.
     fn pack_whole(&self, object: &Bound<'_, PyAny>) -> PyResult<Packed> {
-        let pickle = Pickle::new(&self.config.dumps.dumps(object, None)?)?;
+        let pickle = Pickle::new(&self.dumps(object, None)?)?;
         Ok(Packed { head: None, pickle, leases: Vec::new() })
     }
 }
@@ -160,10 +189,25 @@ fn is_plain(function: &Bound<'_, PyAny>) -> bool {
     }
 }
 
+/// Whether a pickle mentions `__main__`: a worker that did not run the script cannot follow such a reference.
+fn names_main(pickle: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let bytes = pickle.cast::<PyBytes>()?.as_bytes();
+    let needle = b"__main__";
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|&byte| byte == b'_') {
+        rest = &rest[at..];
+        if rest.starts_with(needle) {
+            return Ok(true);
+        }
+        rest = &rest[1..];
+    }
+    Ok(false)
+}
+
 /// The functions that the lane knows by number.
 #[derive(Default)]
 struct Functions {
-    /// By identity: a dict from function to number; from one that goes by value to its number and what its bytes rest on.
+    /// By identity: a dict from function to number; from one of the script to what `name_again` takes.
     plain: Option<Py<PyDict>>,
     by_value: HashMap<Vec<u8>, u32>,
     /// Hashes of by-value functions that came once.
@@ -236,8 +280,7 @@ impl ProcessLane {
     ) -> PyResult<Self> {
         let on_death = if replace { OnDeath::Replace } else { OnDeath::Break };
         let heap = runtime::heap()?;
-        let dumps = Dumps::new(dumps, dumps_by_value, false);
-        let config = Config { dumps, loads, broken, remote_traceback, show, heard, strict, memory };
+        let config = Config { dumps, dumps_by_value, loads, broken, remote_traceback, show, heard, strict, memory };
         let lane = Lane::new(LaneConfig {
             on_death,
             heap,
@@ -388,7 +431,7 @@ impl ProcessLane {
     /// Puts an object into the heap that the workers see: its pickle, and its buffers.
     fn put(&self, value: &Bound<'_, PyAny>) -> PyResult<Vec<Buffer>> {
         self.check_open(value.py())?;
-        parcel::put(value.py(), self.shared.lane.heap(), |buffers| self.shared.config.dumps.dumps(value, buffers))
+        parcel::put(value.py(), self.shared.lane.heap(), |buffers| self.shared.dumps(value, buffers))
     }
 
     /// Has every worker forget what it has made of an object that was put.
@@ -672,31 +715,65 @@ impl ProcessLane {
         if let (true, Some(known)) = (plain, &known)
             && let Some(found) = known.bind(py).get_item(function)?
         {
-            let Ok((tag, marks)) = found.extract::<(u32, Vec<PyRef<'_, Marks>>)>() else {
-                return Ok(Named::Tag(found.extract()?));
+            return match found.extract::<(u32, Option<PyRef<'_, Marks>>, u32, u32)>() {
+                Ok(entry) => self.name_again(function, known.bind(py), entry),
+                Err(_) => Ok(Named::Tag(found.extract()?)),
             };
-            if Marks::all_hold(&marks, py) {
-                return Ok(Named::Tag(tag));
-            }
-            known.bind(py).del_item(function)?;
         }
-        if plain && let Some(pickle) = self.shared.config.dumps.by_reference(function)? {
-            let named = self.remember(bytes_of(&pickle)?, true);
-            if let (Named::Tag(tag), Some(known)) = (&named, &known) {
-                known.bind(py).set_item(function, *tag)?;
+        let pickle = self.shared.config.dumps.bind(py).call1((function, py.None()));
+        if let Ok(pickle) = &pickle {
+            let by_reference = plain && (self.shared.config.dumps_by_value.is_none() || !names_main(pickle)?);
+            if by_reference {
+                let named = self.remember(bytes_of(pickle)?, true);
+                if let (Named::Tag(tag), Some(known)) = (&named, &known) {
+                    known.bind(py).set_item(function, *tag)?;
+                }
+                return Ok(named);
             }
-            return Ok(named);
         }
-        let pickle = self.shared.config.dumps.dumps(function, None)?;
+        let pickle = self.shared.dumps(function, None)?;
         let named = self.remember(bytes_of(&pickle)?, false);
         if let (true, Some(known), Named::Tag(tag)) = (plain, &known, &named) {
-            let marks =
-                py.import(intern!(py, "raddle._definitions"))?.call_method1(intern!(py, "marks_of"), (function,))?;
-            if !marks.is_empty()? {
-                known.bind(py).set_item(function, (*tag, marks))?;
-            }
+            Self::mark(function, known.bind(py), *tag, 0)?;
         }
         Ok(named)
+    }
+
+    /// The same for a function of the script that is known: its number, its marks, how often its bytes have agreed with them, and how
+    /// often they had to be found again.
+    fn name_again(
+        &self,
+        function: &Bound<'_, PyAny>,
+        known: &Bound<'_, PyDict>,
+        (tag, marks, agreed, changes): (u32, Option<PyRef<'_, Marks>>, u32, u32),
+    ) -> PyResult<Named> {
+        let py = function.py();
+        let held = marks.as_ref().is_some_and(|marks| marks.hold(py));
+        if held && agreed >= SURE {
+            return Ok(Named::Tag(tag));
+        }
+        let named = self.remember(bytes_of(&self.shared.dumps(function, None)?)?, false);
+        let Some(marks) = marks else { return Ok(named) };
+        match named {
+            Named::Tag(same) if held && same == tag && marks.hold(py) => {
+                known.set_item(function, (tag, marks, agreed + 1, changes))?;
+            }
+            Named::Tag(tag) if changes < MOST_CHANGES => Self::mark(function, known, tag, changes + 1)?,
+            Named::Bytes(_) if changes < MOST_CHANGES => known.set_item(function, (tag, marks, 0_u32, changes + 1))?,
+            _ => known.set_item(function, (tag, None::<Py<Marks>>, 0_u32, changes))?,
+        }
+        Ok(named)
+    }
+
+    /// Finds the marks of a function of the script, if it has some.
+    fn mark(function: &Bound<'_, PyAny>, known: &Bound<'_, PyDict>, tag: u32, changes: u32) -> PyResult<()> {
+        let py = function.py();
+        let rests = py.import(intern!(py, "raddle._rests"))?;
+        let marks = rests.call_method1(intern!(py, "marks_of"), (function,))?;
+        if marks.is_none() {
+            return Ok(());
+        }
+        known.set_item(function, (tag, marks.extract::<Py<Marks>>().ok(), 0_u32, changes))
     }
 
     /// Gives bytes a number if they have one, come a second time, or are wanted `now`.
@@ -783,13 +860,7 @@ impl ProcessLane {
             let Some(item) = calls.next(py)? else { break };
             if !codec::push_flat(&item, &mut batch.bytes) {
                 let buffers = PyList::empty(py);
-                match self
-                    .shared
-                    .config
-                    .dumps
-                    .dumps(&item, form.apart.then_some(&buffers))
-                    .and_then(|made| Pickle::new(&made))
-                {
+                match self.shared.dumps(&item, form.apart.then_some(&buffers)).and_then(|made| Pickle::new(&made)) {
                     Ok(pickle) if buffers.is_empty() => codec::push_pickle(pickle.as_bytes(py), &mut batch.bytes),
                     Err(error) if !error.is_instance_of::<pyo3::exceptions::PyException>(py) => return Err(error),
                     _ => {

@@ -14,15 +14,15 @@
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use raddle_proc::child::{self, Crowded, Look, WorkerEnd};
 use raddle_proc::lane::{flag, kind};
 
 use crate::batch::{self, Budget, call_item};
 use crate::codec::{self, Entry};
-use crate::dumps::Dumps;
 use crate::errors;
 use crate::gate;
 use crate::outlet::{Outlet, Running};
@@ -33,7 +33,9 @@ use crate::runtime;
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 struct Seams {
+    /// `dumps(object, buffer_callback) -> bytes-like`.
     dumps: Py<PyAny>,
+    /// The second try, or None.
     dumps_by_value: Option<Py<PyAny>>,
     loads: Py<PyAny>,
     /// `describe(exception) -> str`: the traceback as text.
@@ -55,7 +57,6 @@ struct Seams {
 struct Worker {
     end: WorkerEnd,
     seams: Seams,
-    dumps: Dumps,
     functions: Vec<Option<Function>>,
     /// Where words are attributed to calls.
     running: Option<Running>,
@@ -115,10 +116,7 @@ pub(crate) fn work(
     let end = WorkerEnd::open(link, page, bell, heap, parent)?;
     runtime::answer_from(end.heap());
     let running = seams.speak.is_some().then(Running::default);
-    // What the parent defines it finds by its name.
-    let dumps =
-        Dumps::new(seams.dumps.clone_ref(py), seams.dumps_by_value.as_ref().map(|dumps| dumps.clone_ref(py)), true);
-    let mut worker = Worker { end, seams, dumps, functions: Vec::new(), running };
+    let mut worker = Worker { end, seams, functions: Vec::new(), running };
     if let (Some(speak), Some(words)) = (&worker.seams.speak, words) {
         speak.bind(py).call1((Outlet::new(words),))?;
     }
@@ -361,7 +359,7 @@ impl Worker {
     /// Appends one result of a batch.
     fn push(&self, result: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
         if !codec::push_flat(result, out) {
-            let dumped = self.dumps.dumps(result, None).inspect_err(|error| unsendable(result.py(), error))?;
+            let dumped = self.dumps(result, None).inspect_err(|error| unsendable(result.py(), error))?;
             let pickle = Pickle::new(&dumped)?;
             codec::push_pickle(pickle.as_bytes(result.py()), out);
         }
@@ -404,7 +402,7 @@ impl Worker {
         error: &Bound<'py, PyAny>,
         text: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let pickle = self.dumps.dumps((error, text).into_pyobject(py)?.as_any(), None)?;
+        let pickle = self.dumps((error, text).into_pyobject(py)?.as_any(), None)?;
         if self.seams.stand_in.is_some() {
             // Many exceptions pickle and cannot be made again: see it here, where something can be done about it.
             self.seams.loads.bind(py).call1((&pickle,))?;
@@ -415,7 +413,25 @@ impl Worker {
     /// Pickles an object, its large buffers into the heap that the parent sees.
     fn pack(&self, py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<Packed> {
         let reach = Reach::Worker { own: self.end.heap(), parent: self.end.parent_heap() };
-        parcel::pack(py, &reach, |buffers| self.dumps.dumps(object, buffers))
+        parcel::pack(py, &reach, |buffers| self.dumps(object, buffers))
+    }
+
+    fn dumps<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        buffers: Option<&Bound<'py, PyList>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = object.py();
+        let callback = buffers.map(|buffers| buffers.getattr(intern!(py, "append"))).transpose()?;
+        match (self.seams.dumps.bind(py).call1((object, &callback)), &self.seams.dumps_by_value) {
+            (Err(error), Some(by_value)) if error.is_instance_of::<PyException>(py) => {
+                if let Some(buffers) = buffers {
+                    buffers.del_slice(0, buffers.len())?; // what the first try has left
+                }
+                by_value.bind(py).call1((object, &callback))
+            }
+            (pickled, _) => pickled,
+        }
     }
 
     fn say(&mut self, py: Python<'_>, kind: u8, bytes: &[u8]) -> PyResult<()> {
