@@ -1,19 +1,12 @@
-"""`ProcessPoolExecutor`: the standard library's, on the process lane.
-
-Half of what it takes to start a pool of forked workers is imports. ``concurrent.futures.process`` and what it needs beyond what we need are
-an eighth of all, and only its names are of use here; so it is not loaded before somebody else does. The executor becomes a subclass of
-its executor then, so that ``isinstance`` says the truth to all who can ask.
-"""
+"""`ProcessPoolExecutor`: the standard library's, on the process lane."""
 
 from __future__ import annotations
 
-import concurrent.futures as stdlib
+import concurrent.futures.process as stdlib
 import functools
 import multiprocessing as mp
 import signal
 import time
-
-import raddle_boot
 
 from . import _exit, _raddle
 from ._context_crew import ContextCrew
@@ -23,34 +16,21 @@ from ._map import is_overridden, lazy_or_eager_map
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import ProcessPoolExecutor as _Base
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
     from typing import Any
 
     from ._future import Future
     from ._types import P, T
-else:
-    _Base = stdlib.Executor
 
-__all__ = ["ProcessPoolExecutor"]
+__all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
 
-
-def _broken(reason: str) -> BaseException:
-    try:
-        from concurrent.futures.process import BrokenProcessPool
-    except RuntimeError:  # the interpreter is ending, and it wants to be told when that begins
-        return stdlib.BrokenExecutor(reason)
-    return BrokenProcessPool(reason)
+BrokenProcessPool = stdlib.BrokenProcessPool
 
 
 def _remote_traceback(text: str) -> BaseException:
-    text = f'\n"""\n{text}"""'
-    try:
-        from concurrent.futures.process import _RemoteTraceback
-    except RuntimeError:
-        return Exception(text)
-    traceback: BaseException = _RemoteTraceback(text)  # type: ignore[arg-type]  # typeshed takes it for a traceback object
+    # typeshed takes the text for a traceback object.
+    traceback: BaseException = stdlib._RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]
     return traceback
 
 
@@ -72,7 +52,7 @@ class Crew(ContextCrew):
             initargs,
             max_tasks,
             for_pool=False,
-            broken=_broken,
+            broken=BrokenProcessPool,
             remote_traceback=_remote_traceback,
         )
 
@@ -148,7 +128,7 @@ class _NoQueue:
         pass
 
 
-class ProcessPoolExecutor(_Base):
+class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
     """Runs calls in processes. Drop-in for `concurrent.futures.ProcessPoolExecutor`.
 
     Args:
@@ -178,6 +158,7 @@ class ProcessPoolExecutor(_Base):
         *,
         max_tasks_per_child: int | None = None,
     ) -> None:
+        stdlib._check_system_limits()
         if max_workers is None:
             max_workers = share_of_cpus()
         if max_workers <= 0:
@@ -290,10 +271,4 @@ class ProcessPoolExecutor(_Base):
         self._lane.close(True)
 
 
-def _join(process: Any) -> None:
-    # Their executor derives from ours of before, so every class that was made of it keeps an order of its bases.
-    ProcessPoolExecutor.__bases__ = (process.ProcessPoolExecutor,)
-
-
 ProcessPoolExecutor.__module__ = "raddle.futures"
-raddle_boot.when_imported("concurrent.futures.process", _join)

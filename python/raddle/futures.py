@@ -1,7 +1,7 @@
 """Drop-in for `concurrent.futures`: the same names, signatures and exceptions on Raddle's lanes.
 
-`Future` inherits from `concurrent.futures.Future`, and the executors from the standard library's executors (that of processes
-when ``concurrent.futures.process`` is loaded, which it does not do by itself), so ``isinstance`` checks, `asyncio.wrap_future`, ``loop.run_in_executor`` and the standard library's own `wait` and
+`Future` inherits from `concurrent.futures.Future`, and the executors from the standard library's executors, so
+``isinstance`` checks, `asyncio.wrap_future`, ``loop.run_in_executor`` and the standard library's own `wait` and
 `as_completed` accept them. What newer Pythons added (``map(buffersize=)``, ``terminate_workers``, ``kill_workers``) is
 there on all.
 """
@@ -25,10 +25,9 @@ from ._future import wait as wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from concurrent.futures.process import BrokenProcessPool as BrokenProcessPool
-    from concurrent.futures.thread import BrokenThreadPool as BrokenThreadPool
-
+    from ._process_pool import BrokenProcessPool as BrokenProcessPool
     from ._process_pool import ProcessPoolExecutor as ProcessPoolExecutor
+    from ._thread_pool import BrokenThreadPool as BrokenThreadPool
     from ._thread_pool import ThreadPoolExecutor as ThreadPoolExecutor
 
 __all__ = [
@@ -51,10 +50,10 @@ __all__ = [
 
 
 _LAZY = {
-    "BrokenProcessPool": "concurrent.futures.process",
-    "BrokenThreadPool": "concurrent.futures.thread",
-    "ProcessPoolExecutor": "raddle._process_pool",
-    "ThreadPoolExecutor": "raddle._thread_pool",
+    "BrokenProcessPool": "_process_pool",
+    "BrokenThreadPool": "_thread_pool",
+    "ProcessPoolExecutor": "_process_pool",
+    "ThreadPoolExecutor": "_thread_pool",
 }
 
 
@@ -62,7 +61,7 @@ def __getattr__(name: str) -> object:
     # As in the standard library: each executor, and `multiprocessing`, is loaded by those who use it.
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = __import__(_LAZY[name], fromlist=[name])  # without the package `importlib` around it
+    module = __import__(f"{__package__}.{_LAZY[name]}", fromlist=[name])  # without the package `importlib` around it
     found: object = getattr(module, name)
     globals()[name] = found
     return found

@@ -324,15 +324,15 @@ class OnImport:
 
     def __init__(self, name: str, act: Callable[[Any], object]) -> None:
         self._name = name
-        self._act = act
+        self._act: Callable[[Any], object] | None = act
         sys.meta_path.insert(0, self)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Sees the import come."""
-        if name != self._name:
+        if name != self._name or self._act is None:
             return None
-        sys.meta_path.remove(self)
-        found = (finder.find_spec(name, path, target) for finder in sys.meta_path)
+        # It stays where it is, also when all is done: other threads may be going through the list.
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
         spec = next((spec for spec in found if spec is not None), None)
         if spec is None or spec.loader is None:
             return spec
@@ -342,7 +342,9 @@ class OnImport:
         def exec_module(module: Any) -> None:
             del loader.exec_module
             execute(module)
-            self._act(module)
+            act, self._act = self._act, None
+            if act is not None:
+                act(module)
 
         loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

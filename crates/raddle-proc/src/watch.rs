@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitIdOptions, getpgid, kill_process_group, pidfd_open, pidfd_send_signal};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
@@ -119,6 +119,11 @@ impl Process {
     /// Sends a signal to it and to the processes that it has started, as far as they are of its group.
     pub fn kill_group(&self, signal: Signal) {
         let (Some(fd), true, None) = (&self.pidfd, self.leads, self.ending) else { return self.kill(signal) };
+        // It may have left its group, and is meant all the same. Until it is collected its number is nobody else's.
+        let stays = Pid::from_raw(self.pid.cast_signed()).is_some_and(|pid| getpgid(Some(pid)) == Ok(pid));
+        if !stays {
+            self.kill(signal);
+        }
         if kernel::signal_group(fd.as_fd(), signal) == Err(Errno::INVAL)
             && let Some(pid) = Pid::from_raw(self.pid.cast_signed())
         {
