@@ -89,6 +89,25 @@ def test_what_calls_have_started_ends_with_a_pool_that_is_interrupted(tmp_path, 
     until(lambda: is_gone(child), "the grandchild to end")
 
 
+def into_our_group():
+    return {"initializer": lambda group: __import__("os").setpgid(0, group), "initargs": (os.getpgrp(),)}
+
+
+@pytest.mark.parametrize("preload", [(), ("json",)], ids=["fresh", "preloaded"])
+def test_a_worker_that_has_left_its_group_is_ended_all_the_same(preload):
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), raddle.Pool("process", 1, preload=preload, **into_our_group()) as pool:
+        pool.submit(time.sleep, 60)
+        until(lambda: pool.statistics().running, "the call to begin")
+        raise KeyboardInterrupt
+    with raddle.Pool("process", 1, preload=preload, **into_our_group()) as pool:
+        assert isinstance(pool.options(timeout=0.3).submit(time.sleep, 60).exception(30), raddle.CallTimeout)
+        running = pool.submit(time.sleep, 60)
+        until(running.running, "the call to begin")
+        assert running.cancel()
+    assert time.monotonic() - began < 30
+
+
 def test_a_stopped_worker_is_no_excuse(tmp_path):
     with raddle.Pool("process", 1) as pool:
         future = pool.options(timeout=0.3).submit(calls.touch_and_sleep, tmp_path / "pid")

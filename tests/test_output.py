@@ -384,3 +384,26 @@ def test_a_function_that_fails_for_one_line_is_called_for_the_next(monkeypatch, 
         calls.until(lambda: len(lines) == 3, "the other lines")
     assert lines == ["one\n", "two\n", "three\n"]
     assert reported == [SystemExit, ValueError]
+
+
+def test_a_hook_for_an_import_waits_until_the_module_is_loaded(tmp_path, monkeypatch):
+    import importlib.util
+
+    import raddle_boot
+
+    (tmp_path / "hooked_one.py").write_text(
+        "import os\nif not os.path.exists(__file__ + '.ready'): raise ValueError('not yet')"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    seen = []
+    raddle_boot.when_imported("hooked_one", seen.append)
+    assert importlib.util.find_spec("hooked_one") is not None
+    with pytest.raises(ValueError, match="not yet"):
+        import hooked_one
+    assert seen == []
+    (tmp_path / "hooked_one.py.ready").touch()
+    import hooked_one
+
+    assert seen == [hooked_one]
+    raddle_boot.when_imported("hooked_one", seen.append)
+    assert seen == [hooked_one, hooked_one]

@@ -233,3 +233,77 @@ def test_the_file_is_what_viewers_open(kind, tmp_path):
     names = [event["args"]["name"] for event in events if event["ph"] == "M"]
     assert "program, with pool 'mill'" in names
     assert any("worker of 'mill'" in name or name.startswith("mill_") for name in names)
+
+
+def test_ctrl_c_ends_workers_and_writes_no_file(tmp_path):
+    path = tmp_path / "trace.json"
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), raddle.Pool("process", 1) as pool, pool.trace(path) as trace:
+        pool.submit(calls.identity).result(30)
+        pool.submit(time.sleep, 60)
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 30
+    assert path.read_text() == ""
+    trace.save(path)
+    assert "identity" in path.read_text()
+
+
+def test_what_the_block_raises_goes_before_what_its_file_does(pool, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(ZeroDivisionError) as caught, pool.trace(folder / "trace.json"):
+        (folder / "trace.json").unlink()
+        folder.rmdir()
+        raise ZeroDivisionError
+    assert "could not be written" in caught.value.__notes__[0]
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError), pool.trace(folder / "trace.json"):
+        (folder / "trace.json").unlink()
+        folder.rmdir()
+
+
+def test_a_file_is_left_alone_where_no_trace_begins(pool, tmp_path):
+    (tmp_path / "old.json").write_text("precious")
+    with pool.trace(), pytest.raises(RuntimeError), pool.trace(tmp_path / "old.json"):
+        pass
+    assert (tmp_path / "old.json").read_text() == "precious"
+
+
+def test_an_end_too_many_ends_nobody_elses_trace(pool):
+    first = pool.trace()
+    with first:
+        pass
+    with pool.trace() as second:
+        first.__exit__(None, None, None)
+        pool.submit(calls.identity).result(30)
+    assert (len(first), len(second)) == (0, 1)
+
+
+def test_the_file_is_where_it_was_named(pool, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pool.trace("trace.json"):
+        monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (tmp_path / "trace.json").read_text()
+    assert not os.listdir(tmp_path / "elsewhere")
+
+
+def test_threads_that_have_ended_have_rows_of_the_program(tmp_path):
+    with raddle.Pool("process", 1) as pool, pool.trace(tmp_path / "trace.json") as trace:
+        thread = threading.Thread(target=lambda: pool.submit(calls.identity).result(30))
+        thread.start()
+        thread.join()
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    workers = [
+        event["pid"] for event in events if event["name"] == "process_name" and "worker" in event["args"]["name"]
+    ]
+    assert workers == [trace.calls()[0].worker]
+    named = {event["tid"]: event["pid"] for event in events if event["name"] == "thread_name"}
+    assert named[trace.calls()[0].thread] == os.getpid()
+
+
+def test_odd_names_are_names(tmp_path):
+    with raddle.Pool("process", 1) as pool, pool.trace(tmp_path / "trace.json") as trace:
+        pool.options(name="caf\udce9").submit(calls.identity).result(30)
+    assert trace.calls()[0].name.startswith("caf")
+    json.loads((tmp_path / "trace.json").read_text())

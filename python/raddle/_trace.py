@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import threading
 from typing import NamedTuple
@@ -76,31 +77,44 @@ class Trace:
         self._kind = kind
         self._path = path
         self._log = _raddle.CallLog(most)
-        self._is_on = False
+        self._state = "new"
 
     def __enter__(self) -> Trace:
-        if self._path is not None:
-            with open(self._path, "w", encoding="utf-8"):
-                pass  # what cannot be written is said now, and not when all is done
         self._lane.trace(self._log)
-        self._is_on = True
+        try:
+            if self._path is not None:
+                self._path = os.path.abspath(self._path)
+                with open(self._path, "w", encoding="utf-8"):
+                    pass  # what cannot be written is said now, and not when all is done
+        except BaseException:
+            self._lane.trace(None)
+            raise
+        self._state = "under way"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._is_on = False
-        self._lane.trace(None)
-        if self._path is not None:
-            self.save(self._path)
+        if self._state != "under way":
+            return
+        self._state = "ended"
+        try:
+            self._lane.trace(None)
+            # After Ctrl-C, workers are to end, and not to wait for a file.
+            if self._path is not None and (kind is None or issubclass(kind, Exception)):
+                self.save(self._path)
+        except Exception as trouble:
+            if error is None:
+                raise
+            error.add_note(f"raddle: the trace could not be written: {trouble}")
 
     def calls(self) -> list[TracedCall]:
         """The calls that have ended up to now, in the order in which they have."""
-        return list(self._calls())
+        return list(self._calls(len(self)))
 
     @property
     def left_out(self) -> int:
-        """How many calls have ended when there was no room for more."""
+        """How many calls, or batches of a map, have ended when there was no room for more."""
         return self._log.left_out()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -116,36 +130,42 @@ class Trace:
         return len(self._log)
 
     def __repr__(self) -> str:
-        state = "under way" if self._is_on else "ended"
-        return f"<Trace of {self._pool!r} {state}, {len(self)} calls>"
+        return f"<Trace of {self._pool!r} {self._state}, {len(self)} calls>"
 
-    def _calls(self) -> Iterator[TracedCall]:
-        for first in itertools.count(0, _AT_ONCE):
-            rows = self._log.rows(first, _AT_ONCE)
-            yield from map(TracedCall._make, rows)
-            if len(rows) < _AT_ONCE:
-                return
+    def _calls(self, count: int) -> Iterator[TracedCall]:
+        for first in range(0, count, _AT_ONCE):
+            yield from map(TracedCall._make, self._log.rows(first, min(_AT_ONCE, count - first)))
 
     def _write(self, file: IO[str]) -> None:
         other = {"writer": "raddle", "version": 1, "pool": self._pool, "kind": self._kind, "left_out": self.left_out}
         file.write(f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(other)}, "traceEvents": [\n')
-        events = itertools.chain(self._names(), *map(self._events, itertools.count(1), self._calls()), self._counters())
+        count = len(self)
+        events = itertools.chain(
+            self._names(count),
+            itertools.chain.from_iterable(map(self._events, itertools.count(1), self._calls(count))),
+            self._counters(count),
+        )
         for number, event in enumerate(events):
             file.write((",\n" if number else "") + json.dumps(event))
         file.write("\n]}\n")
 
-    def _names(self) -> Iterator[dict[str, Any]]:
+    def _names(self, count: int) -> Iterator[dict[str, Any]]:
         here = os.getpid()
         yield _named(here, here, "process_name", f"program, with pool {self._pool!r}")
         known = {thread.native_id: thread.name for thread in threading.enumerate()}
-        places = dict.fromkeys(
-            place for call in self._calls() for place in (call.thread, call.worker) if place is not None
-        )
-        for place in places:
-            if place in known:
-                yield _named(here, place, "thread_name", known[place])
-            elif self._kind == "process" and place != here:
-                yield _named(place, place, "process_name", f"worker of {self._pool!r}")
+        threads: dict[int, None] = {}
+        workers: dict[int, None] = {}
+        for call in self._calls(count):
+            threads[call.thread] = None
+            if call.worker is not None:
+                workers[call.worker] = None
+        for thread in threads:
+            yield _named(here, thread, "thread_name", known.get(thread, f"thread {thread}"))
+        for worker in workers:
+            if self._kind == "process":
+                yield _named(worker, worker, "process_name", f"worker of {self._pool!r}")
+            else:
+                yield _named(here, worker, "thread_name", known.get(worker, f"thread {worker} of {self._pool!r}"))
 
     def _events(self, number: int, call: TracedCall) -> Iterator[dict[str, Any]]:
         here = os.getpid()
@@ -166,28 +186,30 @@ class Trace:
         yield {"ph": "s", **arrow, "pid": here, "tid": call.thread, "ts": _us(call.queued)}
         yield {"ph": "f", "bp": "e", **arrow, **place, "ts": _us(call.begun)}
 
-    def _counters(self) -> Iterator[dict[str, Any]]:
+    def _counters(self, count: int) -> Iterator[dict[str, Any]]:
         """How many calls were waiting and running, over time."""
-        changes: list[tuple[float, int, int]] = []
-        for call in self._calls():
-            changes.append((call.queued, call.items, 0))
+        first = min((call.queued for call in self._calls(count)), default=0.0)
+        last = max((max(call.received, call.ended or 0.0) for call in self._calls(count)), default=0.0)
+        step = max((last - first) / _STEPS, 1e-9)
+        changes: dict[int, list[int]] = {}
+
+        def change(moment: float, waiting: int, running: int) -> None:
+            numbers = changes.setdefault(math.ceil((moment - first) / step), [0, 0])
+            numbers[0] += waiting
+            numbers[1] += running
+
+        for call in self._calls(count):
+            change(call.queued, call.items, 0)
             if call.begun is not None and call.ended is not None:
-                changes.append((call.begun, -call.items, 1))
-                changes.append((call.ended, 0, -1))
+                change(call.begun, -call.items, 1)
+                change(call.ended, 0, -1)
             else:
-                changes.append((call.received, -call.items, 0))
-        changes.sort()
-        if not changes:
-            return
-        step = (changes[-1][0] - changes[0][0]) / _STEPS
+                change(call.received, -call.items, 0)
         waiting = running = 0
-        drawn = float("-inf")
-        for number, (moment, more_waiting, more_running) in enumerate(changes, 1):
+        for number, (more_waiting, more_running) in sorted(changes.items()):
             waiting, running = waiting + more_waiting, running + more_running
-            if moment - drawn >= step or number == len(changes):
-                drawn = moment
-                numbers = {"waiting": waiting, "running": running}
-                yield {"ph": "C", "name": "calls", "pid": os.getpid(), "ts": _us(moment), "args": numbers}
+            numbers = {"waiting": waiting, "running": running}
+            yield {"ph": "C", "name": "calls", "pid": os.getpid(), "ts": _us(first + number * step), "args": numbers}
 
 
 def _named(pid: int, tid: int, what: str, name: str) -> dict[str, Any]:

@@ -905,10 +905,10 @@ impl ProcessLane {
     ) -> PyResult<Py<FutureCore>> {
         let lane = &self.shared.lane;
         let mut must = when_full == WhenFull::Exceed;
-        if let Some(trace) = future.get().trace() {
-            trace.queue();
-        }
         loop {
+            if let Some(trace) = future.get().trace() {
+                trace.queue();
+            }
             match lane.submit(Handle(future.clone_ref(py)), out, must) {
                 Ok(submit) => {
                     drop(submit.spent);

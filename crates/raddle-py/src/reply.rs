@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyString};
 use raddle_proc::lane::{Refusal, Reply, flag, kind};
 use rustix::process::Signal;
 
@@ -162,5 +162,6 @@ fn describe(label: Option<&Bound<'_, PyAny>>) -> String {
 
 /// The name of a function, or a name itself.
 pub(crate) fn name_of(label: &Bound<'_, PyAny>) -> Option<String> {
-    label.extract().or_else(|_| label.getattr("__qualname__").and_then(|name| name.extract())).ok()
+    let text = |name: &Bound<'_, PyAny>| Some(name.cast::<PyString>().ok()?.to_string_lossy().into_owned());
+    text(label).or_else(|| text(&label.getattr("__qualname__").ok()?))
 }

@@ -547,11 +547,7 @@ impl Work {
         let nanos = self.now().saturating_sub(begun);
         tally.leave(nanos, done, u64::from(raised));
         if let Some(trace) = future.get().trace() {
-            trace.end(
-                if raised { Fate::Raised } else { Fate::Returned },
-                u32::try_from(done).unwrap_or(u32::MAX),
-                nanos,
-            );
+            trace.end_here(if raised { Fate::Raised } else { Fate::Returned }, u32::try_from(done).unwrap_or(u32::MAX));
         }
         counts.busy.fetch_add(nanos, Relaxed);
         counts.running.fetch_sub(total, Relaxed);

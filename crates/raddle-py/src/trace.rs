@@ -16,6 +16,8 @@ use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::runtime;
+
 /// Nanoseconds of the monotonic clock, as workers read it.
 fn clock_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
@@ -120,10 +122,18 @@ impl Traced {
         self.begin(thread_number(), clock_ns());
     }
 
+    /// It ends now, in this thread, which has begun it.
+    pub(crate) fn end_here(&self, fate: Fate, items: u32) {
+        self.end_at(fate, items, clock_ns());
+    }
+
     /// It has ended, after so much time in the worker that has begun it, if one has.
     pub(crate) fn end(&self, fate: Fate, items: u32, nanos: u64) {
+        self.end_at(fate, items, self.begun.load(Relaxed).saturating_add(nanos));
+    }
+
+    fn end_at(&self, fate: Fate, items: u32, ended: u64) {
         let begun = self.begun.load(Relaxed);
-        let ended = begun.saturating_add(nanos);
         self.log.enter(Entry {
             name: self.name.clone(),
             fate,
@@ -134,7 +144,7 @@ impl Traced {
             queued: self.queued.load(Relaxed),
             begun,
             ended,
-            received: clock_ns().max(ended), // the two clocks of a thread are read one after the other
+            received: clock_ns(),
         });
     }
 }
@@ -185,7 +195,7 @@ impl Tracer {
 
 /// The calls that have ended while a pool was traced.
 #[pyclass(frozen, module = "raddle._raddle")]
-pub(crate) struct CallLog(Arc<Log>);
+pub(crate) struct CallLog(Arc<Log>, u32);
 
 /// Name, how it ended, items, the thread that has handed it in, the worker or None; then in seconds: submitted, queued, begun, ended,
 /// received.
@@ -196,11 +206,17 @@ impl CallLog {
     /// `most`: so many calls at most.
     #[new]
     fn new(most: usize) -> Self {
-        Self(Arc::new(Log { entries: Mutex::new(Vec::new()), most, left_out: AtomicU64::new(0) }))
+        Self(Arc::new(Log { entries: Mutex::new(Vec::new()), most, left_out: AtomicU64::new(0) }), runtime::forks())
+    }
+
+    /// A fork has a copy, whose lock another thread may have held.
+    fn check_ours(&self) -> PyResult<()> {
+        if self.1 == runtime::forks() { Ok(()) } else { Err(runtime::foreign()) }
     }
 
     /// The calls from number `first` on, in the order in which they have ended, `most` of them at most.
-    fn rows(&self, first: usize, most: usize) -> Vec<Row> {
+    fn rows(&self, first: usize, most: usize) -> PyResult<Vec<Row>> {
+        self.check_ours()?;
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let entries = self.0.entries.lock();
         let row = |entry: &Entry| {
@@ -218,12 +234,13 @@ impl CallLog {
                 seconds(entry.received),
             )
         };
-        entries.iter().skip(first).take(most).map(row).collect()
+        Ok(entries.iter().skip(first).take(most).map(row).collect())
     }
 
     /// How many there are.
-    fn __len__(&self) -> usize {
-        self.0.entries.lock().len()
+    fn __len__(&self) -> PyResult<usize> {
+        self.check_ours()?;
+        Ok(self.0.entries.lock().len())
     }
 
     /// Calls that it had no room for.
