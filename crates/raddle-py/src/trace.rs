@@ -209,11 +209,6 @@ impl CallLog {
         Self(Arc::new(Log { entries: Mutex::new(Vec::new()), most, left_out: AtomicU64::new(0) }), runtime::forks())
     }
 
-    /// A fork has a copy, whose lock another thread may have held.
-    fn check_ours(&self) -> PyResult<()> {
-        if self.1 == runtime::forks() { Ok(()) } else { Err(runtime::foreign()) }
-    }
-
     /// The calls from number `first` on, in the order in which they have ended, `most` of them at most.
     fn rows(&self, first: usize, most: usize) -> PyResult<Vec<Row>> {
         self.check_ours()?;
@@ -246,5 +241,12 @@ impl CallLog {
     /// Calls that it had no room for.
     fn left_out(&self) -> u64 {
         self.0.left_out.load(Relaxed)
+    }
+}
+
+impl CallLog {
+    /// A fork has a copy, whose lock another thread may have held.
+    fn check_ours(&self) -> PyResult<()> {
+        if self.1 == runtime::forks() { Ok(()) } else { Err(runtime::foreign()) }
     }
 }
