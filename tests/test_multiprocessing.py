@@ -613,8 +613,9 @@ def test_what_workers_print_is_not_lost(script):
     ended = script("""
         from raddle.multiprocessing import Pool
         if __name__ == "__main__":
-            with Pool(2) as pool:
-                pool.map(print, range(100))
+            pool = Pool(2)
+            pool.map(print, range(100))
+            pool.close()    # to leave a block terminates workers, also before they have written, as in the standard library
             pool.join()
     """).run()
     assert (ended.code, ended.err) == (0, "")
