@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 PRELUDE = """
-import dataclasses, enum, functools, gc, os, sys, typing, weakref
+import dataclasses, functools, typing
 import raddle
 
 RUNS = 16   # after some, its marks are believed, and it goes by its number
@@ -209,7 +209,6 @@ def pinned(image): return image.pixels.sum(), image.pixels.flags.owndata
 
 with raddle.Pool("process", 1) as pool:
     image = Image("a", np.ones(1_000_000))
-    before = pool._lane.pace()[2]
     for _ in range(RUNS):
         total, owns = pool.submit(pinned, image).result(30)
         assert total == 1_000_000 and not owns

@@ -244,11 +244,6 @@ impl WorkerEnd {
         self.requests.advance();
     }
 
-    /// This moment, in nanoseconds of the monotonic clock.
-    pub fn now(&self) -> u64 {
-        clock_ns()
-    }
-
     /// The user's function is about to be called.
     pub fn enter_call(&mut self) -> Entered {
         let now = clock_ns();

@@ -14,15 +14,9 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use rustix::time::{ClockId, clock_gettime};
+use raddle_proc::lane::clock_ns;
 
 use crate::runtime;
-
-/// Nanoseconds of the monotonic clock, as workers read it.
-fn clock_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
 
 /// The number of this thread, as the system knows it.
 fn thread_number() -> u32 {

@@ -19,7 +19,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use raddle_proc::child::{self, Crowded, Look, WorkerEnd};
-use raddle_proc::lane::{flag, kind};
+use raddle_proc::lane::{clock_ns, flag, kind};
 
 use crate::batch::{self, Budget, call_item};
 use crate::codec::{self, Entry};
@@ -193,7 +193,7 @@ impl Worker {
         let request = self.read(py, kind, flags, tag);
         self.end.done_reading();
         let (answer, nanos, begun) = match request {
-            Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0, self.end.now()),
+            Err(error) => (self.failure(py, kind::UNREADABLE, error)?, 0, clock_ns()),
             Ok((function, Request::Batch(batch))) => {
                 self.begin(py, &function, kind);
                 let entered = self.end.enter_call();

@@ -26,7 +26,7 @@ mod zygote;
 
 /// Nanoseconds of the clock that both sides read.
 #[cfg(not(loom))]
-pub(crate) fn clock_ns() -> u64 {
+pub fn clock_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
