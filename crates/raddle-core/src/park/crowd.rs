@@ -60,7 +60,8 @@ impl Crowd {
         in_sequence();
         // Ordering: SeqCst. Pairs with the store in `enter`, see the protocol.
         if self.is_there.load(SeqCst) {
-            self.threads.lock().iter().for_each(Unparker::unpark);
+            let threads = self.threads.lock().clone(); // they need the lock to leave
+            threads.iter().for_each(Unparker::unpark);
         }
     }
 }

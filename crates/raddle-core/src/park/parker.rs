@@ -3,8 +3,8 @@
 use super::Patience;
 use super::os::{Ended, Site};
 use crate::prim::Arc;
-use crate::prim::atomic::AtomicU32;
 use crate::prim::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::prim::atomic::{AtomicBool, AtomicU32};
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,7 +22,8 @@ pub enum Wake {
     Unparked,
     /// The deadline has passed, and there was no token.
     TimedOut,
-    /// A signal handler has run on this thread while it slept. A token that came with it is there for the next park.
+    /// A signal handler has run on this thread while it slept, or someone has called [`Unparker::interrupt`]. A token that came with it
+    /// is there for the next park.
     Interrupted,
 }
 
@@ -60,13 +61,16 @@ struct Shared {
     /// `EMPTY`, `TOKEN` or `PARKED`. The owner moves it from `TOKEN` to `EMPTY` and between `EMPTY` and
     /// `PARKED`; unparkers move it to `TOKEN`.
     word: AtomicU32,
+    /// Set by who interrupts, before the token; taken by the owner, after it.
+    interrupted: AtomicBool,
     site: Site,
 }
 
 impl Parker {
     /// A parker without a token.
     pub fn new() -> Self {
-        let shared = Arc::new(Shared { word: AtomicU32::new(EMPTY), site: Site::new() });
+        let shared =
+            Arc::new(Shared { word: AtomicU32::new(EMPTY), interrupted: AtomicBool::new(false), site: Site::new() });
         Self { shared, patience: Patience::new(), alone: PhantomData }
     }
 
@@ -80,33 +84,39 @@ impl Parker {
     /// Whoever stops this thread notes it where the thread will look, and calls [`Unparker::unpark`].
     #[inline]
     pub fn park(&self, deadline: Option<Instant>) -> Wake {
-        if self.shared.take_token() { Wake::Unparked } else { self.park_slow(deadline) }
+        if self.shared.take_token() { self.shared.awake() } else { self.park_slow(deadline, true) }
+    }
+
+    /// As [`park`](Self::park), without looking for a moment before it sleeps: for who, once awake, has to wait for the waker to finish
+    /// with something else.
+    pub fn park_at_once(&self, deadline: Option<Instant>) -> Wake {
+        if self.shared.take_token() { self.shared.awake() } else { self.park_slow(deadline, false) }
     }
 
     #[cold]
-    fn park_slow(&self, deadline: Option<Instant>) -> Wake {
-        let Shared { word, site } = &*self.shared;
+    fn park_slow(&self, deadline: Option<Instant>, looks: bool) -> Wake {
+        let Shared { word, site, .. } = &*self.shared;
         if deadline.is_some_and(|at| at <= Instant::now()) {
             return Wake::TimedOut;
         }
         // A token that comes while we look saves its sender the system call, too: we are not PARKED yet.
-        if self.patience.look(|| word.load(Relaxed) == TOKEN) && self.shared.take_token() {
-            return Wake::Unparked;
+        if looks && self.patience.look(|| word.load(Relaxed) == TOKEN) && self.shared.take_token() {
+            return self.shared.awake();
         }
         // Ordering: Relaxed. Nothing is published by falling asleep. If it fails there is a token, which nobody but
         // this thread takes.
         if word.compare_exchange(EMPTY, PARKED, Relaxed, Relaxed).is_err() {
             self.shared.take_token();
-            return Wake::Unparked;
+            return self.shared.awake();
         }
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             match site.wait(word, PARKED, left) {
-                Ended::Woken if self.shared.take_token() => return Wake::Unparked,
+                Ended::Woken if self.shared.take_token() => return self.shared.awake(),
                 Ended::Woken => {}
                 Ended::TimedOut => {
                     self.shared.get_up();
-                    return if self.shared.take_token() { Wake::Unparked } else { Wake::TimedOut };
+                    return if self.shared.take_token() { self.shared.awake() } else { Wake::TimedOut };
                 }
                 Ended::Interrupted => {
                     self.shared.get_up();
@@ -135,6 +145,15 @@ impl Unparker {
         }
     }
 
+    /// Ends the park that the thread is in, or else its next one, as [`Wake::Interrupted`]. Several before that are one.
+    ///
+    /// For news that concern every wait of the thread, such as that it shall stop. Note them first where it will look.
+    pub fn interrupt(&self) {
+        // Ordering: Release. Pairs with the swap in `awake`: what was noted before is seen.
+        self.shared.interrupted.store(true, Release);
+        self.unpark();
+    }
+
     /// Whether both wake the same parker.
     #[inline]
     pub fn same_as(&self, other: &Unparker) -> bool {
@@ -143,7 +162,7 @@ impl Unparker {
 
     /// Plays a signal that arrives at the sleeping thread, or just before it falls asleep.
     #[cfg(loom)]
-    pub fn interrupt(&self) {
+    pub fn signal(&self) {
         self.shared.site.interrupt();
     }
 }
@@ -154,6 +173,20 @@ impl Shared {
         // Ordering: Acquire. Pairs with the Release in `unpark`: what was written before the token was left
         // is seen after it was taken.
         self.word.compare_exchange(TOKEN, EMPTY, Acquire, Relaxed).is_ok()
+    }
+
+    /// A token was taken: what it means. One that came with an interruption is put back, because it may be another's as well.
+    #[inline]
+    fn awake(&self) -> Wake {
+        // Ordering: Relaxed. It was set before the token that was taken with Acquire, or its own token is still to come.
+        if !self.interrupted.load(Relaxed) {
+            return Wake::Unparked;
+        }
+        // Ordering: Acquire, both. What was noted before the interruption is seen, and what was written before any token that
+        // comes in between and is overwritten here.
+        self.interrupted.swap(false, Acquire);
+        self.word.swap(TOKEN, Acquire);
+        Wake::Interrupted
     }
 
     /// From `PARKED` to `EMPTY`. A token that has come stays where it is.

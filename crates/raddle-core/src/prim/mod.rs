@@ -31,10 +31,12 @@
 
 pub mod atomic;
 pub mod cell;
+mod guarding;
 pub mod hint;
 mod mutex;
 pub mod thread;
 
+pub use guarding::{ByMutex, Guarding};
 #[cfg(any(loom, test, not(target_os = "linux")))]
 pub(crate) use imp::Condvar;
 pub use imp::{Arc, MutexGuard};

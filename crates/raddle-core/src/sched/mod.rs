@@ -9,6 +9,7 @@
 //!
 //! * [`Queue`]: many producers, many workers, one lock; whoever finds nothing sleeps through
 //!   [`park`](crate::park). The sleep protocol is described [there](Queue#the-sleep-protocol).
+//!   Many items can lie in it as one record, a *span*, and still be taken one by one.
 //! * [`Ranked`]: the order of its items: the highest rank first, first in first out within a rank.
 //! * [`balance`]: which worker gets the next item, and what an idle worker may take from a busy one.
 //! * [`Pace`]: how long items take, and so how many of them make up a given time.
@@ -33,6 +34,6 @@ mod ranked;
 
 pub use error::Closed;
 pub use pace::Pace;
-pub use queue::{Pop, Queue, Waited};
+pub use queue::{Piece, Pop, Queue, Record, Waited};
 pub use quota::Quota;
 pub use ranked::{Position, Rank, Ranked};

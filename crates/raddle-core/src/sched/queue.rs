@@ -2,10 +2,12 @@
 
 use super::Closed;
 use super::idle::{Idle, Left};
-use super::ranked::{Rank, Ranked};
+use super::ranked::{Position, Rank, Ranked};
 use crate::park::{self, Parker, Unparker, Wake};
-use crate::prim::Mutex;
+use crate::prim::{Arc, Mutex};
+use std::convert::Infallible;
 use std::fmt;
+use std::ops::Range;
 use std::time::Instant;
 
 /// A queue that feeds a pool of workers: the highest rank first, first in first out within a rank, many producers, many workers.
@@ -39,15 +41,44 @@ use std::time::Instant;
 /// assert_eq!(worker.join().unwrap(), 6);
 /// ```
 ///
+/// # Spans
+///
+/// A *span* `S` is many items that lie here as one record: as the numbers of those that nobody has taken, its *parts*. Each part is
+/// an item as any other: it is taken on its own, by any worker, in its turn; it counts in [`len`](Self::len) and calls a
+/// worker. The record lies where its first part does, and goes with its last one. What the number stands for is the
+/// caller's business. A queue with spans is made by [`with_spans`](Self::with_spans) and asked by [`take`](Self::take).
+///
 #[doc = include_str!("sleep.md")]
-pub struct Queue<T> {
-    inner: Mutex<Inner<T>>,
+pub struct Queue<T, S = Infallible> {
+    inner: Mutex<Inner<T, S>>,
 }
 
-struct Inner<T> {
-    items: Ranked<T>,
+struct Inner<T, S> {
+    records: Ranked<Record<T, S>>,
+    /// Parts of spans beyond the first one of each: so many more items there are than records.
+    spare: usize,
     idle: Idle,
     closed: bool,
+}
+
+/// What lies in a [`Queue`].
+#[cfg_attr(not(loom), derive(Debug, PartialEq, Eq))]
+#[cfg_attr(loom, expect(missing_debug_implementations, reason = "the model checker's `Arc` has none of these"))]
+pub enum Record<T, S> {
+    /// An item.
+    Item(T),
+    /// A span, and the numbers of those of its parts that were not taken; never none.
+    Span(Arc<S>, Range<usize>),
+}
+
+/// What is taken from a [`Queue`].
+#[cfg_attr(not(loom), derive(Debug, PartialEq, Eq))]
+#[cfg_attr(loom, expect(missing_debug_implementations, reason = "the model checker's `Arc` has none of these"))]
+pub enum Piece<T, S> {
+    /// An item.
+    Item(T),
+    /// A span, and the number of one of its parts.
+    Part(Arc<S>, usize),
 }
 
 /// What [`Queue::pop`] found.
@@ -77,9 +108,36 @@ pub enum Waited {
 }
 
 impl<T> Queue<T> {
-    /// An empty, open queue.
+    /// An empty, open queue of items.
     pub fn new() -> Self {
-        Self { inner: Mutex::new(Inner { items: Ranked::new(), idle: Idle::default(), closed: false }) }
+        Self::with_spans()
+    }
+
+    /// Takes the next item, without waiting.
+    pub fn pop(&self) -> Pop<T> {
+        match self.take() {
+            Pop::Item(Piece::Item(item)) => Pop::Item(item),
+            Pop::Item(Piece::Part(span, _)) => match *span {},
+            Pop::Empty => Pop::Empty,
+            Pop::Closed => Pop::Closed,
+        }
+    }
+
+    /// Takes all items at once, in the order in which they would have been popped.
+    pub fn drain(&self) -> Vec<T> {
+        let item = |record| match record {
+            Record::Item(item) => item,
+            Record::Span(span, _) => match *span {},
+        };
+        self.take_all().into_iter().map(item).collect()
+    }
+}
+
+impl<T, S> Queue<T, S> {
+    /// An empty, open queue of items and spans.
+    pub fn with_spans() -> Self {
+        let inner = Inner { records: Ranked::new(), spare: 0, idle: Idle::default(), closed: false };
+        Self { inner: Mutex::new(inner) }
     }
 
     /// Appends an item of rank 0, and calls a sleeping worker unless one is on its way already.
@@ -103,11 +161,59 @@ impl<T> Queue<T> {
                 drop(inner);
                 return Err(Closed(item));
             }
-            inner.items.push_back(rank, item);
+            inner.records.push_back(rank, Record::Item(item));
             inner.idle.call_one()
         };
         wake(called);
         Ok(())
+    }
+
+    /// Appends parts of a span, at least one.
+    ///
+    /// `places`: where parts of it lie, for [`take_parts`](Self::take_parts); at first nowhere. If the last of them lie at
+    /// the end of the queue still, and end where these begin, these join them; otherwise they make a record of their own. So whatever was
+    /// pushed in between comes in between.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] with the numbers when the queue is closed.
+    pub fn push_parts(
+        &self,
+        rank: Rank,
+        span: &Arc<S>,
+        parts: Range<usize>,
+        places: &mut Vec<Position>,
+    ) -> Result<(), Closed<Range<usize>>> {
+        debug_assert!(!parts.is_empty(), "a record has parts");
+        let called = {
+            let mut inner = self.inner.lock();
+            if inner.closed {
+                return Err(Closed(parts));
+            }
+            inner.append(rank, span, parts, places);
+            inner.idle.call_one()
+        };
+        wake(called);
+        Ok(())
+    }
+
+    /// Takes all parts that lie in one place out, which nobody has taken. None: there are none there any more.
+    pub fn take_parts(&self, position: Position, span: &Arc<S>) -> Option<Range<usize>> {
+        let taken = {
+            let mut inner = self.inner.lock();
+            if !matches!(inner.records.get(position), Some(Record::Span(there, _)) if Arc::ptr_eq(there, span)) {
+                return None;
+            }
+            let taken = inner.records.take(position);
+            if let Some(Record::Span(_, parts)) = &taken {
+                inner.spare -= parts.len() - 1;
+            }
+            taken
+        };
+        match taken {
+            Some(Record::Span(_, parts)) => Some(parts),
+            _ => None,
+        }
     }
 
     /// Appends all items next to each other, and returns how many they were.
@@ -127,7 +233,7 @@ impl<T> Queue<T> {
                 drop(inner);
                 return Err(Closed(items));
             }
-            items.into_iter().for_each(|item| _ = inner.items.push_back(0, item));
+            items.into_iter().for_each(|item| _ = inner.records.push_back(0, Record::Item(item)));
             if count > 0 { inner.idle.call_one() } else { None }
         };
         wake(called);
@@ -141,20 +247,49 @@ impl<T> Queue<T> {
     pub fn push_front(&self, item: T) {
         let called = {
             let mut inner = self.inner.lock();
-            inner.items.push_front(0, item);
+            inner.records.push_front(0, Record::Item(item));
             inner.idle.call_one()
         };
         wake(called);
     }
 
-    /// Takes the next item, without waiting.
-    pub fn pop(&self) -> Pop<T> {
+    /// Takes the next item or part, without waiting.
+    pub fn take(&self) -> Pop<Piece<T, S>> {
         let mut inner = self.inner.lock();
-        match inner.items.pop_front() {
-            Some(item) => Pop::Item(item),
+        if let Some(Record::Span(span, parts)) = inner.records.front_mut()
+            && parts.len() > 1
+        {
+            let piece = Piece::Part(Arc::clone(span), parts.start);
+            parts.start += 1;
+            inner.spare -= 1;
+            return Pop::Item(piece);
+        }
+        match inner.records.pop_front() {
+            Some(Record::Item(item)) => Pop::Item(Piece::Item(item)),
+            Some(Record::Span(span, parts)) => Pop::Item(Piece::Part(span, parts.start)),
             None if inner.closed => Pop::Closed,
             None => Pop::Empty,
         }
+    }
+
+    /// Takes the next part of this span, if that is what [`take`](Self::take) would take now.
+    #[inline]
+    pub fn take_next_of(&self, span: &Arc<S>) -> Option<usize> {
+        let mut inner = self.inner.lock();
+        let Some(Record::Span(there, parts)) = inner.records.front_mut() else { return None };
+        if !Arc::ptr_eq(there, span) {
+            return None;
+        }
+        let number = parts.start;
+        if parts.len() > 1 {
+            parts.start += 1;
+            inner.spare -= 1;
+            return Some(number);
+        }
+        let spent = inner.records.pop_front();
+        drop(inner);
+        drop(spent);
+        Some(number)
     }
 
     /// Sleeps until there may be an item, the queue is closed, the deadline has passed, or a signal has
@@ -195,14 +330,16 @@ impl<T> Queue<T> {
         wake(called);
     }
 
-    /// Takes all items at once, in the order in which they would have been popped.
-    pub fn drain(&self) -> Vec<T> {
-        self.inner.lock().items.take_all()
+    /// Takes all records at once, in the order in which they would have been taken.
+    pub fn take_all(&self) -> Vec<Record<T, S>> {
+        let mut inner = self.inner.lock();
+        inner.spare = 0;
+        inner.records.take_all()
     }
 
-    /// How many items there are.
+    /// How many items there are; each part of a span is one.
     pub fn len(&self) -> usize {
-        self.inner.lock().items.len()
+        self.inner.lock().len()
     }
 
     /// Whether there are no items.
@@ -221,10 +358,32 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> Inner<T> {
+impl<T, S> Inner<T, S> {
+    fn len(&self) -> usize {
+        self.records.len() + self.spare
+    }
+
+    fn append(&mut self, rank: Rank, span: &Arc<S>, parts: Range<usize>, places: &mut Vec<Position>) {
+        if let Some(&last) = places.last() {
+            let next = self.records.next_position(rank);
+            match self.records.get_mut(last) {
+                Some(Record::Span(there, left)) if Arc::ptr_eq(there, span) => {
+                    if last.rank == rank && last.number + 1 == next.number && left.end == parts.start {
+                        left.end = parts.end;
+                        self.spare += parts.len();
+                        return;
+                    }
+                }
+                _ => places.clear(), // those before it are gone, too
+            }
+        }
+        self.spare += parts.len() - 1;
+        places.push(self.records.push_back(rank, Record::Span(Arc::clone(span), parts)));
+    }
+
     /// The worker's steps 1 and 2. An error is an answer that needs no sleep.
     fn fall_asleep(&mut self, me: &Unparker) -> Result<(), Waited> {
-        if !self.items.is_empty() {
+        if !self.records.is_empty() {
             Err(Waited::Ready)
         } else if self.closed {
             Err(Waited::Closed)
@@ -242,7 +401,7 @@ impl<T> Inner<T> {
         let left = self.idle.leave(me);
         let answer = match reason {
             Wake::Interrupted => Waited::Interrupted,
-            _ if !self.items.is_empty() => Waited::Ready,
+            _ if !self.records.is_empty() => Waited::Ready,
             _ if self.closed => Waited::Closed,
             Wake::TimedOut => Waited::TimedOut,
             Wake::Unparked => {
@@ -253,7 +412,7 @@ impl<T> Inner<T> {
         };
         // Whoever answers `Ready` takes one item itself.
         let mine = usize::from(answer == Waited::Ready);
-        let called = if self.items.len() > mine { self.idle.call_one() } else { None };
+        let called = if self.len() > mine { self.idle.call_one() } else { None };
         (Some(answer), called)
     }
 }
@@ -264,18 +423,18 @@ fn wake(called: impl IntoIterator<Item = Unparker>) {
     called.into_iter().for_each(|worker| worker.unpark());
 }
 
-impl<T> Default for Queue<T> {
+impl<T, S> Default for Queue<T, S> {
     fn default() -> Self {
-        Self::new()
+        Self::with_spans()
     }
 }
 
-impl<T> fmt::Debug for Queue<T> {
+impl<T, S> fmt::Debug for Queue<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct("Queue");
         match self.inner.try_lock() {
             Some(inner) => fields
-                .field("len", &inner.items.len())
+                .field("len", &inner.len())
                 .field("sleeping", &inner.idle.sleeping())
                 .field("closed", &inner.closed)
                 .finish(),
@@ -314,8 +473,13 @@ mod tests {
         })
     }
 
+    fn every_kind() -> impl Iterator<Item = (Case, bool)> {
+        every_case().flat_map(|case| [(case, false), (case, true)])
+    }
+
     impl Case {
-        fn inner(self, me: &Unparker, other: &Unparker) -> Inner<()> {
+        /// With the items on their own, or as the parts of a span.
+        fn inner(self, as_span: bool, me: &Unparker, other: &Unparker) -> Inner<(), ()> {
             let mut idle = Idle::default();
             if self.other_searching {
                 idle.enter(Parker::new().unparker());
@@ -330,9 +494,14 @@ mod tests {
             if self.other_asleep {
                 idle.enter(other.clone());
             }
-            let mut items = Ranked::new();
-            (0..self.items).for_each(|_| _ = items.push_back(0, ()));
-            Inner { items, idle, closed: self.closed }
+            let mut inner = Inner { records: Ranked::new(), spare: 0, idle, closed: self.closed };
+            if as_span && self.items > 0 {
+                inner.append(0, &Arc::new(()), 0..self.items, &mut Vec::new());
+            } else {
+                (0..self.items).for_each(|_| _ = inner.records.push_back(0, Record::Item(())));
+            }
+            assert_eq!(inner.len(), self.items);
+            inner
         }
 
         /// Sleeping on without having been called, or being called to a queue where nothing is to be found.
@@ -353,8 +522,8 @@ mod tests {
     #[test]
     fn a_worker_that_stirs_answers_truly_or_sleeps_on() {
         let (me, other) = (Parker::new().unparker(), Parker::new().unparker());
-        for case in every_case() {
-            let mut inner = case.inner(&me, &other);
+        for (case, as_span) in every_kind() {
+            let mut inner = case.inner(as_span, &me, &other);
             let (answer, _) = inner.stir(&me, case.reason);
             assert_eq!(answer, (!case.sleeps_on()).then(|| case.answer()), "{case:?}");
             assert_eq!(inner.idle.holds(&me), answer.is_none(), "{case:?}");
@@ -364,16 +533,16 @@ mod tests {
     #[test]
     fn no_item_is_left_beside_a_sleeping_worker() {
         let (me, other) = (Parker::new().unparker(), Parker::new().unparker());
-        for case in every_case() {
+        for (case, as_span) in every_kind() {
             let searching = case.called || case.other_searching;
             if case.items > 0 && !searching {
                 continue; // then it was left lying before: see the claim in sleep.md
             }
-            let mut inner = case.inner(&me, &other);
+            let mut inner = case.inner(as_span, &me, &other);
             let (answer, called) = inner.stir(&me, case.reason);
             let committed = usize::from(answer == Some(Waited::Ready));
             let searching = called.is_some() || case.other_searching;
-            assert!(inner.idle.sleeping() == 0 || searching || inner.items.len() <= committed, "{case:?}");
+            assert!(inner.idle.sleeping() == 0 || searching || inner.len() <= committed, "{case:?}");
             assert!(!(called.is_some() && case.other_searching), "one at a time: {case:?}");
             assert!(called.is_none_or(|called| called.same_as(&other)), "{case:?}");
         }
@@ -382,8 +551,8 @@ mod tests {
     #[test]
     fn nobody_is_called_for_an_item_that_its_finder_takes() {
         let (me, other) = (Parker::new().unparker(), Parker::new().unparker());
-        for case in every_case().filter(|case| case.items == 1 && case.answer() == Waited::Ready) {
-            let (_, called) = case.inner(&me, &other).stir(&me, case.reason);
+        for (case, as_span) in every_kind().filter(|(case, _)| case.items == 1 && case.answer() == Waited::Ready) {
+            let (_, called) = case.inner(as_span, &me, &other).stir(&me, case.reason);
             assert!(called.is_none(), "{case:?}");
         }
     }

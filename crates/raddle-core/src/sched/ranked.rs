@@ -73,8 +73,12 @@ impl<T> Line<T> {
         Some(item)
     }
 
+    fn index_of(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
     fn take(&mut self, number: u64) -> Option<T> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let index = self.index_of(number)?;
         let item = self.items.get_mut(index)?.take();
         self.close_gap();
         item
@@ -138,6 +142,28 @@ impl<T> Ranked<T> {
             rank => self.others.get(&rank)?,
         };
         line.items.front()?.as_ref()
+    }
+
+    /// The item that is next.
+    pub fn front_mut(&mut self) -> Option<&mut T> {
+        let line = match self.foremost() {
+            0 => &mut self.plain,
+            rank => self.others.get_mut(&rank)?,
+        };
+        line.items.front_mut()?.as_mut()
+    }
+
+    /// An item, wherever it lies. None: it is not here any more.
+    pub fn get(&self, position: Position) -> Option<&T> {
+        let line = if position.rank == 0 { &self.plain } else { self.others.get(&position.rank)? };
+        line.items.get(line.index_of(position.number)?)?.as_ref()
+    }
+
+    /// The same.
+    pub fn get_mut(&mut self, position: Position) -> Option<&mut T> {
+        let line = self.line_of(position.rank)?;
+        let index = line.index_of(position.number)?;
+        line.items.get_mut(index)?.as_mut()
     }
 
     /// Takes the item that is next.
@@ -266,6 +292,11 @@ mod tests {
                 }
                 prop_assert_eq!(ranked.len(), list.len());
                 prop_assert_eq!(ranked.front(), list.first().map(|entry| &entry.1));
+                prop_assert_eq!(ranked.front_mut(), list.first_mut().map(|entry| &mut entry.1));
+                for (_, number, position) in &mut list {
+                    prop_assert_eq!(ranked.get(*position), Some(&*number));
+                    prop_assert_eq!(ranked.get_mut(*position), Some(number));
+                }
                 prop_assert_eq!(ranked.iter().count(), list.len());
             }
         }

@@ -13,9 +13,15 @@
 
 #![cfg(loom)]
 
+mod channel;
+mod choice;
 mod life;
 mod park;
 mod sched;
+mod sync;
+mod sync_native;
+
+use std::time::{Duration, Instant};
 
 /// Runs `program` in every interleaving with at most `preemptions` forced switches between threads.
 ///
@@ -24,4 +30,10 @@ fn check(preemptions: usize, program: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);
     model.check(program);
+}
+
+/// A deadline to leave a wait by: under the model checker a sleep with a deadline ends at once; the park must only believe that
+/// there is time left.
+fn later() -> Option<Instant> {
+    Some(Instant::now() + Duration::from_secs(3600))
 }

@@ -1,15 +1,9 @@
-use crate::check;
+use crate::{check, later};
 use raddle_core::park::{Parker, Wake};
 use raddle_core::prim::atomic::AtomicUsize;
 use raddle_core::prim::atomic::Ordering::Relaxed;
 use raddle_core::prim::cell::UnsafeCell;
 use raddle_core::prim::{Arc, thread};
-use std::time::{Duration, Instant};
-
-/// Under the model checker a sleep with a deadline ends at once; the park must only believe that there is time left.
-fn later() -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs(3600))
-}
 
 struct Letter(UnsafeCell<u32>);
 
@@ -76,7 +70,7 @@ fn a_token_that_comes_with_a_signal_is_reported_now_or_kept() {
         let parker = Parker::new();
         let (unparker, signal) = (parker.unparker(), parker.unparker());
         let waker = thread::spawn(move || unparker.unpark());
-        let sender = thread::spawn(move || signal.interrupt());
+        let sender = thread::spawn(move || signal.signal());
         if parker.park(None) == Wake::Interrupted {
             assert_eq!(parker.park(None), Wake::Unparked);
         }
@@ -90,7 +84,7 @@ fn a_signal_ends_a_sleep_that_nobody_else_would_end() {
     check(4, || {
         let parker = Parker::new();
         let signal = parker.unparker();
-        let sender = thread::spawn(move || signal.interrupt());
+        let sender = thread::spawn(move || signal.signal());
         assert_eq!(parker.park(None), Wake::Interrupted);
         sender.join().unwrap();
     });
@@ -111,6 +105,28 @@ fn two_threads_that_wake_each_other_never_miss() {
             to_pong.unpark();
             assert_eq!(ping.park(None), Wake::Unparked);
         }
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn an_interruption_ends_one_park_and_takes_no_token() {
+    check(4, || {
+        let parker = Parker::new();
+        let (unparker, stopper) = (parker.unparker(), parker.unparker());
+        let waker = thread::spawn(move || unparker.unpark());
+        let other = thread::spawn(move || stopper.interrupt());
+        let mut interrupted = 0;
+        let mut unparked = 0;
+        while interrupted == 0 || unparked == 0 {
+            match parker.park(None) {
+                Wake::Interrupted => interrupted += 1,
+                Wake::Unparked => unparked += 1,
+                Wake::TimedOut => unreachable!("there is no deadline"),
+            }
+        }
+        assert_eq!(interrupted, 1);
+        waker.join().unwrap();
         other.join().unwrap();
     });
 }

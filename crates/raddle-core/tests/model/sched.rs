@@ -1,8 +1,7 @@
-use crate::check;
+use crate::{check, later};
 use raddle_core::park::{Crowd, Parker, with_current};
 use raddle_core::prim::{Arc, thread};
-use raddle_core::sched::{Pop, Queue, Quota, Waited};
-use std::time::{Duration, Instant};
+use raddle_core::sched::{Piece, Pop, Queue, Quota, Waited};
 
 /// Takes one item, however long it takes.
 fn take<T>(queue: &Queue<T>) -> T {
@@ -18,10 +17,6 @@ fn take<T>(queue: &Queue<T>) -> T {
 fn worker(queue: &Arc<Queue<u32>>) -> thread::JoinHandle<u32> {
     let queue = Arc::clone(queue);
     thread::spawn(move || take(&queue))
-}
-
-fn later() -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs(3600))
 }
 
 #[test]
@@ -72,6 +67,61 @@ fn closing_wakes_every_worker() {
         queue.close();
         workers.into_iter().for_each(|worker| assert_eq!(worker.join().unwrap(), Waited::Closed));
         assert_eq!(queue.sleeping(), 0);
+    });
+}
+
+/// Takes one part, however long it takes.
+fn part_taker(queue: &Arc<Queue<(), ()>>) -> thread::JoinHandle<usize> {
+    let queue = Arc::clone(queue);
+    thread::spawn(move || {
+        loop {
+            match queue.take() {
+                Pop::Item(Piece::Part(_, number)) => return number,
+                Pop::Item(Piece::Item(())) | Pop::Closed => panic!("there is a span and nothing else"),
+                Pop::Empty => _ = queue.wait(None),
+            }
+        }
+    })
+}
+
+#[test]
+fn a_span_of_two_parts_wakes_two_workers() {
+    check(3, || {
+        let queue = Arc::new(Queue::with_spans());
+        let workers = [part_taker(&queue), part_taker(&queue)];
+        queue.push_parts(0, &Arc::new(()), 0..2, &mut Vec::new()).unwrap();
+        let sum: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+        assert_eq!(sum, 1);
+    });
+}
+
+#[test]
+fn a_part_that_joins_others_wakes_a_worker() {
+    check(3, || {
+        let queue = Arc::new(Queue::with_spans());
+        let (span, mut places) = (Arc::new(()), Vec::new());
+        let workers = [part_taker(&queue), part_taker(&queue)];
+        queue.push_parts(0, &span, 0..1, &mut places).unwrap();
+        queue.push_parts(0, &span, 1..2, &mut places).unwrap();
+        let sum: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+        assert_eq!(sum, 1);
+    });
+}
+
+#[test]
+fn each_part_is_taken_or_taken_back() {
+    check(3, || {
+        let queue = Arc::new(Queue::<(), ()>::with_spans());
+        let (span, mut places) = (Arc::new(()), Vec::new());
+        queue.push_parts(0, &span, 0..2, &mut places).unwrap();
+        let (there, same) = (Arc::clone(&queue), Arc::clone(&span));
+        let worker = thread::spawn(move || {
+            let first = matches!(there.take(), Pop::Item(Piece::Part(..)));
+            usize::from(first) + usize::from(there.take_next_of(&same).is_some())
+        });
+        let back = queue.take_parts(places[0], &span).map_or(0, |parts| parts.len());
+        assert_eq!(worker.join().unwrap() + back, 2);
+        assert_eq!(queue.len(), 0);
     });
 }
 
@@ -127,7 +177,7 @@ fn a_worker_that_is_interrupted_while_it_is_called_hands_the_call_on() {
         let there = Arc::clone(&queue);
         let interrupted = thread::spawn(move || {
             let me = with_current(Parker::unparker);
-            let sender = thread::spawn(move || me.interrupt());
+            let sender = thread::spawn(move || me.signal());
             match there.wait(None) {
                 Waited::Ready => match there.pop() {
                     Pop::Item(item) => there.push_front(item),

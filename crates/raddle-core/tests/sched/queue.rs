@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use raddle_core::prim::atomic::AtomicUsize;
 use raddle_core::prim::atomic::Ordering::Relaxed;
 use raddle_core::prim::{Arc, Mutex, thread};
-use raddle_core::sched::{Closed, Pop, Queue, Waited};
+use raddle_core::sched::{Closed, Piece, Pop, Queue, Rank, Record, Waited};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -232,6 +232,195 @@ fn a_queue_shows_what_it_holds() {
     let queue = Queue::new();
     queue.push(()).unwrap();
     assert_eq!(format!("{queue:?}"), "Queue { len: 1, sleeping: 0, closed: false }");
+}
+
+#[test]
+fn the_parts_of_a_span_are_taken_one_by_one_in_its_turn() {
+    let (queue, span) = (Queue::with_spans(), Arc::new("span"));
+    queue.push("before").unwrap();
+    queue.push_parts(0, &span, 0..3, &mut Vec::new()).unwrap();
+    queue.push("after").unwrap();
+    assert_eq!(queue.len(), 5);
+    assert_eq!(queue.take_next_of(&span), None, "it is not its turn");
+    assert_eq!(queue.take(), Pop::Item(Piece::Item("before")));
+    assert_eq!(queue.take(), Pop::Item(Piece::Part(Arc::clone(&span), 0)));
+    assert_eq!(queue.take_next_of(&Arc::new("span")), None, "this is another one");
+    assert_eq!(queue.take_next_of(&span), Some(1));
+    assert_eq!(queue.take(), Pop::Item(Piece::Part(Arc::clone(&span), 2)));
+    assert_eq!(queue.take_next_of(&span), None);
+    assert_eq!(queue.take(), Pop::Item(Piece::Item("after")));
+    assert_eq!((queue.take(), queue.len()), (Pop::Empty, 0));
+}
+
+#[test]
+fn parts_that_come_later_lie_behind_what_came_before_them() {
+    let (queue, span, mut places) = (Queue::with_spans(), Arc::new(()), Vec::new());
+    queue.push_parts(0, &span, 0..1, &mut places).unwrap();
+    queue.push_parts(0, &span, 1..2, &mut places).unwrap();
+    assert_eq!(places.len(), 1, "nothing came in between");
+    queue.push("between").unwrap();
+    queue.push_parts(0, &span, 2..3, &mut places).unwrap();
+    assert_eq!(places.len(), 2);
+    let taken: Vec<_> = std::iter::repeat_with(|| queue.take()).take(4).collect();
+    let part = |number| Pop::Item(Piece::Part(Arc::clone(&span), number));
+    assert_eq!(taken, [part(0), part(1), Pop::Item(Piece::Item("between")), part(2)]);
+    queue.push_parts(0, &span, 3..4, &mut places).unwrap();
+    assert_eq!(places.len(), 1, "the others are gone");
+}
+
+#[test]
+fn what_is_left_of_a_span_can_be_taken_out() {
+    let (queue, span, mut places) = (Queue::with_spans(), Arc::new(()), Vec::new());
+    queue.push("before").unwrap();
+    queue.push_parts(0, &span, 0..5, &mut places).unwrap();
+    queue.push("after").unwrap();
+    let _before = queue.take();
+    assert_eq!(queue.take_next_of(&span), Some(0));
+    assert_eq!(queue.take_parts(places[0], &Arc::new(())), None, "it is another one's");
+    assert_eq!(queue.take_parts(places[0], &span), Some(1..5));
+    assert_eq!(queue.take_parts(places[0], &span), None);
+    assert_eq!((queue.len(), queue.take()), (1, Pop::Item(Piece::Item("after"))));
+}
+
+#[test]
+fn a_span_is_dropped_with_its_last_part_and_outside_the_lock() {
+    struct Nosy(Arc<Queue<(), Nosy>>, Arc<Mutex<Vec<usize>>>);
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            self.1.lock().push(self.0.len());
+        }
+    }
+    let (queue, seen) = (Arc::new(Queue::with_spans()), Arc::new(Mutex::new(Vec::new())));
+    let push = |parts| {
+        let mut places = Vec::new();
+        let span = Arc::new(Nosy(Arc::clone(&queue), Arc::clone(&seen)));
+        let _ = queue.push_parts(0, &span, parts, &mut places);
+        (Arc::downgrade(&span), places)
+    };
+    drop(push(0..1));
+    drop(queue.take());
+    let (span, places) = push(0..2);
+    drop(queue.take());
+    assert_eq!(*seen.lock(), [0]);
+    queue.take_parts(places[0], &span.upgrade().unwrap()).unwrap();
+    drop(push(0..2));
+    drop(queue.take_all());
+    queue.close();
+    drop(push(0..1));
+    assert_eq!(*seen.lock(), [0; 4]);
+}
+
+#[test]
+fn every_part_of_a_span_calls_a_worker() {
+    let (queue, span) = (Arc::new(Queue::<(), ()>::with_spans()), Arc::new(()));
+    let taken = Arc::new(AtomicUsize::new(0));
+    let workers: Vec<_> = (0..3)
+        .map(|_| {
+            let (queue, taken) = (Arc::clone(&queue), Arc::clone(&taken));
+            thread::spawn(move || {
+                loop {
+                    match queue.take() {
+                        Pop::Item(Piece::Part(_, number)) => {
+                            taken.fetch_add(1, Relaxed);
+                            while taken.load(Relaxed) < 3 {
+                                thread::yield_now(); // it takes no second one
+                            }
+                            break number;
+                        }
+                        Pop::Item(Piece::Item(())) | Pop::Closed => unreachable!("there is one span"),
+                        Pop::Empty => _ = queue.wait(None),
+                    }
+                }
+            })
+        })
+        .collect();
+    while queue.sleeping() < 3 {
+        thread::yield_now();
+    }
+    queue.push_parts(0, &span, 0..3, &mut Vec::new()).unwrap();
+    let mut numbers: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2]);
+}
+
+/// What can be done to a queue with two spans.
+#[derive(Clone, Debug)]
+enum Deed {
+    Push(Rank),
+    PushParts(usize, usize),
+    Take,
+    TakeNextOf(usize),
+    TakeParts(usize),
+    TakeAll,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        3 => (-1_i16..2).prop_map(Deed::Push),
+        5 => (0_usize..2, 1_usize..4).prop_map(|(of, count)| Deed::PushParts(of, count)),
+        6 => Just(Deed::Take),
+        6 => (0_usize..2).prop_map(Deed::TakeNextOf),
+        2 => (0_usize..2).prop_map(Deed::TakeParts),
+        1 => Just(Deed::TakeAll),
+    ]
+}
+
+proptest! {
+    /// Held against a list of single items and parts that is sorted by rank, and stably.
+    #[test]
+    fn spans_behave_as_their_parts_would(deeds in prop::collection::vec(deed(), 0..80)) {
+        let (queue, spans) = (Queue::with_spans(), [Arc::new(0), Arc::new(1)]);
+        let (mut places, mut numbers): ([Vec<_>; 2], [usize; 2]) = Default::default();
+        let mut list: Vec<(Rank, Option<(usize, usize)>)> = Vec::new();
+        let put = |list: &mut Vec<_>, rank: Rank, what| {
+            let at = list.iter().position(|(other, _)| *other < rank).unwrap_or(list.len());
+            list.insert(at, (rank, what));
+        };
+        for deed in deeds {
+            match deed {
+                Deed::Push(rank) => {
+                    queue.push_ranked(rank, ()).unwrap();
+                    put(&mut list, rank, None);
+                }
+                Deed::PushParts(of, count) => {
+                    let rank = [0, 1][of];
+                    let parts = numbers[of]..numbers[of] + count;
+                    numbers[of] += count;
+                    queue.push_parts(rank, &spans[of], parts.clone(), &mut places[of]).unwrap();
+                    parts.for_each(|number| put(&mut list, rank, Some((of, number))));
+                }
+                Deed::Take => {
+                    let expected = match (!list.is_empty()).then(|| list.remove(0).1) {
+                        Some(Some((of, number))) => Pop::Item(Piece::Part(Arc::clone(&spans[of]), number)),
+                        Some(None) => Pop::Item(Piece::Item(())),
+                        None => Pop::Empty,
+                    };
+                    prop_assert_eq!(queue.take(), expected);
+                }
+                Deed::TakeNextOf(of) => {
+                    let is_next = matches!(list.first(), Some((_, Some((other, _)))) if *other == of);
+                    let expected = is_next.then(|| list.remove(0).1.unwrap().1);
+                    prop_assert_eq!(queue.take_next_of(&spans[of]), expected);
+                }
+                Deed::TakeParts(of) => {
+                    let ranges = std::mem::take(&mut places[of]).into_iter();
+                    let taken: Vec<_> = ranges.filter_map(|place| queue.take_parts(place, &spans[of])).flatten().collect();
+                    let expected: Vec<_> =
+                        list.iter().filter_map(|(_, what)| what.filter(|what| what.0 == of)).map(|what| what.1).collect();
+                    prop_assert_eq!(taken, expected);
+                    list.retain(|(_, what)| what.is_none_or(|what| what.0 != of));
+                }
+                Deed::TakeAll => {
+                    let all: Vec<_> = queue.take_all().into_iter().flat_map(|record| match record {
+                        Record::Item(()) => vec![None],
+                        Record::Span(span, parts) => parts.map(|number| Some((*span, number))).collect(),
+                    }).collect();
+                    prop_assert_eq!(all, list.drain(..).map(|(_, what)| what).collect::<Vec<_>>());
+                }
+            }
+            prop_assert_eq!(queue.len(), list.len());
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
