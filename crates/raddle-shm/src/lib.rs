@@ -11,7 +11,11 @@
 | [`ring`] | records from one process to another, in order, whole, once |
 | [`Bell`] | sleep until the other side has something; no system call when nobody sleeps |
 | [`Alarm`] | ring when the count reaches *n*, not before |
+| [`Stint`] | which items of a piece of work are begun, and which are taken away |
 | [`Arena`] | who has which piece of a region, for payloads too large for a ring |
+| [`Gong`] | the same for many sleepers, of whom one is woken at a time |
+| [`Ear`] | one thread at a gong for all of its process who wait for several things |
+| [`channel`] | messages between any number of processes on both sides |
 | [`heap`] | large buffers that are used where they lie, by several processes |
 | [`futex`] | the one place in this crate where a thread sleeps |
 "
@@ -24,13 +28,21 @@ mod arena;
 #[cfg(target_os = "linux")]
 mod bell;
 #[cfg(target_os = "linux")]
+pub mod channel;
+#[cfg(target_os = "linux")]
+mod ear;
+#[cfg(target_os = "linux")]
 pub mod futex;
+#[cfg(target_os = "linux")]
+mod gong;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod ring;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod segment;
+#[cfg(target_os = "linux")]
+mod stint;
 
 #[cfg(target_os = "linux")]
 pub use alarm::Alarm;
@@ -38,5 +50,11 @@ pub use alarm::Alarm;
 pub use arena::Arena;
 #[cfg(target_os = "linux")]
 pub use bell::{Bell, Ticket};
+#[cfg(target_os = "linux")]
+pub use ear::{Ear, News};
+#[cfg(target_os = "linux")]
+pub use gong::{Gong, Intention};
 #[cfg(all(target_os = "linux", not(loom)))]
 pub use segment::{Mapping, Segment, Shared};
+#[cfg(target_os = "linux")]
+pub use stint::Stint;

@@ -93,6 +93,23 @@ impl Mapping {
         unsafe { at.as_ref() }
     }
 
+    /// So many shared words of one kind, one behind the other, from `offset` on.
+    ///
+    /// # Panics
+    ///
+    /// As [`get`](Mapping::get).
+    #[inline]
+    pub fn get_all<T: Shared>(&self, offset: usize, count: usize) -> &[T] {
+        let size = size_of::<T>().checked_mul(count);
+        let inside = size.and_then(|size| offset.checked_add(size)).is_some_and(|end| end <= self.len);
+        assert!(inside, "{count} times {} bytes at {offset} are not inside a mapping of {}", size_of::<T>(), self.len);
+        // SAFETY: inside the mapping, checked above.
+        let at = unsafe { self.start.add(offset) }.cast::<T>();
+        assert!(at.is_aligned(), "{offset} is not a multiple of {}", align_of::<T>());
+        // SAFETY: as in `get`, for each of them.
+        unsafe { NonNull::slice_from_raw_parts(at, count).as_ref() }
+    }
+
     /// Gives the memory of whole pages inside `offset..offset + len` back to the system. Every process reads zeros there from
     /// now on, and memory is taken anew when something is written.
     ///

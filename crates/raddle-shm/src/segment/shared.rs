@@ -3,7 +3,7 @@
 use raddle_core::prim::atomic::{AtomicU32, AtomicU64};
 
 use crate::ring::Lines;
-use crate::{Alarm, Bell};
+use crate::{Alarm, Bell, Gong};
 
 /// A type that may lie in shared memory and be used through a plain reference.
 ///
@@ -40,6 +40,8 @@ unsafe impl Shared for AtomicU32 {}
 unsafe impl Shared for AtomicU64 {}
 // SAFETY: `repr(C)`, two atomic integers; any values are sound (bell.md).
 unsafe impl Shared for Bell {}
+// SAFETY: as above (gong.md).
+unsafe impl Shared for Gong {}
 // SAFETY: `repr(C)`, one atomic integer; any value is sound.
 unsafe impl Shared for Alarm {}
 // SAFETY: `repr(C)`, two atomic integers far apart; the padding between them is never looked at.

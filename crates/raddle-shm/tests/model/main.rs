@@ -10,7 +10,11 @@
 
 mod alarm;
 mod bell;
+mod channel;
+mod ear;
+mod gong;
 mod ring;
+mod stint;
 
 /// Runs a model with at most so many preemptions: switches away from a thread that could go on. Few suffice to find almost
 /// every error. For the models that call this, all of them would take too long; the others run without a limit.
