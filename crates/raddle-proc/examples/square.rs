@@ -155,7 +155,15 @@ mod linux {
                     end.done_reading();
                     let square = number.wrapping_mul(number).to_le_bytes();
                     let nanos = begun.elapsed().as_nanos() as u64;
-                    let answer = Answer { kind: kind::VALUE, flags: 0, nanos, begun: None, done: 1, parts: &[&square] };
+                    let answer = Answer {
+                        kind: kind::VALUE,
+                        flags: 0,
+                        nanos,
+                        begun: None,
+                        done: 1,
+                        failed: None,
+                        parts: &[&square],
+                    };
                     while end.reply(&answer).is_err() {
                         end.sleep_for_room(square.len());
                     }

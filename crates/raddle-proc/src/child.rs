@@ -66,6 +66,8 @@ pub struct Answer<'a> {
     pub begun: Option<u64>,
     /// How many items of a batch were done; 1 for a call of its own.
     pub done: u32,
+    /// How many of them raised, for a batch that [goes on](flag::GOES_ON) after that.
+    pub failed: Option<u32>,
     /// The payload, in pieces.
     pub parts: &'a [&'a [u8]],
 }
@@ -93,6 +95,8 @@ pub struct WorkerEnd {
     spills_freed: u64,
     /// Ordinal of the request looked at last.
     current: u64,
+    /// Bytes in the draft of the piece that runs. None: there was no room for all.
+    drafted: Option<usize>,
     /// Requests done with.
     count: u64,
     /// How long to look for a request before sleeping.
@@ -141,6 +145,7 @@ impl WorkerEnd {
             spilled: std::collections::VecDeque::new(),
             spills_freed: 0,
             current: 0,
+            drafted: None,
             count: 0,
             patience: Patience::new(),
             keeper,
@@ -259,6 +264,36 @@ impl WorkerEnd {
         clock_ns().saturating_sub(entered.0)
     }
 
+    /// The request looked at last is a piece of so many items, of which the worker does one after the other.
+    ///
+    /// # Panics
+    ///
+    /// If they are more than [`Stint::MOST`](raddle_shm::Stint::MOST).
+    pub fn open_piece(&mut self, items: u32) {
+        self.link.clear_draft();
+        self.drafted = Some(0);
+        self.link.stint().open(self.current, items);
+    }
+
+    /// Claims the next item of the piece. False: there is none left, or the parent has taken the others away.
+    #[inline]
+    pub fn begin_item(&mut self) -> bool {
+        self.link.stint().begin()
+    }
+
+    /// An item of the piece has been done: these bytes come to the end of what will be the answer, which has so many items now, and so
+    /// many that raised. If the parent wants them before the answer, it finds them.
+    #[inline]
+    pub fn item_done(&mut self, bytes: &[u8], done: u32, failed: u32) {
+        let written = self.drafted.filter(|&written| self.link.draft(written, bytes, done, failed));
+        self.drafted = written.map(|written| written + bytes.len());
+    }
+
+    /// No more items of the piece are begun. To be called before it is answered.
+    pub fn close_piece(&mut self) {
+        self.link.stint().close();
+    }
+
     /// Counts the request looked at last as done, without an answer.
     pub fn finish(&mut self) {
         self.count = self.current.wrapping_add(1); // a parent that writes garbage counts as it likes
@@ -271,15 +306,16 @@ impl WorkerEnd {
     ///
     /// When there is no room now: [`sleep_for_room`](Self::sleep_for_room), then try again.
     pub fn reply(&mut self, answer: &Answer<'_>) -> Result<(), Crowded> {
-        let &Answer { kind, flags, nanos, begun, done, parts } = answer;
+        let &Answer { kind, flags, nanos, begun, done, failed, parts } = answer;
         let header = Header { kind, flags, tag: done, id: self.current, extra: nanos };
-        match begun {
-            None => self.send(header, parts)?,
-            Some(moment) => {
-                let moment = moment.to_ne_bytes();
-                let parts: Vec<&[u8]> = std::iter::once(&moment[..]).chain(parts.iter().copied()).collect();
-                self.send(Header { flags: flags | flag::BEGUN, ..header }, &parts)?;
-            }
+        if begun.is_none() && failed.is_none() {
+            self.send(header, parts)?;
+        } else {
+            let more = if begun.is_some() { flag::BEGUN } else { 0 } | if failed.is_some() { flag::COUNTED } else { 0 };
+            let (begun, failed) = (begun.map(u64::to_ne_bytes), failed.map(u32::to_ne_bytes));
+            let front = [begun.as_ref().map(|bytes| &bytes[..]), failed.as_ref().map(|bytes| &bytes[..])];
+            let parts: Vec<&[u8]> = front.into_iter().flatten().chain(parts.iter().copied()).collect();
+            self.send(Header { flags: flags | more, ..header }, &parts)?;
         }
         self.finish();
         Ok(())
@@ -333,7 +369,7 @@ impl WorkerEnd {
 
     /// Whether a payload of this size can ever be answered.
     pub fn can_reply(&self, len: usize) -> bool {
-        len <= self.link.reply_spill().len() - size_of::<u64>() // which it may begin with
+        len <= self.link.reply_spill().len() - size_of::<u64>() - size_of::<u32>() // which it may begin with
     }
 
     /// Rule 5 of the lane: the reply was published above; now the alarms.

@@ -13,6 +13,8 @@ mod oom;
 #[cfg(not(loom))]
 mod outlet;
 #[cfg(not(loom))]
+pub mod sentry;
+#[cfg(not(loom))]
 mod signal;
 #[cfg(not(loom))]
 mod spawn;

@@ -142,6 +142,32 @@ mod tests {
     }
 
     #[test]
+    fn what_ignores_the_signal_to_the_group_ends_with_its_leader() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut what = shell("(trap '' TERM; echo >/proc/self/fd/{0}; exec sleep 60) & wait");
+        what.fds = vec![writer.as_fd()];
+        let mut process = spawn(&what).unwrap();
+        drop(what);
+        drop(writer);
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]).unwrap(), 1, "it ignores the signal now");
+        process.kill_group(Signal::TERM);
+        assert_eq!(process.wait().unwrap(), Ending::Signalled(15));
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]).unwrap(), 0, "nobody holds the other end");
+    }
+
+    #[test]
+    fn what_a_child_has_started_lives_on_if_nobody_wanted_the_child_to_end() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut what = shell("(sleep 0.2; echo >/proc/self/fd/{0}) & exit 0");
+        what.fds = vec![writer.as_fd()];
+        let mut process = spawn(&what).unwrap();
+        drop(what);
+        drop(writer);
+        assert_eq!(process.wait().unwrap(), Ending::Exited(0));
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]).unwrap(), 1);
+    }
+
+    #[test]
     fn a_missing_program_is_an_error_of_the_caller() {
         let what = Spawn { argv: vec!["/no/such/program".into()], env: vec![], fds: vec![], own_group: false };
         assert_eq!(spawn(&what).unwrap_err().kind(), io::ErrorKind::NotFound);

@@ -42,6 +42,8 @@ pub struct Process {
     collector: Collector,
     /// Whether it leads a process group of its own.
     leads: bool,
+    /// Whether its group has got a signal from here: then nobody of the group outlives it.
+    struck: bool,
     ending: Option<Ending>,
     /// Bytes that the kernel counts as its peak because of the process that started it.
     before: u64,
@@ -65,7 +67,7 @@ impl Process {
         };
         let ending = pidfd.is_none().then_some(Ending::Unknown);
         let collector = if ours { Collector::Us } else { Collector::Others };
-        Ok(Self { pid, pidfd, collector, leads: false, ending, before: 0, peak: None })
+        Ok(Self { pid, pidfd, collector, leads: false, struck: false, ending, before: 0, peak: None })
     }
 
     /// Opens a process that a zygote has forked off as the leader of a group, and does not collect before it was
@@ -74,8 +76,9 @@ impl Process {
         Ok(Self { collector: Collector::Zygote, leads: true, ..Self::open(pid, false)? })
     }
 
-    /// Its zygote says how it has ended, and how many bytes it had in memory.
+    /// Its zygote says how it has ended, and how many bytes it had in memory. The zygote has not collected it yet.
     pub(crate) fn told(&mut self, ending: Ending, peak: u64) {
+        self.sweep(true);
         self.ending = Some(ending);
         self.peak = Some(peak);
     }
@@ -118,20 +121,36 @@ impl Process {
         self.peak.filter(|peak| *peak > self.before + self.before / 8)
     }
 
-    /// Sends a signal to it and to the processes that it has started, as far as they are of its group.
-    pub fn kill_group(&self, signal: Signal) {
-        let (Some(fd), true, None) = (&self.pidfd, self.leads, self.ending) else { return self.kill(signal) };
+    /// Sends a signal to it and to the processes that it has started, as far as they are of its group. When it has ended because of
+    /// that, or later, those that are left of its group are killed.
+    pub fn kill_group(&mut self, signal: Signal) {
+        let (Some(_), true, None) = (&self.pidfd, self.leads, self.ending) else { return self.kill(signal) };
+        self.struck = true;
         // It may have left its group, and is meant all the same. Until it is collected its number is nobody else's.
         let stays = Pid::from_raw(self.pid.cast_signed()).is_some_and(|pid| getpgid(Some(pid)) == Ok(pid));
-        if !stays {
+        if !self.signal_group(signal, self.collector != Collector::System) || !stays {
             self.kill(signal);
         }
-        if kernel::signal_group(fd.as_fd(), signal) == Err(Errno::INVAL)
-            && let Some(pid) = Pid::from_raw(self.pid.cast_signed())
-        {
-            // Until it is collected its number is nobody else's, and so is its group's.
-            let _ = kill_process_group(pid, signal);
+    }
+
+    /// It has ended: what it has started and is left of its group ends, too, if the group was to end. A process that ignores SIGTERM
+    /// would live on otherwise. `is_there`: it is not collected yet, nor will be before this returns.
+    fn sweep(&self, is_there: bool) {
+        if self.struck && self.ending.is_none() {
+            self.signal_group(Signal::KILL, is_there);
         }
+    }
+
+    /// Sends a signal to the group. False: that is not possible. `is_there`: its leader is not collected; until then its number is
+    /// nobody else's, and so is its group's.
+    fn signal_group(&self, signal: Signal, is_there: bool) -> bool {
+        let Some(fd) = &self.pidfd else { return false };
+        if kernel::signal_group(fd.as_fd(), signal) != Err(Errno::INVAL) {
+            return true;
+        }
+        let group = Pid::from_raw(self.pid.cast_signed()).filter(|_| is_there);
+        // It fails if nobody is left, and that was wanted.
+        group.map(|group| kill_process_group(group, signal)).is_some()
     }
 
     /// How it ended, if it has. Collects it if it is ours.
@@ -140,6 +159,7 @@ impl Process {
             self.ending = match (self.collector, &self.pidfd) {
                 (Collector::Zygote, _) => None, // it is told
                 (Collector::System, Some(fd)) if is_readable(fd) => {
+                    self.sweep(false);
                     // Where this process is the first of its system, or has asked for it, orphans become its own.
                     let _ = kernel::wait(fd.as_fd(), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
                     Some(Ending::Orphaned)
@@ -171,6 +191,14 @@ impl Process {
         if self.collector != Collector::Us {
             options |= WaitIdOptions::NOWAIT;
         }
+        if self.struck {
+            // Before it is collected: after that its number can be somebody else's.
+            match kernel::wait(fd.as_fd(), options | WaitIdOptions::NOWAIT) {
+                Ok(Some(_)) => self.sweep(true),
+                Err(error) if error != Errno::INTR && is_readable(fd) => self.sweep(false),
+                _ => {}
+            }
+        }
         match kernel::wait(fd.as_fd(), options) {
             Ok(Some((ending, peak))) => {
                 self.peak = (self.collector == Collector::Us).then_some(peak);
@@ -197,7 +225,7 @@ fn is_readable(fd: &OwnedFd) -> bool {
 pub enum Watched {
     /// Somebody called [`Watch::wake`] or wrote to the [`bell`](Watch::bell), or the time of [`Watch::wake_in`] has passed.
     Woken,
-    /// The process that was added under this token has ended.
+    /// The process that was added under this token has ended, or the pipe has.
     Ended(usize),
     /// The zygote has said something, or has ended.
     Zygote,
@@ -264,6 +292,22 @@ impl Watch {
         let Some(fd) = &process.pidfd else { return Ok(false) };
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token as u64), epoll::EventFlags::IN)?;
         Ok(true)
+    }
+
+    /// Watches the reading end of a pipe for its end: nobody else has the other end any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add).
+    pub fn add_pipe(&self, pipe: BorrowedFd<'_>, token: usize) -> io::Result<()> {
+        // That the other end is gone is told always.
+        epoll::add(&self.epoll, pipe, epoll::EventData::new_u64(token as u64), epoll::EventFlags::empty())?;
+        Ok(())
+    }
+
+    /// Watches it no longer.
+    pub fn remove_pipe(&self, pipe: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.epoll, pipe); // it may have been removed before
     }
 
     /// Watches a process no longer.

@@ -4,6 +4,7 @@
 //! What must happen outside of it (telling, disposing) is collected in [`Effects`].
 
 mod elastic;
+mod pieces;
 mod ranks;
 
 use std::collections::VecDeque;
@@ -76,14 +77,15 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// A call, or a batch of so many items, was answered with a value. What a batch has not done is cancelled if the last
-    /// item that it did raised; otherwise it goes back to whoever handed it in, as if it had never come.
-    fn answered(&mut self, items: u64, done: u64, raised: bool) {
+    /// A call, or a batch of so many items, was answered with a value. What a batch has not done is cancelled if an item that raised
+    /// `ends` it; otherwise it goes back to whoever handed it in, as if it had never come.
+    fn answered(&mut self, items: u64, done: u64, failed: u64, ends: bool) {
         let done = done.clamp(1, items.max(1));
-        self.finished += done - u64::from(raised);
-        self.failed += u64::from(raised);
+        let failed = failed.min(done);
+        self.finished += done - failed;
+        self.failed += failed;
         let left = items - done;
-        if raised {
+        if ends {
             self.cancelled += left;
         } else {
             self.submitted -= left;
@@ -537,16 +539,35 @@ impl<H: Ticket> Dispatch<H> {
             let mut revoked = seat.revoke_all_but(spared);
             revoked.reverse();
             taken.append(&mut revoked);
+            taken.append(&mut seat.take_back_where(&H::is_piece)); // none of its items has been counted as started
         }
         taken.extend(self.backlog.take_all().into_iter().map(|waiting| waiting.ticket));
-        for ticket in &taken {
+        self.note_taken_back(&taken);
+        taken
+    }
+
+    /// Takes back what has not started and is of this kind, pieces also in part.
+    pub(crate) fn take_back_where(&mut self, is_wanted: &dyn Fn(&H) -> bool) -> Vec<H> {
+        let mut taken: Vec<H> =
+            self.seats.iter_mut().flatten().flat_map(|seat| seat.take_back_where(is_wanted)).collect();
+        let waiting = self.backlog.iter().filter(|waiting| is_wanted(&waiting.ticket));
+        let spots: Vec<Spot> = waiting.map(|waiting| waiting.ticket.place().get()).collect();
+        for spot in spots {
+            let Spot::Backlog(position) = spot else { continue };
+            taken.extend(self.backlog.take(position).map(|waiting| waiting.ticket));
+        }
+        self.note_taken_back(&taken);
+        taken
+    }
+
+    fn note_taken_back(&mut self, taken: &[H]) {
+        for ticket in taken {
             ticket.place().set(Spot::Nowhere);
             self.end_leases(ticket);
         }
         let items = taken.iter().map(|ticket| u64::from(ticket.items())).sum();
         self.quota.leave(items);
         self.counts.cancelled += items;
-        taken
     }
 
     /// Whether a worker has begun this call.
@@ -559,6 +580,7 @@ impl<H: Ticket> Dispatch<H> {
 
     /// Takes in every reply that has arrived.
     pub(crate) fn drain(&mut self) {
+        let mut has_rests = false;
         for number in 0..self.seats.len() {
             while let Some(seat) = self.seats[number].as_mut() {
                 match seat.receive() {
@@ -566,11 +588,21 @@ impl<H: Ticket> Dispatch<H> {
                         self.hear(number, HEARD);
                         break;
                     }
-                    Ok(Some(Arrival::Answer(ticket, reply))) => {
+                    Ok(Some(Arrival::Answer(ticket, sent, reply))) => {
+                        let rest = pieces::rest_of(&ticket, &reply); // first: what is not done does not count as answered
                         seat.tally.answered(u64::from(ticket.items()), &reply);
+                        if let Some(rest) = rest {
+                            self.put_in_front(rest, sent);
+                            has_rests = true;
+                        }
                         self.note_idle(number);
                         self.hear(number, usize::MAX); // what was said during the call comes before its answer
                         self.deliver(ticket, reply);
+                    }
+                    Ok(Some(Arrival::Untouched(ticket, sent))) => {
+                        self.put_in_front(ticket, sent);
+                        has_rests = true;
+                        self.note_idle(number);
                     }
                     Ok(Some(Arrival::Ready)) => {
                         self.stillborn = 0;
@@ -584,6 +616,9 @@ impl<H: Ticket> Dispatch<H> {
                     }
                 }
             }
+        }
+        if has_rests {
+            self.refill();
         }
     }
 
@@ -615,13 +650,16 @@ impl<H: Ticket> Dispatch<H> {
         let items = u64::from(ticket.items());
         self.quota.leave(items);
         match &reply {
-            Reply::Answer { kind, flags, nanos, done, payload } => {
+            Reply::Answer { kind, flags, nanos, done, failed, payload } => {
                 self.counts.bytes += payload.len() as u64 + payload.lent();
-                self.pace.record(*nanos);
+                if *nanos > 0 {
+                    self.pace.record(*nanos); // what is taken in early of a piece has no time of its own
+                }
                 self.counts.busy = self.counts.busy.saturating_add(*nanos);
                 match *kind {
                     super::kind::VALUE => {
-                        self.counts.answered(items, u64::from(*done), flags & super::flag::RAISED != 0)
+                        let ends = flags & super::flag::RAISED != 0;
+                        self.counts.answered(items, u64::from(*done), u64::from(*failed), ends);
                     }
                     _ => self.counts.failed += items,
                 }
@@ -650,7 +688,13 @@ impl<H: Ticket> Dispatch<H> {
 
     /// Moves calls from the backlog into rings, as far as there is room.
     pub(crate) fn refill(&mut self) {
-        while !self.backlog.is_empty() {
+        while let Some(next) = self.backlog.front() {
+            if next.ticket.is_piece() {
+                if self.send_piece() {
+                    continue;
+                }
+                break;
+            }
             let Some(Choice { seat: number, others_sleep, .. }) = self.choose() else { break };
             let Some(Waiting { ticket, kind, flags, tag, payload }) = self.backlog.pop_front() else { break };
             let seat = self.seats[number].as_mut().expect("`choose` names a seat that exists");
@@ -689,6 +733,7 @@ impl<H: Ticket> Dispatch<H> {
         for seat in self.seats.iter_mut().flatten() {
             seat.note_front(now);
         }
+        self.leave_late_pieces(now);
         if self.ranked && !self.backlog.is_empty() {
             self.pass_long_calls(now);
         }
@@ -718,7 +763,7 @@ impl<H: Ticket> Dispatch<H> {
                 break; // it has no room, idle as it is: it is still busy with the records that were revoked
             }
         }
-        if !self.backlog.is_empty() || self.seats().any(|seat| seat.spare() > 1) {
+        if !self.backlog.is_empty() || self.seats().any(|seat| seat.spare() > 1 || seat.divisible().is_some()) {
             want_idle(page);
         }
     }
@@ -803,7 +848,7 @@ impl<H: Ticket> Dispatch<H> {
         }
         let mut again = Vec::new();
         let mut loss = Loss { pid, ending, cause: Cause::Died, out_of_memory, peak_memory, words, output };
-        for Lost { ticket, cause, copy } in lost {
+        for Lost { ticket, cause, begun, copy } in lost {
             if let Some(copy) = copy
                 && cause != Cause::Stopped
                 && self.broken.is_none()
@@ -814,6 +859,7 @@ impl<H: Ticket> Dispatch<H> {
                 continue;
             }
             loss.cause = cause;
+            ticket.begun(pid, begun);
             if cause != Cause::Stopped {
                 record.calls += u64::from(ticket.items());
                 record.failed += u64::from(ticket.items());
@@ -858,7 +904,7 @@ impl<H: Ticket> Dispatch<H> {
         let mut all: Vec<H> = Vec::new();
         for seat in self.seats.iter_mut().flatten() {
             all.append(&mut seat.take_all());
-            if let Some(process) = &seat.process {
+            if let Some(process) = &mut seat.process {
                 process.kill_group(signal);
             }
         }

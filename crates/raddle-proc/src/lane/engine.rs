@@ -178,7 +178,7 @@ impl<H: Ticket> Lane<H> {
     /// # Errors
     ///
     /// When the process cannot be watched. The seat is vacated then and the process is ended.
-    pub fn occupy(&self, number: usize, process: Process) -> io::Result<()> {
+    pub fn occupy(&self, number: usize, mut process: Process) -> io::Result<()> {
         let mut dispatch = self.dispatch.lock();
         match self.watch.add(&process, number) {
             Ok(true) => {
@@ -249,6 +249,39 @@ impl<H: Ticket> Lane<H> {
         Ok(Submit { wants_worker, spent })
     }
 
+    /// Takes in a piece of a map. Its payload, of so many bytes, is the ticket's, and `out` has no parts. Full lanes take it all the same.
+    ///
+    /// # Errors
+    ///
+    /// When the lane is closed or broken; the ticket comes back.
+    pub fn submit_piece(&self, ticket: H, out: &Outgoing<'_>, bytes: usize) -> Result<Submit<H>, (Refusal, H)> {
+        let mut dispatch = self.dispatch.lock();
+        if let Some(reason) = &dispatch.broken {
+            return Err((Refusal::Broken(reason.clone()), ticket));
+        }
+        if dispatch.closing {
+            return Err((Refusal::Closed, ticket));
+        }
+        self.quota.force(u64::from(ticket.items()));
+        let wants_worker = dispatch.submit_piece(ticket, out, bytes, &self.page);
+        let spent = std::mem::take(&mut dispatch.graveyard);
+        self.release(dispatch);
+        Ok(Submit { wants_worker, spent })
+    }
+
+    /// Has a piece that was handed in grow by an item: `grow` does it, and returns by how many bytes. False, and nothing was done:
+    /// it is not what the next call would lie behind, or the lane takes no more.
+    pub fn extend_piece(&self, ticket: &H, grow: &mut dyn FnMut() -> usize) -> bool {
+        let mut dispatch = self.dispatch.lock();
+        if dispatch.broken.is_some() || dispatch.closing || !dispatch.is_last(ticket) {
+            return false;
+        }
+        self.quota.force(1);
+        dispatch.extend_piece(grow);
+        self.release(dispatch);
+        true
+    }
+
     /// Counts a call that failed before it could be handed in.
     pub fn count_unsent(&self) {
         self.dispatch.lock().count_unsent();
@@ -267,6 +300,18 @@ impl<H: Ticket> Lane<H> {
     pub fn take_back(&self, ticket: &H) -> Option<H> {
         let mut dispatch = self.dispatch.lock();
         let taken = dispatch.take_back(ticket);
+        if dispatch.closing {
+            dispatch.stop_workers();
+        }
+        drop(dispatch);
+        self.wake_crowd();
+        taken
+    }
+
+    /// Takes back what has not started and is of this kind, pieces also in part, and gives the tickets back.
+    pub fn take_back_where(&self, is_wanted: &dyn Fn(&H) -> bool) -> Vec<H> {
+        let mut dispatch = self.dispatch.lock();
+        let taken = dispatch.take_back_where(is_wanted);
         if dispatch.closing {
             dispatch.stop_workers();
         }
@@ -480,7 +525,7 @@ impl<H: Ticket> Lane<H> {
         let mut dispatch = self.dispatch.lock();
         dispatch.break_all(reason, signal);
         for number in dispatch.seat_numbers().collect::<Vec<_>>() {
-            if let Some(process) = dispatch.seat(number).and_then(|seat| seat.process.as_ref()) {
+            if let Some(process) = dispatch.seat_mut(number).and_then(|seat| seat.process.as_mut()) {
                 process.kill_group(signal); // also where the lane was broken before
             }
         }

@@ -13,8 +13,11 @@
 //! 0x0400  lines of the ring for words
 //! 0x0500  alarm of the keeper for words          (parent sets, worker swaps)
 //! 0x0540  the bell at which the worker waits for room for words
+//! 0x0580  the claim on the items of a piece      (worker adds, parent cuts)
+//! 0x05c0  what the draft has                      (worker writes, parent reads)
 //! 0x1000  request bytes, reply bytes             RING each
 //! ...     bytes of the ring for words            WORDS
+//! ...     the draft                              DRAFT
 //! ...     request spill, reply spill             SPILL each, sparse
 //! ...     the worker's heap                      2 SPILL, sparse
 //! ```
@@ -23,10 +26,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use raddle_core::prim::atomic::Ordering::{Acquire, Relaxed, Release};
 use raddle_core::prim::atomic::{AtomicU32, AtomicU64};
 use raddle_shm::heap::{Heap, View};
 use raddle_shm::ring::{Consumer, Lines, Producer};
-use raddle_shm::{Alarm, Bell, Mapping, Segment};
+use raddle_shm::{Alarm, Bell, Mapping, Segment, Stint};
 
 /// Bytes of each ring. Both rings of a worker fit into a core's second-level cache.
 const RING: usize = 256 << 10;
@@ -44,11 +48,14 @@ const HEAP_KEEP: usize = 256 << 20;
 pub(crate) const SPILL_SOFT: usize = 64 << 20;
 
 const HEAD: usize = 4096;
-/// Where the ring for words begins, and where all rings end.
+/// Bytes for what a worker has done of a piece, before it answers. What does not fit waits for the answer.
+const DRAFT: usize = 256 << 10;
+/// Where the ring for words begins, where all rings end, and where the regions for large payloads begin.
 const WORDS_AT: usize = HEAD + 2 * RING;
-const RINGS: usize = WORDS_AT + WORDS;
+const DRAFT_AT: usize = WORDS_AT + WORDS;
+const RINGS: usize = DRAFT_AT + DRAFT;
 const MAGIC: u32 = u32::from_le_bytes(*b"radl");
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const REQUEST_LINES: usize = 0x080;
 const REPLY_LINES: usize = 0x180;
@@ -61,6 +68,10 @@ const WORD_LINES: usize = 0x400;
 const WORD_ALARM: usize = 0x500;
 const WORD_BELL: usize = 0x540;
 const RUNNING_SINCE: usize = 0x3c8;
+/// Of the word about the draft, for the number of bytes; twenty more for each of the counts.
+const DRAFT_BITS: u32 = 24;
+const STINT: usize = 0x580;
+const DRAFTED: usize = 0x5c0;
 const PAGE_BELL: usize = 0x080;
 const PAGE_IDLE: usize = 0x100;
 
@@ -78,6 +89,8 @@ pub mod kind {
     pub const RELEASE: u8 = 6;
     /// Parent to worker: forget what was made of these (u64 each), if anything was.
     pub const FORGET: u8 = 7;
+    /// Parent to worker: as `BATCH`, but each item is claimed before it is begun, and what an item raises is its own affair.
+    pub const PIECE: u8 = 8;
     /// Parent to worker: end, there is nothing more to do.
     pub const STOP: u8 = 4;
     /// Worker to parent: set up and looking for calls.
@@ -112,12 +125,17 @@ pub mod flag {
     pub const FLAT: u8 = 2;
     /// A request that ends with keyword arguments.
     pub const KEYWORDS: u8 = 4;
+    /// A batch that goes on after an item that raised. No batch has [keywords](KEYWORDS).
+    pub const GOES_ON: u8 = 4;
     /// A batch whose items are tuples of arguments, not the only argument themselves.
     pub const STARRED: u8 = 8;
     /// A batch that is done to its end, however long it takes.
     pub const WHOLE: u8 = 16;
     /// The answer to a batch: the last item that was done raised.
     pub const RAISED: u8 = 32;
+    /// The answer to a batch that [goes on](GOES_ON). It begins with the number of items that raised, as u32, after the moment of one
+    /// that has [begun](BEGUN). No answer is [starred](STARRED).
+    pub const COUNTED: u8 = 8;
     /// A request whose answer is to say when it was begun. No request is an answer that has [raised](RAISED).
     pub const TIMED: u8 = 32;
     /// An answer that begins with the moment at which the call was begun: nanoseconds of the monotonic clock, as u64. No answer has
@@ -179,6 +197,7 @@ pub(crate) struct Link {
     requests: Mapping,
     replies: Mapping,
     words: Mapping,
+    draft: Mapping,
     request_spill: Mapping,
     reply_spill: Mapping,
     /// The worker's heap, until somebody takes it.
@@ -222,6 +241,7 @@ impl Link {
             requests: segment.map_mirrored(HEAD, RING)?,
             replies: segment.map_mirrored(HEAD + RING, RING)?,
             words: segment.map_mirrored(WORDS_AT, WORDS)?,
+            draft: segment.map(DRAFT_AT, DRAFT)?,
             request_spill: segment.map(rings, spill)?,
             reply_spill: segment.map(rings + spill, spill)?,
             heap: Some(segment.map(rings + 2 * spill, 2 * spill)?),
@@ -335,6 +355,57 @@ impl Link {
     pub(crate) fn running_since(&self) -> &AtomicU64 {
         // SAFETY: as above, an atomic word.
         unsafe { &*self.at(RUNNING_SINCE).cast() }
+    }
+
+    /// The claim on the items of the piece that the worker runs.
+    pub(crate) fn stint(&self) -> &Stint {
+        // SAFETY: as above, a Stint.
+        unsafe { &*self.at(STINT).cast() }
+    }
+
+    /// Forgets the draft of the piece before. By the worker, before the claim is opened for the next piece.
+    pub(crate) fn clear_draft(&self) {
+        // Ordering: Relaxed. Who sees the claim opened sees this.
+        self.drafted().store(0, Relaxed);
+    }
+
+    /// Appends the outcome of an item to the draft, which is `written` bytes long, and says how many items it has now and how many of
+    /// them raised. False: there is no room.
+    pub(crate) fn draft(&self, written: usize, bytes: &[u8], done: u32, failed: u32) -> bool {
+        if written + bytes.len() > self.draft.len() {
+            return false;
+        }
+        spill_out(&self.draft, written, &[bytes]);
+        let word =
+            (written + bytes.len()) as u64 | u64::from(failed) << DRAFT_BITS | u64::from(done) << (DRAFT_BITS + 20);
+        // Ordering: Release. Pairs with the Acquire in `read_draft`: whoever sees the number sees the bytes.
+        self.drafted().store(word, Release);
+        true
+    }
+
+    /// What the worker has done of the piece of this number: how many items, how many of them raised, and the bytes of their outcomes.
+    /// None: it is not at this piece any more.
+    pub(crate) fn read_draft(&self, number: u64) -> Option<(u32, u32, Vec<u8>)> {
+        self.stint().during(number, || {
+            let word = self.drafted().load(Acquire);
+            let (len, failed, done) =
+                (word & ((1 << DRAFT_BITS) - 1), word >> DRAFT_BITS & ((1 << 20) - 1), word >> (DRAFT_BITS + 20));
+            let len = usize::try_from(len).ok().filter(|&len| len <= self.draft.len())?;
+            let mut bytes = Vec::<u8>::with_capacity(len);
+            // SAFETY: `len` bytes lie in the mapping (checked) and have room in the vector; any bytes are valid. The worker may have gone
+            // on to another piece and write there in this moment: then the copy is thrown away by `during`.
+            unsafe {
+                std::ptr::copy_nonoverlapping(self.draft.as_ptr(), bytes.as_mut_ptr(), len);
+                bytes.set_len(len);
+            }
+            Some((done as u32, failed as u32, bytes))
+        })?
+    }
+
+    /// Bytes, failures and items of the draft.
+    fn drafted(&self) -> &AtomicU64 {
+        // SAFETY: as above, an atomic word.
+        unsafe { &*self.at(DRAFTED).cast() }
     }
 
     pub(crate) fn request_spill(&self) -> &Mapping {

@@ -31,6 +31,10 @@ pub fn clock_ns() -> u64 {
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
+/// A piece has so many items, at most.
+#[cfg(not(loom))]
+pub const MOST_ITEMS: u32 = raddle_shm::Stint::MOST;
+
 #[cfg(not(loom))]
 pub use engine::{Counts, Departure, Lane, LaneConfig, Refusal, Report, Seating, Submit};
 #[cfg(not(loom))]

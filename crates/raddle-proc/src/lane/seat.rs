@@ -36,6 +36,9 @@ const DEPTH: usize = 4096;
 /// wait behind another. It is also how long the keeper's timer runs.
 pub(crate) const LATE: Duration = Duration::from_millis(1);
 
+/// A piece that takes so many times what was foretold of one of its items, and [`LATE`], is not what was foretold.
+const OFF: u64 = 8;
+
 /// A worker whose call has run for too long is asked to end; after this it is ended by force.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -62,6 +65,16 @@ pub(crate) struct Flight<H> {
     spilled: Option<usize>,
     /// The bytes of a call that may run again.
     copy: Option<Box<(Header, Vec<u8>)>>,
+    /// Of a piece, what was taken in before it was answered.
+    early: Option<Box<Early>>,
+}
+
+/// What was taken in of a piece before it was answered: with these its answer begins.
+#[derive(Clone, Copy, Default)]
+struct Early {
+    items: u32,
+    failed: u32,
+    bytes: usize,
 }
 
 /// A worker that is to be ended because of the call that it runs.
@@ -79,14 +92,18 @@ pub(crate) type Recovered<H> = (H, Header, Vec<u8>);
 pub(crate) struct Lost<H> {
     pub(crate) ticket: H,
     pub(crate) cause: Cause,
+    /// When the worker went into it, if that is known.
+    pub(crate) begun: Option<u64>,
     /// Its bytes, if it may run again.
     pub(crate) copy: Option<Box<(Header, Vec<u8>)>>,
 }
 
 /// What came back from a worker.
 pub(crate) enum Arrival<H> {
-    /// This call was answered.
-    Answer(H, Reply),
+    /// This call was answered, which was sent with this header.
+    Answer(H, Header, Reply),
+    /// Of this piece, which was sent with this header, it has done no more than what was taken in before.
+    Untouched(H, Header),
     Ready,
     /// It has given back memory.
     Released,
@@ -111,6 +128,14 @@ pub struct Holding {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Corrupt;
 
+/// When a late piece of this ordinal is looked at again, and after how long.
+#[derive(Clone, Copy, Debug)]
+struct Again {
+    ordinal: u64,
+    at: Instant,
+    patience: Duration,
+}
+
 pub(crate) struct Seat<H> {
     pub(crate) stage: Stage,
     pub(crate) process: Option<Process>,
@@ -124,6 +149,8 @@ pub(crate) struct Seat<H> {
     front: Option<(u64, Instant)>,
     /// A call that was seen to be a long one.
     long: Option<u64>,
+    /// It is a piece that the worker had not begun by then: it is looked at again.
+    again: Option<Again>,
     /// Since when it has no calls, if anybody wants to know.
     idle_since: Option<Instant>,
     requests: Producer,
@@ -174,6 +201,7 @@ impl<H: Ticket> Seat<H> {
             deaf: false,
             front: None,
             long: None,
+            again: None,
             idle_since: None,
             requests: link.request_producer(),
             replies: link.reply_consumer(),
@@ -212,7 +240,7 @@ impl<H: Ticket> Seat<H> {
     /// The count at which there is room for more from the backlog: when half of what is outstanding is done, or the next call
     /// where a ring is shallow.
     pub(crate) fn refill_at(&self, shallow: bool) -> u64 {
-        if shallow { self.next_call() + 1 } else { self.first + self.flights.len() as u64 / 2 + 1 }
+        if shallow || self.load <= 2 { self.next_call() + 1 } else { self.first + self.flights.len() as u64 / 2 + 1 }
     }
 
     /// The rank of the last call, if it has not begun.
@@ -273,11 +301,13 @@ impl<H: Ticket> Seat<H> {
 
     /// How long the worker has been inside the call that it runs, by what it says itself; 0 if it is in none.
     pub(crate) fn inside_for(&self) -> u64 {
+        self.inside_since().map_or(0, |since| clock_ns().saturating_sub(since))
+    }
+
+    /// When the worker went into the call that it runs, by what it says itself.
+    fn inside_since(&self) -> Option<u64> {
         // Ordering: Relaxed. Nothing but this number travels.
-        match self.link.running_since().load(Relaxed) {
-            0 => 0,
-            since => clock_ns().saturating_sub(since),
-        }
+        Some(self.link.running_since().load(Relaxed)).filter(|&since| since != 0).map(|since| since.min(clock_ns()))
     }
 
     /// What the worker has done. None: it has no process yet.
@@ -303,7 +333,7 @@ impl<H: Ticket> Seat<H> {
     pub(crate) fn note_front(&mut self, now: Instant) {
         let front = self.next_call();
         self.front = match self.front {
-            _ if self.spare() < 2 => None,
+            _ if self.spare() < 2 && !self.runs_many() => None,
             Some(known) if known.0 == front => Some(known),
             _ => Some((front, now)),
         };
@@ -312,6 +342,95 @@ impl<H: Ticket> Seat<H> {
     /// Whether calls wait behind one for longer than the lane ever foretells.
     pub(crate) fn is_late(&self, now: Instant) -> bool {
         self.stage == Stage::Starting || self.front.is_some_and(|(_, since)| now.duration_since(since) >= LATE)
+    }
+
+    /// The piece that the worker runs, if there are items of it that it has not begun: its ordinal, how many items it has, and how
+    /// many of them the worker says to have begun.
+    pub(crate) fn divisible(&self) -> Option<(u64, u32, u32)> {
+        let (ticket, _, early) = self.running()?;
+        let (ordinal, items) = (self.next_call(), ticket.items() + early.items);
+        let begun = self.link.stint().begun(ordinal)?;
+        (begun > early.items && begun < items).then_some((ordinal, items, begun))
+    }
+
+    /// Whether the first call that is not answered is a piece of several items.
+    fn runs_many(&self) -> bool {
+        self.running().is_some_and(|(ticket, ..)| ticket.is_piece() && ticket.items() > 1)
+    }
+
+    /// The first call that is not answered, how it was sent, and what was taken in of it.
+    fn running(&self) -> Option<(&H, Header, Early)> {
+        let early = |flight: &Flight<H>| flight.early.as_deref().copied().unwrap_or_default();
+        self.flights.iter().find_map(|flight| Some((flight.ticket.as_ref()?, flight.header, early(flight))))
+    }
+
+    /// Takes in what the worker has done of the piece that it runs, if it is not through with it.
+    pub(crate) fn take_early(&mut self) -> Option<(H, Reply)> {
+        let (ticket, _, early) = self.running()?;
+        let ordinal = self.next_call();
+        // It is taken in once: when it is known with which item the worker is left.
+        if !ticket.is_piece() || early.items > 0 || self.looks_again().is_some() {
+            return None;
+        }
+        let (done, failed, bytes) = self.link.read_draft(ordinal)?;
+        if done == 0 || done >= ticket.items() || failed > done {
+            return None;
+        }
+        let taken = ticket.cut_front(done)?;
+        let early = Early { items: done, failed, bytes: bytes.len() };
+        self.flight(ordinal)?.early = Some(Box::new(early));
+        let payload = Payload::copied(&bytes)?;
+        let flags = flag::LIST | flag::COUNTED;
+        Some((taken, Reply::Answer { kind: kind::VALUE, flags, nanos: 0, done, failed, payload }))
+    }
+
+    /// Takes away what the worker has not begun of the piece that it runs: the items, and how they are to be sent again.
+    pub(crate) fn take_tail(&mut self) -> Option<(H, Header)> {
+        let (ordinal, items, _) = self.divisible()?;
+        let from = self.link.stint().take(ordinal, items).filter(|&from| from > 0)?;
+        let (ticket, header, early) = self.running()?;
+        Some((ticket.cut_back(from.checked_sub(early.items)?)?, header))
+    }
+
+    /// When the piece that it runs will have taken much longer than foretold. None: nothing waits for its end, or that is known.
+    pub(crate) fn late_at(&self) -> Option<Instant> {
+        if let Some(Again { at, .. }) = self.looks_again() {
+            return Some(at);
+        }
+        let since = self.front.filter(|_| !self.runs_long())?.1;
+        let ticket = self.running()?.0;
+        if !ticket.is_piece() || self.stage == Stage::Starting || (self.load < 2 && !self.runs_many()) {
+            return None;
+        }
+        let patience = Duration::from_nanos(ticket.pace().unwrap_or(0).saturating_mul(OFF));
+        since.checked_add(patience.max(LATE))
+    }
+
+    /// How the piece that it runs is looked at again, if it is.
+    fn looks_again(&self) -> Option<Again> {
+        self.again.filter(|again| self.load > 0 && again.ordinal == self.next_call())
+    }
+
+    /// The piece that it runs has taken much longer than foretold: takes back what is left of it, and what waits behind it. If the worker
+    /// has not come to its first item, nothing can be said of it and it is looked at again, after twice the time each time.
+    pub(crate) fn leave_late_piece(&mut self, now: Instant) -> (Option<(H, Header)>, Vec<Recovered<H>>) {
+        let ordinal = self.next_call();
+        self.long = Some(ordinal);
+        let patience = self.looks_again().map_or(LATE, |again| again.patience.saturating_mul(2));
+        let is_begun = self.link.stint().begun(ordinal).is_some_and(|begun| begun > 0);
+        self.again = match now.checked_add(patience) {
+            Some(at) if !is_begun => Some(Again { ordinal, at, patience }),
+            _ => None,
+        };
+        let tail = match (self.front, self.divisible(), self.running()) {
+            (Some((_, since)), Some((_, _, begun)), Some((ticket, ..))) => {
+                let spent = u64::try_from(now.duration_since(since).as_nanos()).unwrap_or(u64::MAX);
+                ticket.note_pace(spent / u64::from(begun));
+                self.take_tail()
+            }
+            _ => None,
+        };
+        (tail, self.revoke_waiting())
     }
 
     /// It has no calls any more.
@@ -341,7 +460,7 @@ impl<H: Ticket> Seat<H> {
     /// Believes nothing that the worker says from now on, and ends it; its death does the rest.
     pub(crate) fn distrust(&mut self) {
         self.deaf = true;
-        if let Some(process) = &self.process {
+        if let Some(process) = &mut self.process {
             process.kill_group(Signal::KILL);
         }
     }
@@ -352,7 +471,7 @@ impl<H: Ticket> Seat<H> {
         if self.deaf {
             self.distrust(); // it was faster than whoever started it
         }
-        if let (Some(condemned), Some(process)) = (&self.condemned, &self.process) {
+        if let (Some(condemned), Some(process)) = (&self.condemned, &mut self.process) {
             process.kill_group(if condemned.kill_at.is_some() { Signal::TERM } else { Signal::KILL });
         }
     }
@@ -385,7 +504,7 @@ impl<H: Ticket> Seat<H> {
             return Err(ticket);
         }
         self.send_returns();
-        if matches!(out.kind, kind::CALL | kind::BATCH) && !self.define(out.tag, functions) {
+        if matches!(out.kind, kind::CALL | kind::BATCH | kind::PIECE) && !self.define(out.tag, functions) {
             return Err(ticket);
         }
         ticket.place().set(Spot::Seat { seat: number, ordinal: self.first + self.flights.len() as u64 });
@@ -486,7 +605,7 @@ impl<H: Ticket> Seat<H> {
                     let plain = Header { flags: header.flags & !flag::SPILLED, ..header };
                     Box::new((plain, out.parts.concat()))
                 });
-                self.flights.push_back(Flight { ticket, slot, header, len, spilled, copy });
+                self.flights.push_back(Flight { ticket, slot, header, len, spilled, copy, early: None });
                 Ok(())
             }
             Err(_) => {
@@ -617,6 +736,14 @@ impl<H: Ticket> Seat<H> {
                 .map(|(moment, rest)| (Some(u64::from_ne_bytes(*moment)), rest))
                 .ok_or(Corrupt)?,
         };
+        let (failed, bytes) = match header.flags & flag::COUNTED {
+            0 => (u32::from(header.flags & flag::RAISED != 0), bytes),
+            _ => bytes.split_first_chunk().map(|(count, rest)| (u32::from_ne_bytes(*count), rest)).ok_or(Corrupt)?,
+        };
+        let early =
+            if header.kind == kind::VALUE { early_of(&self.flights, self.first, header.id) } else { Early::default() };
+        let (bytes, done) = (bytes.get(early.bytes..).ok_or(Corrupt)?, header.tag.saturating_sub(early.items));
+        let failed = failed.saturating_sub(early.failed);
         let payload = match header.flags & flag::BUFFERS {
             0 => Payload::copied(bytes),
             _ => Payload::parcel(bytes, |copy| leases_of(copy, &self.heap, &self.worker_heap))?,
@@ -659,18 +786,22 @@ impl<H: Ticket> Seat<H> {
                 Ok(Some(Arrival::Released))
             }
             kind::VALUE | kind::ERROR | kind::UNREADABLE => {
-                let ticket = self.answered(header.id).ok_or(Corrupt)?;
+                let (ticket, sent) = self.answered(header.id).ok_or(Corrupt)?;
                 ticket.take_leases().into_iter().for_each(|lease| self.hold(lease));
+                if early.items > 0 && done == 0 {
+                    return Ok(Some(Arrival::Untouched(ticket, sent)));
+                }
                 let Some(payload) = payload else {
                     let reason = format!("the answer takes {len} bytes, for which there is no memory");
-                    return Ok(Some(Arrival::Answer(ticket, Reply::Broken(reason.into()))));
+                    return Ok(Some(Arrival::Answer(ticket, sent, Reply::Broken(reason.into()))));
                 };
                 if let Some(moment) = begun {
-                    ticket.begun(self.process.as_ref().map_or(0, Process::pid), moment);
+                    ticket.begun(self.process.as_ref().map_or(0, Process::pid), Some(moment));
                 }
                 let flags = header.flags & !(flag::SPILLED | flag::BEGUN);
-                let reply = Reply::Answer { kind: header.kind, flags, nanos: header.extra, done: header.tag, payload };
-                Ok(Some(Arrival::Answer(ticket, reply)))
+                let nanos = header.extra;
+                let reply = Reply::Answer { kind: header.kind, flags, nanos, done, failed, payload };
+                Ok(Some(Arrival::Answer(ticket, sent, reply)))
             }
             _ => Err(Corrupt),
         }
@@ -725,7 +856,7 @@ impl<H: Ticket> Seat<H> {
 
     /// Removes the flight that was answered, and those before it that need no answer. None, and nothing has changed: it is an
     /// answer out of order, or to something that was not asked.
-    fn answered(&mut self, ordinal: u64) -> Option<H> {
+    fn answered(&mut self, ordinal: u64) -> Option<(H, Header)> {
         let index = usize::try_from(ordinal.checked_sub(self.first)?).ok()?;
         let next = self.flights.iter().position(|flight| flight.ticket.is_some())?;
         if index != next {
@@ -738,7 +869,7 @@ impl<H: Ticket> Seat<H> {
             if let Some(ticket) = flight.ticket {
                 self.load -= 1;
                 ticket.place().set(Spot::Nowhere);
-                return Some(ticket);
+                return Some((ticket, flight.header));
             }
         }
     }
@@ -771,7 +902,7 @@ impl<H: Ticket> Seat<H> {
     pub(crate) fn enforce(&mut self, now: Instant) -> Vec<Recovered<H>> {
         if let Some(condemned) = &mut self.condemned {
             if condemned.kill_at.is_some_and(|at| at <= now)
-                && let Some(process) = &self.process
+                && let Some(process) = &mut self.process
             {
                 process.kill_group(Signal::KILL);
                 condemned.kill_at = None;
@@ -822,7 +953,7 @@ impl<H: Ticket> Seat<H> {
             Cause::Overdue(_) => now.checked_add(GRACE),
             Cause::Died | Cause::Stopped => None,
         };
-        if let Some(process) = &self.process {
+        if let Some(process) = &mut self.process {
             process.kill_group(if kill_at.is_some() { Signal::TERM } else { Signal::KILL });
         }
         self.condemned = Some(Condemned { ordinal, cause, kill_at });
@@ -848,7 +979,7 @@ impl<H: Ticket> Seat<H> {
         };
         condemned.cause = Cause::Stopped;
         condemned.kill_at = None;
-        if let Some(process) = &self.process {
+        if let Some(process) = &mut self.process {
             process.kill_group(Signal::KILL);
         }
         true
@@ -862,6 +993,7 @@ impl<H: Ticket> Seat<H> {
     /// After the worker's death and a last drain: what it had begun, and what it had not, in order.
     pub(crate) fn bury(&mut self) -> (Vec<Lost<H>>, Vec<Recovered<H>>) {
         let (mut lost, mut left) = (Vec::new(), Vec::new());
+        let mut begun = self.inside_since(); // the first one, which is the one that ran
         for index in 0..self.flights.len() {
             let started = self.requests.is_started(self.flights[index].slot);
             let bytes = if started { None } else { self.bytes_of(index) };
@@ -870,7 +1002,7 @@ impl<H: Ticket> Seat<H> {
                     Some((header, payload)) => left.push((ticket, header, payload)),
                     None => {
                         let cause = self.cause_of(self.first + index as u64);
-                        lost.push(Lost { ticket, cause, copy: self.flights[index].copy.take() });
+                        lost.push(Lost { ticket, cause, begun: begun.take(), copy: self.flights[index].copy.take() });
                     }
                 }
             }
@@ -882,6 +1014,11 @@ impl<H: Ticket> Seat<H> {
 
     /// Every ticket that is still here, for a lane that breaks.
     pub(crate) fn take_all(&mut self) -> Vec<H> {
+        if self.is_running()
+            && let Some(ticket) = self.flights.iter().find_map(|flight| flight.ticket.as_ref())
+        {
+            ticket.begun(self.process.as_ref().map_or(0, Process::pid), self.inside_since());
+        }
         self.deaf = true; // it may still answer
         self.load = 0;
         let tickets: Vec<H> = self.flights.iter_mut().filter_map(|flight| flight.ticket.take()).collect();
@@ -890,12 +1027,31 @@ impl<H: Ticket> Seat<H> {
         tickets
     }
 
+    /// Takes back what has not started and is of this kind, pieces also in part.
+    pub(crate) fn take_back_where(&mut self, is_wanted: &dyn Fn(&H) -> bool) -> Vec<H> {
+        let wanted = |flight: &Flight<H>| flight.ticket.as_ref().is_some_and(is_wanted);
+        let ordinals = (0..self.flights.len()).filter(|&index| wanted(&self.flights[index]));
+        let ordinals: Vec<u64> = ordinals.map(|index| self.first + index as u64).collect();
+        let mut taken: Vec<H> = ordinals.into_iter().rev().filter_map(|ordinal| self.revoke(ordinal)).collect();
+        if self.running().is_some_and(|(ticket, ..)| is_wanted(ticket)) {
+            taken.extend(self.take_tail().map(|(ticket, _)| ticket));
+        }
+        taken
+    }
+
     /// Revokes what has not started, last first, for a lane that closes; leaves the first `spared` calls that are there.
     pub(crate) fn revoke_all_but(&mut self, spared: usize) -> Vec<H> {
         let calls = (0..self.flights.len()).filter(|&index| self.flights[index].ticket.is_some());
         let ordinals: Vec<u64> = calls.skip(spared).map(|index| self.first + index as u64).collect();
         ordinals.into_iter().rev().filter_map(|ordinal| self.revoke(ordinal)).collect()
     }
+}
+
+/// What was taken in of a piece before it was answered.
+fn early_of<H>(flights: &VecDeque<Flight<H>>, first: u64, ordinal: u64) -> Early {
+    let index = ordinal.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+    let flight = index.and_then(|index| flights.get(index));
+    flight.and_then(|flight| flight.early.as_deref().copied()).unwrap_or_default()
 }
 
 /// The leases of the buffers that a reply names.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::kind;
 use super::ticket::Reply;
-use super::{flag, kind};
 
 /// Numbers of one worker, dead ones included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +58,12 @@ impl Tally {
 
     /// The worker has answered a call, or a batch of so many items.
     pub(crate) fn answered(&mut self, items: u64, reply: &Reply) {
-        let Reply::Answer { kind, flags, nanos, done, .. } = reply else { return };
+        let Reply::Answer { kind, nanos, done, failed, .. } = reply else { return };
         let (calls, failed) = match *kind {
-            kind::VALUE => (u64::from(*done).clamp(1, items.max(1)), u64::from(flags & flag::RAISED != 0)),
+            kind::VALUE => {
+                let done = u64::from(*done).clamp(1, items.max(1));
+                (done, u64::from(*failed).min(done))
+            }
             _ => (items, items),
         };
         self.calls += calls;
@@ -83,8 +86,8 @@ mod tests {
     use super::*;
     use crate::lane::Payload;
 
-    fn answer(kind: u8, flags: u8, nanos: u64, done: u32) -> Reply {
-        Reply::Answer { kind, flags, nanos, done, payload: Payload::from(&[][..]) }
+    fn answer(kind: u8, failed: u32, nanos: u64, done: u32) -> Reply {
+        Reply::Answer { kind, flags: 0, nanos, done, failed, payload: Payload::from(&[][..]) }
     }
 
     fn read(tally: &mut Tally, running: u64) -> WorkerCounts {
@@ -97,10 +100,11 @@ mod tests {
         tally.answered(1, &answer(kind::VALUE, 0, 0, 1));
         tally.answered(1, &answer(kind::ERROR, 0, 0, 1));
         tally.answered(10, &answer(kind::VALUE, 0, 0, 4)); // stopped: the others run elsewhere
-        tally.answered(10, &answer(kind::VALUE, flag::RAISED, 0, 6));
+        tally.answered(10, &answer(kind::VALUE, 1, 0, 6));
+        tally.answered(10, &answer(kind::VALUE, 3, 0, 10)); // it went on
         tally.answered(10, &answer(kind::UNREADABLE, 0, 0, 1));
         let found = read(&mut tally, 0);
-        assert_eq!((found.calls, found.failed), (1 + 1 + 4 + 6 + 10, 1 + 1 + 10));
+        assert_eq!((found.calls, found.failed), (1 + 1 + 4 + 6 + 10 + 10, 1 + 1 + 3 + 10));
     }
 
     #[test]
@@ -108,7 +112,9 @@ mod tests {
         let mut tally = Tally::new();
         tally.answered(10, &answer(kind::VALUE, 0, 0, u32::MAX));
         tally.answered(1, &answer(kind::VALUE, 0, 0, 0));
-        assert_eq!(read(&mut tally, 0).calls, 11);
+        tally.answered(10, &answer(kind::VALUE, u32::MAX, 0, 5));
+        let found = read(&mut tally, 0);
+        assert_eq!((found.calls, found.failed), (16, 5));
     }
 
     #[test]

@@ -25,6 +25,45 @@ pub trait Ticket: Send + Sync + 'static {
         1
     }
 
+    /// Whether it is a *piece*: many calls of a map, which the lane divides among workers as it sees fit (rules 19 to 22 of the lane).
+    fn is_piece(&self) -> bool {
+        false
+    }
+
+    /// Appends the payload of a piece, as far as it has not been cut.
+    fn write_piece(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// Cuts the first `count` items off a piece that has more, and returns a ticket for them. Called under the lane's lock, as the
+    /// two below. None: it is no piece.
+    fn cut_front(&self, count: u32) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = count;
+        None
+    }
+
+    /// Cuts off the items after the first `count`, and returns a ticket for them.
+    fn cut_back(&self, count: u32) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = count;
+        None
+    }
+
+    /// Nanoseconds that an item of the piece takes, as far as is known.
+    fn pace(&self) -> Option<u64> {
+        None
+    }
+
+    /// The items of the piece turn out to take so many nanoseconds each.
+    fn note_pace(&self, each: u64) {
+        let _ = each;
+    }
+
     /// How urgent the call is: the larger, the earlier it is begun.
     fn rank(&self) -> Rank {
         0
@@ -41,9 +80,9 @@ pub trait Ticket: Send + Sync + 'static {
         false
     }
 
-    /// The call was begun at this moment, in nanoseconds of the monotonic clock, by this process. Called under the lane's lock, just
-    /// before the answer of a call that is timed is delivered.
-    fn begun(&self, pid: u32, at: u64) {
+    /// The call was begun by this process, at this moment in nanoseconds of the monotonic clock, if that is known. Called under the
+    /// lane's lock, just before the answer of a call that is timed is delivered, or that it is lost.
+    fn begun(&self, pid: u32, at: Option<u64>) {
         let _ = (pid, at);
     }
 
@@ -91,6 +130,8 @@ pub enum Reply {
         nanos: u64,
         /// How many items of a batch were done; the others did not run.
         done: u32,
+        /// How many of these raised. The last one, and the batch has ended there; or any of a batch that goes on.
+        failed: u32,
         /// The answer itself.
         payload: Payload,
     },
@@ -148,11 +189,11 @@ pub enum OnDeath {
 /// A request on its way out.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    /// [`CALL`](super::kind::CALL), [`BATCH`](super::kind::BATCH) or [`APPLY`](super::kind::APPLY).
+    /// [`CALL`](super::kind::CALL), [`BATCH`](super::kind::BATCH), [`PIECE`](super::kind::PIECE) or [`APPLY`](super::kind::APPLY).
     pub kind: u8,
     /// How the worker reads the payload.
     pub flags: u8,
-    /// For `CALL` and `BATCH`: the number that [`Lane::define`](super::Lane::define) gave.
+    /// For all but `APPLY`: the number that [`Lane::define`](super::Lane::define) gave.
     pub tag: u32,
     /// The payload, in pieces that are sent as one.
     pub parts: &'a [&'a [u8]],

@@ -61,21 +61,22 @@ fn a_worker_that_writes_garbage_costs_its_own_calls_and_no_others() {
 /// The fixed part of a link, and a little memory for long payloads.
 const HEAD: usize = 4096;
 const WORDS: usize = 128 << 10;
+const DRAFT: usize = 256 << 10;
 const SPILL: usize = 1 << 20;
 
 #[test]
 fn a_worker_survives_a_parent_that_writes_garbage() {
-    let magic = [u32::from_le_bytes(*b"radl"), 2];
+    let magic = [u32::from_le_bytes(*b"radl"), 3];
     let begin = |segment: &Segment| {
         let head = segment.map(0, HEAD).unwrap();
         (0..2).for_each(|word| head.get::<AtomicU32>(4 * word).store(magic[word], SeqCst));
     };
     let kinds =
-        [kind::DEFINE, kind::CALL, kind::APPLY, kind::APPLY, kind::BATCH, kind::RELEASE, kind::FORGET, kind::STOP];
+        [kind::DEFINE, kind::CALL, kind::APPLY, kind::PIECE, kind::BATCH, kind::RELEASE, kind::FORGET, kind::STOP];
     let (mut requests, mut answers) = (0, 0);
     for seed in seeds(400) {
         let _cap = Cap::seconds(60);
-        let link = Segment::create("raddle-test-link", HEAD + 2 * RING + WORDS + 4 * SPILL).unwrap();
+        let link = Segment::create("raddle-test-link", HEAD + 2 * RING + WORDS + DRAFT + 4 * SPILL).unwrap();
         let page = Segment::create("raddle-test-page", HEAD).unwrap();
         let heap = Heap::create("raddle-test-heap", 1 << 20, 1 << 20).unwrap();
         begin(&link);
@@ -114,7 +115,7 @@ fn a_worker_survives_a_parent_that_writes_garbage() {
             let long = [7; 40_000];
             let parts: &[&[u8]] = if numbers.below(3) == 0 { &[&long] } else { &[b"answer"] };
             let kept = end.heap().lease(500);
-            let answer = Answer { kind: kind::VALUE, flags: 0, nanos: 5, begun: None, done: 1, parts };
+            let answer = Answer { kind: kind::VALUE, flags: 0, nanos: 5, begun: None, done: 1, failed: None, parts };
             answers += usize::from(end.reply(&answer).is_ok());
             if numbers.below(2) == 0 {
                 leases.truncate(leases.len() / 2);

@@ -96,9 +96,9 @@ impl Ticket for Call {
         self.0.timed
     }
 
-    fn begun(&self, pid: u32, at: u64) {
+    fn begun(&self, pid: u32, at: Option<u64>) {
         assert!(self.0.end.lock().replies.is_empty(), "it is said before the answer");
-        self.0.begun.lock().push((pid, at));
+        self.0.begun.lock().extend(at.map(|at| (pid, at)));
     }
 
     fn deliver(&self, reply: Reply) -> bool {

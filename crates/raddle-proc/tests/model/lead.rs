@@ -201,7 +201,7 @@ fn a_signal_takes_a_follower_away_and_the_lead_is_passed_on() {
         let patient = spawn(&lane, |lane| assert_eq!(lane.wait(1, None), Waited::Done));
         let me = park::with_current(Parker::unparker);
         let sender = spawn(&lane, move |lane| {
-            me.interrupt();
+            me.signal();
             lane.answer(0);
             lane.answer(1);
         });
