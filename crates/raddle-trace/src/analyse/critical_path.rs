@@ -1,0 +1,196 @@
+//! The critical path: the chain of what had to happen one after the other, from the end of the program back to its beginning.
+//!
+//! Only what lies on it can make the program faster when it is made faster. A lock for which many threads wait for long, while the end waits for
+//! something else, costs nothing.
+//!
+//! The walk begins with the last moment of the main thread. Where a thread works, the path goes back through that work. Where it waited, the path
+//! goes over to whoever ended the wait, at the moment when it did.
+//!
+//! # Rules
+//!
+//! 1. Every step goes back in time, or over to another unit at the same time; of the latter there are at most as many in a row as there are units.
+//!    So the walk ends, whatever the session says.
+//! 2. While the path goes through the holder of a lock that the path has waited for, its time belongs to that lock, back to when the wait began.
+
+use std::collections::HashMap;
+
+use crate::session::{Nanos, Pass, Span, State, ThingId};
+
+use super::timeline::{Class, Timeline};
+
+/// The critical path, summed up.
+#[derive(Debug, Default)]
+pub(crate) struct CriticalPath {
+    /// How long it is: as long as the program.
+    pub(crate) length: Nanos,
+    by_lock: HashMap<ThingId, Nanos>,
+}
+
+impl CriticalPath {
+    /// The share of the path that leads through holders of this lock.
+    pub(crate) fn share_of(&self, thing: ThingId) -> f64 {
+        let nanos = self.by_lock.get(&thing).copied().unwrap_or(0);
+        (nanos as f64 / (self.length as f64).max(1.0)).min(1.0)
+    }
+}
+
+pub(crate) fn critical_path(timeline: &Timeline<'_>) -> CriticalPath {
+    let Some(start) = timeline.find((0, 0)) else { return CriticalPath::default() };
+    let mut walk = Walk {
+        timeline,
+        passes: passes_by_receiver(timeline.session.passes.as_slice()),
+        path: CriticalPath { length: timeline.length(), ..CriticalPath::default() },
+        under: Vec::new(),
+    };
+    walk.back_from(start);
+    walk.path
+}
+
+struct Walk<'t, 's> {
+    timeline: &'t Timeline<'s>,
+    /// What each unit got, in the order of when it got it.
+    passes: HashMap<(usize, usize), Vec<Pass>>,
+    path: CriticalPath,
+    /// Rule 2: locks, and when the wait of the path for them began; the latest last.
+    under: Vec<(ThingId, Nanos)>,
+}
+
+impl Walk<'_, '_> {
+    fn back_from(&mut self, start: usize) {
+        let (mut unit, mut now, mut jumps) = (start, self.timeline.until, 0);
+        while now > self.timeline.began {
+            let Some(span) = self.timeline.units[unit].span_before(now).copied() else {
+                // It had not begun yet: whoever started it goes on the path.
+                match self.starter(unit).filter(|_| jumps <= self.timeline.units.len()) {
+                    Some(starter) => (unit, jumps) = (starter, jumps + 1),
+                    None => return,
+                }
+                continue;
+            };
+            if span.until < now {
+                // Where nothing was seen the path stays with the thread.
+                (now, jumps) = (self.step(span.until, now), 0);
+                continue;
+            }
+            let waker = self.waker(unit, &span, now).filter(|_| jumps <= self.timeline.units.len());
+            let lock = span.thing.filter(|_| span.state == State::Lock);
+            match waker {
+                Some((other, at)) => {
+                    let at = at.min(now);
+                    self.step(at, now);
+                    self.under.extend(lock.map(|thing| (thing, span.from)));
+                    jumps = if at < now { 0 } else { jumps + 1 };
+                    (unit, now) = (other, at);
+                }
+                None => {
+                    self.under.extend(lock.map(|thing| (thing, span.from)));
+                    (now, jumps) = (self.step(span.from, now), 0);
+                }
+            }
+        }
+    }
+
+    /// Puts a piece of time on the path; returns where it begins.
+    fn step(&mut self, from: Nanos, until: Nanos) -> Nanos {
+        let from = from.max(self.timeline.began).min(until);
+        let mut until = until;
+        while let Some((thing, since)) = self.under.last().copied() {
+            let begin = since.max(from).min(until);
+            *self.path.by_lock.entry(thing).or_default() += until - begin;
+            until = begin;
+            if since < from {
+                break;
+            }
+            self.under.pop();
+        }
+        from
+    }
+
+    /// Who ended a wait, and when.
+    fn waker(&self, unit: usize, span: &Span, now: Nanos) -> Option<(usize, Nanos)> {
+        let is_wait = matches!(span.state, State::Lock | State::Queue | State::Event | State::Join | State::Io);
+        if !is_wait {
+            return None;
+        }
+        let not_itself = |(other, at): (usize, Nanos)| (other != unit).then_some((other, at));
+        self.passed(unit, span, now)
+            .and_then(not_itself)
+            .or_else(|| self.holder(unit, span, now).and_then(not_itself))
+            .or_else(|| self.ended(unit, span, now).and_then(not_itself))
+            .or_else(|| self.only_one_at_work(unit, span, now))
+    }
+
+    /// What was recorded: the last that it got in this wait.
+    fn passed(&self, unit: usize, span: &Span, now: Nanos) -> Option<(usize, Nanos)> {
+        let passes = self.passes.get(&self.timeline.units[unit].id)?;
+        // A wait is over a little before or after its pass was written down.
+        let pass = passes[..passes.partition_point(|pass| pass.until <= span.until.saturating_add(SLACK))].last()?;
+        let is_of_this_wait = pass.until.saturating_add(SLACK) >= span.from && pass.at > span.from;
+        let from = self.timeline.find(pass.from).filter(|_| is_of_this_wait)?;
+        Some((from, pass.at.min(now)))
+    }
+
+    fn holder(&self, unit: usize, span: &Span, now: Nanos) -> Option<(usize, Nanos)> {
+        let process = self.timeline.units[unit].id.0;
+        Some((self.timeline.find((process, usize::try_from(span.holder?).ok()?))?, now))
+    }
+
+    /// For the end of a thread or of a process: the last that ended during the wait.
+    fn ended(&self, unit: usize, span: &Span, now: Nanos) -> Option<(usize, Nanos)> {
+        if span.state != State::Join {
+            return None;
+        }
+        let process = self.timeline.units[unit].id.0;
+        let is_in = |end: &Nanos| *end > span.from && *end <= span.until.saturating_add(self.slack());
+        let threads = self.timeline.range(process);
+        let threads = threads.filter_map(|index| Some((index, self.timeline.units[index].thread.ended.filter(is_in)?)));
+        let children = self.timeline.session.processes.iter().enumerate();
+        let children = children.filter(|(_, child)| child.parent == Some(process));
+        let children =
+            children.filter_map(|(at, child)| Some((self.timeline.find((at, 0))?, child.ended.filter(is_in)?)));
+        let is_process = self.timeline.thing(span.thing).is_some_and(|thing| thing.kind == "process");
+        let last = if is_process { children.max_by_key(|(_, at)| *at) } else { threads.max_by_key(|(_, at)| *at) };
+        last.map(|(other, at)| (other, at.min(now)))
+    }
+
+    /// Nobody wrote down who put the item or set the event: if just one thread of the process was at work at that moment, it was that one.
+    fn only_one_at_work(&self, unit: usize, span: &Span, now: Nanos) -> Option<(usize, Nanos)> {
+        if !matches!(span.state, State::Queue | State::Event | State::Lock) {
+            return None;
+        }
+        let process = self.timeline.units[unit].id.0;
+        let is_at_work = |index: &usize| {
+            let other = &self.timeline.units[*index];
+            let doing = other.span_before(now).filter(|span| span.until >= now).map(|span| Class::of(span.state));
+            *index != unit && matches!(doing, Some(Class::Python | Class::Native))
+        };
+        let mut at_work = self.timeline.range(process).filter(is_at_work);
+        let only = at_work.next()?;
+        at_work.next().is_none().then_some((only, now))
+    }
+
+    fn starter(&self, unit: usize) -> Option<usize> {
+        let of = &self.timeline.units[unit];
+        let in_process = of.thread.starter.or((of.id.1 > 0).then_some(0));
+        let process = self.timeline.process(of);
+        let id = in_process.map(|index| (of.id.0, index)).or_else(|| Some((process.parent?, 0)));
+        self.timeline.find(id?).filter(|other| *other != unit)
+    }
+
+    /// Looks see an end up to a period late.
+    fn slack(&self) -> Nanos {
+        self.timeline.session.period.max(SLACK)
+    }
+}
+
+/// Two clocks' worth of difference between a wait and the pass that ended it.
+const SLACK: Nanos = 1_000_000;
+
+fn passes_by_receiver(passes: &[Pass]) -> HashMap<(usize, usize), Vec<Pass>> {
+    let mut all: HashMap<(usize, usize), Vec<Pass>> = HashMap::new();
+    for pass in passes {
+        all.entry(pass.to).or_default().push(*pass);
+    }
+    all.values_mut().for_each(|passes| passes.sort_by_key(|pass| pass.until));
+    all
+}

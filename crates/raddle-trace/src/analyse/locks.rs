@@ -1,0 +1,109 @@
+//! What locks cost: who waited how long, and how much of the critical path led through those who held them.
+
+use std::collections::HashMap;
+
+use crate::report::LockCost;
+use crate::session::{Nanos, Span, State, ThingId};
+
+use super::critical_path::CriticalPath;
+use super::timeline::{Timeline, busiest_place};
+
+/// More than these are not told.
+const MOST: usize = 20;
+
+/// The waits for one lock.
+#[derive(Default)]
+pub(crate) struct Waits {
+    /// Each with the unit that waited.
+    pub(crate) spans: Vec<(usize, Span)>,
+}
+
+impl Waits {
+    pub(crate) fn total(&self) -> Nanos {
+        self.spans.iter().map(|(_, span)| span.until - span.from).sum()
+    }
+
+    pub(crate) fn longest(&self) -> Option<&(usize, Span)> {
+        self.spans.iter().max_by_key(|(_, span)| span.until - span.from)
+    }
+
+    /// How many units waited for it.
+    pub(crate) fn waiters(&self) -> usize {
+        let mut units: Vec<usize> = self.spans.iter().map(|(unit, _)| *unit).collect();
+        units.sort_unstable();
+        units.dedup();
+        units.len()
+    }
+}
+
+/// The waits for each lock.
+pub(crate) fn waits(timeline: &Timeline<'_>) -> HashMap<ThingId, Waits> {
+    let mut all: HashMap<ThingId, Waits> = HashMap::new();
+    for (index, unit) in timeline.units.iter().enumerate() {
+        for span in unit.spans.iter().filter(|span| span.state == State::Lock) {
+            if let Some(thing) = span.thing.filter(|thing| timeline.thing(Some(*thing)).is_some()) {
+                all.entry(thing).or_default().spans.push((index, *span));
+            }
+        }
+    }
+    all
+}
+
+/// Locks by their share of the critical path, the costliest first.
+pub(crate) fn costs(timeline: &Timeline<'_>, waits: &HashMap<ThingId, Waits>, path: &CriticalPath) -> Vec<LockCost> {
+    let cost = |(thing, waits): (&ThingId, &Waits)| LockCost {
+        thing: *thing,
+        share: path.share_of(*thing),
+        waited: waits.total(),
+        waits: timeline.thing(Some(*thing)).map_or(0, |thing| thing.contended).max(waits.spans.len() as u64),
+        longest: waits.longest().map_or(0, |(_, span)| span.until - span.from),
+        place: busiest_place(waits.spans.iter().map(|(_, span)| span)).map(|(place, _)| place),
+    };
+    let mut costs: Vec<LockCost> = waits.iter().map(cost).collect();
+    costs.sort_by(|one, other| {
+        other.share.total_cmp(&one.share).then(other.waited.cmp(&one.waited)).then(one.thing.cmp(&other.thing))
+    });
+    costs.truncate(MOST);
+    costs
+}
+
+/// How long a lock was held, as far as it can be known: what was recorded, or else how long some holder worked while somebody waited, which is a
+/// lower bound and close to the truth for a lock that is fought over.
+pub(crate) fn held(timeline: &Timeline<'_>, thing: ThingId, waits: &Waits) -> Nanos {
+    let recorded = timeline.thing(Some(thing)).map_or(0, |thing| thing.held);
+    if recorded > 0 {
+        return recorded.min(timeline.length());
+    }
+    let mut spans: Vec<&(usize, Span)> = waits.spans.iter().collect();
+    spans.sort_by_key(|(_, span)| span.from);
+    let (mut sum, mut end) = (0, 0);
+    for (unit, span) in spans {
+        let from = span.from.max(end);
+        if span.until > from {
+            sum += worked_by_holder(timeline, *unit, span, from);
+            end = span.until;
+        }
+    }
+    sum.min(timeline.length())
+}
+
+/// While the holder itself waits, for the GIL say, a lock is held in vain: that would not be so with other workers.
+fn worked_by_holder(timeline: &Timeline<'_>, unit: usize, span: &Span, from: Nanos) -> Nanos {
+    let process = timeline.units[unit].id.0;
+    let holder = span.holder.and_then(|holder| timeline.find((process, usize::try_from(holder).ok()?)));
+    let known = holder.filter(|holder| *holder != unit).map(|holder| &timeline.units[holder]);
+    // A lock changes hands while one waits for it: the holder that was seen is the last one only. If that one was not busy all the time, others were.
+    match known.map(|holder| (holder.worked(from, span.until), holder)) {
+        Some((worked, holder)) if waited_itself(holder, from, span.until) => worked,
+        _ => span.until - from,
+    }
+}
+
+/// Whether all that a holder did in between was to work or to wait for the GIL or a processor, so that it can have held the lock all the time.
+fn waited_itself(holder: &super::timeline::Unit<'_>, from: Nanos, until: Nanos) -> bool {
+    let first = holder.spans.partition_point(|span| span.until <= from);
+    let inside = holder.spans[first..].iter().take_while(|span| span.from < until);
+    inside.into_iter().all(|span| {
+        matches!(span.state, State::Running | State::Native | State::Gil | State::Runnable | State::Io | State::Sleep)
+    })
+}

@@ -1,0 +1,206 @@
+//! What happened at some moment, and is worth a word.
+
+use super::format::flag;
+use super::merge::{Context, Merging, Names};
+use super::order;
+use super::read::{Events, Order};
+use crate::session::{Fact, Label, UnitId};
+
+/// Adds the facts that a file tells.
+pub(super) fn add(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
+    add_exceptions(merging, context, names);
+    add_orders(merging, context, names);
+    add_leaks(merging, context, names);
+    add_forks(merging, context, names);
+    add_daemons(merging, context, names);
+}
+
+fn unit(names: &Names, thread: u32) -> Option<UnitId> {
+    names.threads.get(&thread).map(|thread| UnitId { process: names.process, thread: Some(*thread) })
+}
+
+fn name(merging: &Merging<'_>, names: &Names, thread: u32) -> String {
+    let index = names.threads.get(&thread).copied();
+    let thread = index.and_then(|index| merging.session.processes[names.process].threads.get(index));
+    thread.map_or_else(|| "a thread that is gone".into(), |thread| format!("\"{}\"", thread.name))
+}
+
+fn what(merging: &Merging<'_>, names: &Names, lock: u32) -> String {
+    let thing = names.things.get(&lock).and_then(|thing| merging.session.things.get(*thing as usize));
+    thing.map_or_else(|| "a lock".into(), |thing| thing.what.clone())
+}
+
+fn add_exceptions(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
+    for exception in &context.events().exceptions {
+        let detail = context.text(exception.text).to_owned();
+        if let Some(thread) = names.threads.get(&exception.thread) {
+            merging.session.processes[names.process].threads[*thread].exception = Some(detail.clone());
+        }
+        let place = merging.own_place(context, exception.stack);
+        let text = format!("{} ends here", name(merging, names, exception.thread));
+        merging.session.facts.push(Fact {
+            kind: "unhandled-exception".into(),
+            at: merging.moment(exception.at),
+            units: unit(names, exception.thread).into_iter().collect(),
+            things: Vec::new(),
+            labels: place.map(|place| Label { place, text }).into_iter().collect(),
+            detail,
+        });
+    }
+}
+
+/// Whether two edges could have been walked at the same moment: neither thread had ended when the other one began.
+fn could_meet(events: &Events, one: &Order, other: &Order) -> bool {
+    let (Some(first), Some(second)) = (events.threads.get(&one.thread), events.threads.get(&other.thread)) else {
+        return false;
+    };
+    let is_over = |early: &super::read::Thread, late: &super::read::Thread| {
+        let is_before = if early.last == 0 { early.ended <= late.began } else { early.last <= late.first };
+        early.ended != 0 && is_before
+    };
+    if is_over(first, second) || is_over(second, first) {
+        return false;
+    }
+    // Who starts the other one after walking its edge is before it.
+    let is_before = |early: &Order, late: &super::read::Thread, late_number: u32| {
+        events.starts.iter().any(|start| {
+            start.thread == early.thread
+                && start.ident == late.ident
+                && start.called <= late.began
+                && early.at < start.called
+                && late_number != early.thread
+        })
+    };
+    !is_before(one, second, other.thread) && !is_before(other, first, one.thread)
+}
+
+/// Pairs of locks that were taken in opposite orders, and not by libraries alone: nothing the program could do about those.
+pub(super) fn circles<'a>(context: &Context<'a>) -> Vec<(&'a Order, &'a Order)> {
+    let events = context.events();
+    let mut found = order::circles(&events.orders, |one, other| could_meet(events, one, other));
+    found.retain(|(one, other)| {
+        [one.stack, one.held_stack, other.stack, other.held_stack].into_iter().any(|stack| context.is_own(stack))
+    });
+    found
+}
+
+fn add_orders(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
+    for (one, other) in circles(context) {
+        let mut labels = Vec::new();
+        for order in [one, other] {
+            let who = name(merging, names, order.thread);
+            for (stack, text) in [
+                (order.held_stack, format!("{who} has taken {} here", what(merging, names, order.held))),
+                (order.stack, format!("{who} takes {} here", what(merging, names, order.taken))),
+            ] {
+                labels.extend(merging.own_place(context, stack).map(|place| Label { place, text }));
+            }
+        }
+        merging.session.facts.push(Fact {
+            kind: "lock-order".into(),
+            at: merging.moment(one.at.max(other.at)),
+            units: [one, other].into_iter().filter_map(|order| unit(names, order.thread)).collect(),
+            things: [one.held, one.taken].into_iter().filter_map(|lock| names.things.get(&lock).copied()).collect(),
+            labels,
+            detail: String::new(),
+        });
+    }
+}
+
+/// Locks that were held when their thread or the interpreter ended.
+fn add_leaks(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
+    let events = context.events();
+    let told = events.leaks.iter().map(|leak| (leak.lock, leak.at, leak.owner, leak.place));
+    // A process that was killed says nothing about what it would have released.
+    let has_ended = |owner: &u32| {
+        events.flags & flag::ENDED != 0 || events.threads.get(owner).is_some_and(|thread| thread.ended != 0)
+    };
+    let left = events
+        .locks
+        .iter()
+        .filter(|(_, lock)| lock.is_there && !lock.is_waiter && lock.owner != 0 && has_ended(&lock.owner));
+    let left = left.map(|(number, lock)| {
+        let at = events.threads.get(&lock.owner).map_or(0, |thread| thread.ended);
+        (*number, if at == 0 { events.ended } else { at }, lock.owner, lock.taken_at)
+    });
+    let mut all: Vec<_> = told.chain(left).collect();
+    all.sort_unstable();
+    all.dedup_by_key(|leak| leak.0);
+    for (lock, at, owner, place) in all {
+        let is_daemon = names.threads.get(&owner).is_some_and(|thread| {
+            let thread = &merging.session.processes[names.process].threads[*thread];
+            thread.is_daemon == Some(true)
+        });
+        let Some(place) = context.place(place).filter(|(file, ..)| !crate::watch::is_installed(file)) else { continue };
+        if is_daemon || !names.threads.contains_key(&owner) {
+            continue;
+        }
+        let text = format!("{} has taken {} here", name(merging, names, owner), what(merging, names, lock));
+        let label = Label { place: merging.place(place), text };
+        merging.session.facts.push(Fact {
+            kind: "lock-leaked".into(),
+            at: merging.moment(at),
+            units: unit(names, owner).into_iter().collect(),
+            things: names.things.get(&lock).copied().into_iter().collect(),
+            labels: vec![label],
+            detail: String::new(),
+        });
+    }
+}
+
+/// Waits of a forked child for a lock whose holder is not in the child.
+fn add_forks(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
+    let events = context.events();
+    if events.parent.0 == 0 {
+        return;
+    }
+    let mut told = Vec::new();
+    for wait in &events.waits {
+        if wait.holder == 0 || wait.has_got || events.threads.contains_key(&wait.holder) || told.contains(&wait.lock) {
+            continue;
+        }
+        told.push(wait.lock);
+        let lock = what(merging, names, wait.lock);
+        let mut labels = Vec::new();
+        for (stack, text) in [
+            (wait.stack, format!("the child waits for {lock} here")),
+            (wait.taken, "a thread of the parent held it when the child was forked".into()),
+        ] {
+            labels.extend(merging.own_place(context, stack).map(|place| Label { place, text }));
+        }
+        merging.session.facts.push(Fact {
+            kind: "fork-with-lock".into(),
+            at: merging.moment(wait.from),
+            units: unit(names, wait.thread).into_iter().collect(),
+            things: names.things.get(&wait.lock).copied().into_iter().collect(),
+            labels,
+            detail: format!("whoever holds {lock} is not in process {}", events.pid),
+        });
+    }
+}
+
+/// Daemon threads that were there when the interpreter ended.
+fn add_daemons(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
+    let events = context.events();
+    if events.flags & flag::ENDED == 0 {
+        return;
+    }
+    for start in events.starts.iter().filter(|start| start.is_daemon == Some(true)) {
+        let of_ident =
+            events.threads.iter().filter(|(_, thread)| thread.ident == start.ident && thread.began >= start.called);
+        let Some((number, thread)) = of_ident.min_by_key(|(number, thread)| (thread.began, **number)) else { continue };
+        if thread.ended != 0 && !thread.is_cut_off {
+            continue;
+        }
+        let text = format!("{} is started here", name(merging, names, *number));
+        let place = merging.own_place(context, start.stack);
+        merging.session.facts.push(Fact {
+            kind: "daemon-killed".into(),
+            at: merging.moment(events.ended),
+            units: unit(names, *number).into_iter().collect(),
+            things: Vec::new(),
+            labels: place.map(|place| Label { place, text }).into_iter().collect(),
+            detail: String::new(),
+        });
+    }
+}

@@ -1,0 +1,387 @@
+//! What was recorded in the processes joins what was seen from outside.
+//!
+//! # Rules
+//!
+//! 1. What is in the session keeps its index. Processes, threads, places and things are found again by what identifies them, or added behind.
+//! 2. An exact span replaces what was guessed for its time, and spans still do not overlap.
+//! 3. A file that is not one of events, or that cannot be read, is left out with a note.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::classify::{Class, classify};
+use super::format::{SUFFIX, flag};
+use super::read::{Events, Wait};
+use super::{facts, overlay};
+use crate::session::{Gil, Nanos, Pass, Place, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
+use crate::watch::is_installed;
+
+/// How many exact spans are taken over at most; of more, the longest are.
+const MOST_SPANS: usize = 200_000;
+
+/// Reads all event files of a directory and adds what they say to a session.
+///
+/// `origin`: the session's start on `CLOCK_MONOTONIC`, in nanoseconds.
+pub fn merge(session: &mut Session, directory: &Path, origin: u64) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let mut files = Vec::new();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) {
+            match Events::of(&path) {
+                Ok(events) => files.push(events),
+                Err(error) => session.notes.push(format!("{} could not be read: {error}", path.display())),
+            }
+        }
+    }
+    merge_all(session, files, origin);
+}
+
+/// Adds what files say.
+pub(super) fn merge_all(session: &mut Session, mut files: Vec<Events>, origin: u64) {
+    files.sort_by_key(|events| (events.began, events.pid, events.turn));
+    let lengths = files.iter().flat_map(|events| {
+        let waits = events.waits.iter().filter(|wait| wait.until != 0).map(|wait| wait.until.saturating_sub(wait.from));
+        waits.chain(events.gil_waits.iter().map(|wait| wait.until.saturating_sub(wait.from)))
+    });
+    let shortest = shortest(lengths.collect());
+    let by_name: HashMap<(u32, u32), usize> =
+        files.iter().enumerate().map(|(index, events)| ((events.pid, events.turn), index)).collect();
+    let places = session.places.iter().cloned().zip(0..).collect();
+    let mut merging = Merging { session, origin, places, shortest };
+    for index in 0..files.len() {
+        merging.add(&Context { files: &files, by_name: &by_name, index });
+    }
+}
+
+/// The shortest length that is taken over, so that no more than so many are.
+fn shortest(mut lengths: Vec<u64>) -> u64 {
+    let Some(surplus) = lengths.len().checked_sub(MOST_SPANS) else { return 0 };
+    if surplus == 0 { 0 } else { *lengths.select_nth_unstable(surplus).1 }
+}
+
+/// A file, and those that it goes on from.
+pub(super) struct Context<'a> {
+    files: &'a [Events],
+    by_name: &'a HashMap<(u32, u32), usize>,
+    index: usize,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn events(&self) -> &'a Events {
+        &self.files[self.index]
+    }
+
+    /// What has this number: in this file, or in the one that it was forked from.
+    fn look<T>(&self, id: u32, what: impl Fn(&Events) -> Option<&T>) -> Option<&T> {
+        let mut index = self.index;
+        // A chain of forks is no longer than there are files.
+        for _ in 0..self.files.len() {
+            let events = &self.files[index];
+            if id >= events.first_id {
+                return what(events);
+            }
+            index = *self.by_name.get(&events.parent).filter(|parent| **parent != index)?;
+        }
+        None
+    }
+
+    pub(super) fn text(&self, id: u32) -> &str {
+        self.look(id, |events| events.texts.get(&id)).map_or("", String::as_str)
+    }
+
+    /// File, function and line.
+    pub(super) fn place(&self, id: u32) -> Option<(&str, &str, u32)> {
+        let (file, function, line) = *self.look(id, |events| events.places.get(&id))?;
+        Some((self.text(file), self.text(function), line))
+    }
+
+    /// The places of a stack, the innermost first.
+    pub(super) fn stack(&self, id: u32) -> impl Iterator<Item = (&str, &str, u32)> {
+        let places = self.look(id, |events| events.stacks.get(&id)).map_or(&[][..], Vec::as_slice);
+        places.iter().filter_map(|place| self.place(*place))
+    }
+
+    /// Whether the program itself has anything to do with a stack.
+    pub(super) fn is_own(&self, stack: u32) -> bool {
+        self.stack(stack).any(|(file, ..)| !is_installed(file))
+    }
+}
+
+pub(super) struct Merging<'a> {
+    pub(super) session: &'a mut Session,
+    origin: u64,
+    places: HashMap<Place, PlaceId>,
+    shortest: u64,
+}
+
+/// What the numbers of a file are in the session.
+pub(super) struct Names {
+    pub(super) process: usize,
+    pub(super) threads: HashMap<u32, usize>,
+    pub(super) things: HashMap<u32, ThingId>,
+    /// When nothing more was recorded.
+    pub(super) end: Nanos,
+}
+
+impl Merging<'_> {
+    pub(super) fn moment(&self, time: u64) -> Nanos {
+        time.saturating_sub(self.origin)
+    }
+
+    fn add(&mut self, context: &Context<'_>) {
+        let events = context.events();
+        let process = self.process_of(events);
+        let end = match (events.ended, self.session.processes[process].ended) {
+            (0, Some(ended)) => ended,
+            (0, None) => self.session.length.max(self.moment(last_of(events))),
+            (ended, _) => self.moment(ended),
+        };
+        let mut names = Names { process, threads: HashMap::new(), things: HashMap::new(), end };
+        self.add_threads(context, &mut names);
+        self.add_things(context, &mut names);
+        self.add_spans(context, &names);
+        self.add_starts(context, &names);
+        facts::add(self, context, &names);
+        let end = names.end;
+        let gil_since = self.moment(events.gil_since);
+        let kept = &mut self.session.processes[process];
+        kept.is_recorded = events.flags & (flag::LOCKS | flag::GIL) != 0;
+        if events.flags & flag::GIL != 0 {
+            let (mut held, waited, switches) = events.gil;
+            if events.gil_since != 0 {
+                held = held.saturating_add(end.saturating_sub(gil_since));
+            }
+            let before = kept.gil.unwrap_or_default();
+            kept.gil = Some(Gil {
+                held: before.held.saturating_add(held),
+                waited: before.waited.saturating_add(waited),
+                switches: before.switches.saturating_add(switches),
+            });
+        }
+        self.session.dropped = self.session.dropped.saturating_add(events.dropped);
+        for line in events.note.lines() {
+            self.session.notes.push(format!("process {}: {line}", events.pid));
+        }
+        if events.locks_unseen > 0 {
+            self.session.notes.push(format!("process {}: there were more locks than could be followed", events.pid));
+        }
+    }
+
+    fn process_of(&mut self, events: &Events) -> usize {
+        let began = self.moment(events.began);
+        let of_pid = self.session.processes.iter().enumerate().filter(|(_, process)| process.pid == events.pid);
+        // A number can be given again after its process has ended.
+        let nearest = of_pid.filter(|(_, process)| process.ended.is_none_or(|ended| began <= ended));
+        if let Some((index, _)) = nearest.min_by_key(|(_, process)| process.began.abs_diff(began)) {
+            let process = &mut self.session.processes[index];
+            process.began = process.began.min(began);
+            return index;
+        }
+        let parent = self.session.processes.iter().rposition(|process| process.pid == events.parent.0);
+        let ended = (events.ended != 0).then(|| self.moment(events.ended));
+        self.session.processes.push(Process { pid: events.pid, parent, began, ended, ..Process::default() });
+        self.session.processes.len() - 1
+    }
+
+    fn add_threads(&mut self, context: &Context<'_>, names: &mut Names) {
+        let mut seen: Vec<_> = context.events().threads.iter().filter(|(_, thread)| thread.began != 0).collect();
+        seen.sort_by_key(|(number, thread)| (thread.began, **number));
+        for (number, thread) in seen {
+            let began = self.moment(thread.began);
+            let ended = (thread.ended != 0).then(|| self.moment(thread.ended));
+            let kept = &mut self.session.processes[names.process].threads;
+            let is_it = |other: &Thread| {
+                other.native_id == thread.native_id
+                    && other.ended.is_none_or(|ended| began <= ended)
+                    && ended.is_none_or(|ended| other.began <= ended)
+            };
+            let free = |index: &usize| !names.threads.values().any(|taken| taken == index);
+            let index = (0..kept.len()).filter(free).find(|index| is_it(&kept[*index])).unwrap_or_else(|| {
+                let name = format!("Thread-{}", thread.native_id);
+                kept.push(Thread { native_id: thread.native_id, name, began, ..Thread::default() });
+                kept.len() - 1
+            });
+            let kept = &mut kept[index];
+            kept.ident = if kept.ident == 0 { thread.ident } else { kept.ident };
+            kept.is_python = true;
+            kept.began = kept.began.min(began);
+            kept.ended = ended.or(kept.ended);
+            names.threads.insert(*number, index);
+        }
+    }
+
+    /// The locks that are worth a word: those that somebody had to wait for, or that something else is told of.
+    fn add_things(&mut self, context: &Context<'_>, names: &mut Names) {
+        let events = context.events();
+        let mut wanted: Vec<u32> =
+            events.waits.iter().filter(|wait| !class_of(context, wait).is_inner).map(|wait| wait.lock).collect();
+        wanted.extend(events.leaks.iter().map(|leak| leak.lock));
+        let is_held = |lock: &super::read::Lock| lock.is_there && lock.owner != 0;
+        let is_own =
+            |lock: &super::read::Lock| context.place(lock.taken_at).is_some_and(|(file, ..)| !is_installed(file));
+        wanted.extend(events.locks.iter().filter(|(_, lock)| is_held(lock) && is_own(lock)).map(|(number, _)| *number));
+        wanted.extend(facts::circles(context).iter().flat_map(|(one, _)| [one.held, one.taken]));
+        wanted.sort_unstable();
+        wanted.dedup();
+        for number in wanted {
+            let Some(lock) = events.locks.get(&number).filter(|lock| !lock.is_waiter) else { continue };
+            let kind = if lock.is_rlock { "rlock" } else { "lock" };
+            let made = self.own_place(context, lock.made);
+            let is_it = |thing: &Thing| {
+                thing.process == names.process
+                    && thing.object == lock.object
+                    && thing.kind == kind
+                    && thing.taken == 0
+                    && thing.made.is_none()
+            };
+            let counts = |thing: &mut Thing| {
+                thing.made = made;
+                thing.taken = lock.taken;
+                thing.contended = u64::from(lock.contended);
+                thing.held = lock.held;
+            };
+            let known = self.session.things.iter_mut().enumerate().find(|(_, thing)| is_it(thing));
+            let id = if let Some((id, thing)) = known {
+                counts(thing);
+                id
+            } else {
+                let what = if lock.is_rlock { "RLock" } else { "Lock" };
+                let mut thing = Thing {
+                    kind: kind.into(),
+                    what: what.into(),
+                    process: names.process,
+                    object: lock.object,
+                    ..Thing::default()
+                };
+                counts(&mut thing);
+                self.session.things.push(thing);
+                self.session.things.len() - 1
+            };
+            names.things.insert(number, id as ThingId);
+        }
+    }
+
+    fn add_spans(&mut self, context: &Context<'_>, names: &Names) {
+        let events = context.events();
+        let mut waits: HashMap<usize, Vec<Span>> = HashMap::new();
+        for wait in &events.waits {
+            let Some(thread) = names.threads.get(&wait.thread).copied() else { continue };
+            let class = class_of(context, wait);
+            let until = if wait.until == 0 { names.end } else { self.moment(wait.until) };
+            let from = self.moment(wait.from);
+            if wait.until != 0 && wait.until.saturating_sub(wait.from) < self.shortest || until < from {
+                continue;
+            }
+            let place = self.own_place(context, wait.stack);
+            let thing = names.things.get(&wait.lock).copied().filter(|_| !class.is_inner);
+            let holder = names.threads.get(&wait.holder).map(|holder| *holder as u32).filter(|_| !class.is_inner);
+            waits.entry(thread).or_default().push(Span { from, until, state: class.state, place, thing, holder });
+            if let Some(from) =
+                names.threads.get(&wait.releaser).copied().filter(|from| wait.released != 0 && *from != thread)
+            {
+                self.session.passes.push(Pass {
+                    from: (names.process, from),
+                    at: self.moment(wait.released),
+                    to: (names.process, thread),
+                    until,
+                    thing,
+                });
+            }
+        }
+        let mut gils: HashMap<usize, Vec<Span>> = HashMap::new();
+        for wait in &events.gil_waits {
+            let Some(thread) = names.threads.get(&wait.thread).copied() else { continue };
+            if wait.until.saturating_sub(wait.from) < self.shortest {
+                continue;
+            }
+            let (from, until) = (self.moment(wait.from), self.moment(wait.until));
+            let holder = names.threads.get(&wait.holder).map(|holder| *holder as u32);
+            gils.entry(thread).or_default().push(Span {
+                from,
+                until,
+                state: State::Gil,
+                place: None,
+                thing: None,
+                holder,
+            });
+        }
+        let is_exact = events.flags & flag::GIL != 0;
+        for (index, thread) in self.session.processes[names.process].threads.iter_mut().enumerate() {
+            if is_exact && names.threads.values().any(|known| *known == index) {
+                // What looks took for a wait for the GIL, and was none: it ran.
+                for span in thread.spans.iter_mut().filter(|span| span.state == State::Gil) {
+                    (span.state, span.holder) = (State::Running, None);
+                }
+            }
+            for mut exact in [waits.remove(&index), gils.remove(&index)].into_iter().flatten() {
+                overlay::in_order(&mut exact);
+                thread.spans = overlay::lay(&thread.spans, &exact);
+            }
+        }
+    }
+
+    fn add_starts(&mut self, context: &Context<'_>, names: &Names) {
+        let events = context.events();
+        for start in &events.starts {
+            let starter = names.threads.get(&start.thread).copied();
+            // The new one may note something before its starter does.
+            let new =
+                events.threads.iter().filter(|(_, thread)| thread.ident == start.ident && thread.began >= start.called);
+            let new = new
+                .min_by_key(|(number, thread)| (thread.began, **number))
+                .and_then(|(number, _)| names.threads.get(number).copied());
+            let new = new.or_else(|| {
+                let threads = &self.session.processes[names.process].threads;
+                threads.iter().position(|thread| thread.ident == start.ident && thread.starter.is_none())
+            });
+            let Some(new) = new else { continue };
+            let function = context.place(start.function).map(|place| self.place(place));
+            let (called, name) = (self.moment(start.called), context.text(start.name));
+            let thread = &mut self.session.processes[names.process].threads[new];
+            thread.starter = starter.filter(|starter| *starter != new).or(thread.starter);
+            thread.function = function.or(thread.function);
+            thread.is_daemon = thread.is_daemon.or(start.is_daemon);
+            if !name.is_empty() && (thread.name.is_empty() || thread.name == format!("Thread-{}", thread.native_id)) {
+                name.clone_into(&mut thread.name);
+            }
+            let began = thread.began;
+            if let Some(starter) = starter.filter(|starter| *starter != new) {
+                self.session.passes.push(Pass {
+                    from: (names.process, starter),
+                    at: called.min(began),
+                    to: (names.process, new),
+                    until: began,
+                    thing: None,
+                });
+            }
+        }
+    }
+
+    pub(super) fn place(&mut self, (file, function, line): (&str, &str, u32)) -> PlaceId {
+        let place = Place { function: function.into(), file: file.into(), line };
+        let places = &mut self.session.places;
+        *self.places.entry(place).or_insert_with_key(|place| {
+            places.push(place.clone());
+            (places.len() - 1) as PlaceId
+        })
+    }
+
+    /// The innermost place of a stack that is the program's own, or else the innermost.
+    pub(super) fn own_place(&mut self, context: &Context<'_>, stack: u32) -> Option<PlaceId> {
+        let own = context.stack(stack).find(|(file, ..)| !is_installed(file));
+        own.or_else(|| context.stack(stack).next()).map(|place| self.place(place))
+    }
+}
+
+fn class_of(context: &Context<'_>, wait: &Wait) -> Class {
+    classify(context.stack(wait.stack).map(|(file, function, _)| (file, function)))
+}
+
+/// The last moment that a file speaks of.
+fn last_of(events: &Events) -> u64 {
+    let waits = events.waits.iter().map(|wait| wait.until.max(wait.from));
+    let gil = events.gil_waits.iter().map(|wait| wait.until);
+    let threads = events.threads.values().map(|thread| thread.ended.max(thread.began));
+    waits.chain(gil).chain(threads).chain([events.began]).max().unwrap_or(0)
+}

@@ -1,0 +1,12 @@
+#![doc = include_str!("format.md")]
+
+mod classify;
+mod facts;
+pub mod format;
+mod merge;
+mod order;
+mod overlay;
+mod read;
+
+pub use merge::merge;
+pub use read::{Events, Exception, GilWait, Leak, Lock, Order, Start, Thread, Wait};

@@ -1,0 +1,323 @@
+//! Watching a program from outside: looks at its processes become a session.
+//!
+//! One file for each thing that looks are turned into: `spans` for what threads did, `stuck` for who cannot go on, `loops` for event loops that are held up.
+
+mod loops;
+mod spans;
+mod stuck;
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use raddle_probe::{Process as Seen, State as Doing, Thread as SeenThread, Watch};
+
+use self::spans::{Room, What, divide};
+use self::stuck::{Circles, STANDS};
+use crate::session::{Ending, Nanos, Place, PlaceId, Process, Session, State, Stuck, Thing, ThingId, Thread};
+
+/// Watches a program from outside.
+#[derive(Debug)]
+pub struct Watcher {
+    watch: Watch,
+    origin: Instant,
+    session: Session,
+    looks: u64,
+    room: Room,
+    /// The processes that are there, by their numbers.
+    live: HashMap<u32, LiveProcess>,
+    places: HashMap<Place, PlaceId>,
+    things: HashMap<(usize, String), ThingId>,
+    circles: Circles,
+}
+
+#[derive(Debug)]
+struct LiveProcess {
+    index: usize,
+    threads: HashMap<u32, LiveThread>,
+}
+
+#[derive(Debug)]
+struct LiveThread {
+    index: usize,
+    at: Nanos,
+    clock: Clock,
+    /// What it did when it was looked at last.
+    what: Option<What>,
+    /// What it waited for last.
+    waited: Option<What>,
+    /// Since when it has not run.
+    parked: Nanos,
+    is_blocked_loop: bool,
+}
+
+/// What the kernel has counted for a thread.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    cpu: Nanos,
+    queued: Nanos,
+    runs: Option<u64>,
+}
+
+impl Clock {
+    fn of(thread: &SeenThread) -> Self {
+        Self { cpu: thread.cpu, queued: thread.queued, runs: thread.runs }
+    }
+}
+
+impl Watcher {
+    /// Watches the process with this number and all that it starts.
+    #[must_use]
+    pub fn new(pid: u32, command: Vec<String>, directory: String, cores: u32, started: f64) -> Self {
+        Self {
+            watch: Watch::new(pid),
+            origin: Instant::now(),
+            session: Session { command, directory, cores, started, ..Session::default() },
+            looks: 0,
+            room: Room::default(),
+            live: HashMap::new(),
+            places: HashMap::new(),
+            things: HashMap::new(),
+            circles: Circles::default(),
+        }
+    }
+
+    /// Looks once. Returns who was found stuck just now.
+    pub fn look(&mut self) -> &[Stuck] {
+        let at = self.now();
+        let look = self.watch.look();
+        let parents: HashMap<u32, u32> = self.watch.members().map(|member| (member.pid, member.parent)).collect();
+        self.looks += 1;
+        let known = self.session.stuck.len();
+        for seen in &look.processes {
+            let parent = parents.get(&seen.pid).copied();
+            self.see_process(at, seen, parent);
+        }
+        let gone: Vec<u32> =
+            self.live.keys().copied().filter(|pid| !look.processes.iter().any(|seen| seen.pid == *pid)).collect();
+        for pid in gone {
+            self.end_process(at, pid);
+        }
+        self.see_circles(at, &look);
+        &self.session.stuck[known..]
+    }
+
+    /// The numbers of the processes that are there.
+    pub fn pids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.live.keys().copied()
+    }
+
+    /// Whether nothing has run for some time: there is no hurry to look again.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let at = self.now();
+        let is_parked = |thread: &LiveThread| at.saturating_sub(thread.parked) > STANDS;
+        self.live.values().all(|process| process.threads.values().all(is_parked))
+    }
+
+    /// The program is about to be ended by who watches it.
+    pub fn abort(&mut self) {
+        self.session.is_aborted = true;
+    }
+
+    /// Ends the watch.
+    #[must_use]
+    pub fn end(mut self, ending: Ending) -> Session {
+        let at = self.now();
+        for pid in self.live.keys().copied().collect::<Vec<_>>() {
+            self.end_process(at, pid);
+        }
+        self.session.ending = Some(ending);
+        if let Some(first) = self.session.processes.first_mut() {
+            first.ending = Some(ending);
+        }
+        self.session.dropped = self.room.dropped;
+        self.session.length = at;
+        self.session.period = at.checked_div(self.looks).unwrap_or(0);
+        for process in &mut self.session.processes {
+            process.cpu = process.threads.iter().map(|thread| thread.cpu).sum();
+        }
+        self.session
+    }
+
+    fn now(&self) -> Nanos {
+        self.origin.elapsed().as_nanos() as Nanos
+    }
+
+    fn see_process(&mut self, at: Nanos, seen: &Seen, parent: Option<u32>) {
+        let index = match self.live.get(&seen.pid) {
+            Some(live) => live.index,
+            None => {
+                let parent = parent.and_then(|pid| self.session.processes.iter().rposition(|other| other.pid == pid));
+                self.session.processes.push(Process { pid: seen.pid, parent, began: at, ..Process::default() });
+                let index = self.session.processes.len() - 1;
+                self.live.insert(seen.pid, LiveProcess { index, threads: HashMap::new() });
+                index
+            }
+        };
+        let process = &mut self.session.processes[index];
+        if !seen.command.is_empty() && process.command != seen.command {
+            process.command.clone_from(&seen.command);
+        }
+        if seen.version.is_some() {
+            process.python.clone_from(&seen.version);
+        }
+        // Indices of the look's threads in the session, for holders.
+        let mut indices = Vec::with_capacity(seen.threads.len());
+        for thread in &seen.threads {
+            indices.push(self.index_of(at, seen.pid, index, thread.native_id, Clock::of(thread)));
+        }
+        for (thread, at_index) in seen.threads.iter().zip(&indices) {
+            let what = self.what_of(index, thread, &indices, seen.version.is_some());
+            let kept = &mut self.session.processes[index].threads[*at_index];
+            kept.ident = thread.ident;
+            if kept.name != thread.name {
+                kept.name.clone_from(&thread.name);
+            }
+            kept.is_daemon = thread.is_daemon;
+            kept.is_python = seen.version.is_some();
+            self.step(at, seen.pid, thread.native_id, what, Clock::of(thread));
+            self.see_loop(at, index, *at_index, seen.pid, thread);
+        }
+        for thread in &seen.native_threads {
+            let clock = Clock { cpu: thread.cpu, queued: thread.queued, runs: None };
+            let at_index = self.index_of(at, seen.pid, index, thread.native_id, clock);
+            let state = if thread.is_running { State::Native } else { State::Unknown };
+            self.session.processes[index].threads[at_index].name.clone_from(&thread.name);
+            let what = What { state, place: None, thing: None, holder: None };
+            self.step(at, seen.pid, thread.native_id, what, clock);
+        }
+        let Some(live) = self.live.get_mut(&seen.pid) else { return };
+        let is_there = |id: &u32| {
+            seen.threads.iter().any(|thread| thread.native_id == *id)
+                || seen.native_threads.iter().any(|thread| thread.native_id == *id)
+        };
+        let gone: Vec<u32> = live.threads.keys().copied().filter(|id| !is_there(id)).collect();
+        for id in gone {
+            if let Some(ended) = live.threads.remove(&id) {
+                self.session.processes[index].threads[ended.index].ended = Some(at);
+            }
+        }
+    }
+
+    /// The index in the session of a thread of a process.
+    fn index_of(&mut self, at: Nanos, pid: u32, process: usize, native_id: u32, clock: Clock) -> usize {
+        let threads = &mut self.session.processes[process].threads;
+        let Some(live) = self.live.get_mut(&pid) else { return 0 };
+        let new = || {
+            threads.push(Thread { native_id, began: at, ..Thread::default() });
+            let index = threads.len() - 1;
+            LiveThread { index, at, clock, what: None, waited: None, parked: at, is_blocked_loop: false }
+        };
+        live.threads.entry(native_id).or_insert_with(new).index
+    }
+
+    fn what_of(&mut self, process: usize, thread: &SeenThread, indices: &[usize], is_python: bool) -> What {
+        let kind = thread.wait.as_ref().map_or("", |wait| wait.kind);
+        let state = match thread.state {
+            Doing::Running if is_python && !thread.holds_gil => State::Native,
+            Doing::Running => State::Running,
+            Doing::Native => State::Native,
+            Doing::Gil => State::Gil,
+            Doing::Blocked => State::Lock,
+            Doing::Waiting => match kind {
+                "queue-get" | "queue-put" | "queue-join" | "idle-worker" => State::Queue,
+                "thread" | "process" | "shutdown" | "thread-start" => State::Join,
+                _ => State::Event,
+            },
+            Doing::Sleeping => State::Sleep,
+            Doing::Io => State::Io,
+            Doing::Stopped => State::Stopped,
+            Doing::Unknown => State::Unknown,
+        };
+        let place = match thread.wait.as_ref().and_then(|wait| wait.place.as_ref()) {
+            Some(place) => Some(self.place(place)),
+            None => own_place(&thread.frames).map(|place| self.place(place)),
+        };
+        let thing = thread.wait.as_ref().map(|wait| self.thing(process, wait));
+        let holder = thread.wait.as_ref().and_then(|wait| wait.holder.as_ref()?.thread);
+        let holder = holder.and_then(|holder| indices.get(holder)).map(|index| *index as u32);
+        What { state, place, thing, holder }
+    }
+
+    fn place(&mut self, place: &raddle_probe::Place) -> PlaceId {
+        let place = Place { function: place.function.clone(), file: place.file.clone(), line: place.line };
+        let places = &mut self.session.places;
+        *self.places.entry(place).or_insert_with_key(|place| {
+            places.push(place.clone());
+            (places.len() - 1) as PlaceId
+        })
+    }
+
+    fn thing(&mut self, process: usize, wait: &raddle_probe::Wait) -> ThingId {
+        let key = match wait.object {
+            Some(object) => format!("{} {object:x}", wait.kind),
+            None => format!("{} {}", wait.kind, wait.what),
+        };
+        let things = &mut self.session.things;
+        let id = *self.things.entry((process, key)).or_insert_with(|| {
+            let kind = wait.kind.to_owned();
+            things.push(Thing {
+                kind,
+                what: wait.what.clone(),
+                process,
+                object: wait.object.unwrap_or(0),
+                ..Thing::default()
+            });
+            (things.len() - 1) as ThingId
+        });
+        let thing = &mut things[id as usize];
+        if wait.name.is_some() && thing.what.len() < wait.what.len() {
+            thing.what.clone_from(&wait.what); // a name was found since
+        }
+        id
+    }
+
+    /// The time since the last look at a thread becomes spans.
+    fn step(&mut self, at: Nanos, pid: u32, native_id: u32, what: What, clock: Clock) {
+        let Some(live) = self.live.get_mut(&pid) else { return };
+        let Some(thread) = live.threads.get_mut(&native_id) else { return };
+        let kept = &mut self.session.processes[live.index].threads[thread.index];
+        let length = at.saturating_sub(thread.at);
+        let ran = clock.cpu.saturating_sub(thread.clock.cpu).min(length);
+        let stood = clock.queued.saturating_sub(thread.clock.queued).min(length - ran);
+        kept.cpu += ran;
+        kept.queued += stood;
+        if let Some(before) = thread.what {
+            let mut start = thread.at;
+            for (what, long) in divide(before, what, thread.waited, [ran, stood, length - ran - stood]) {
+                self.room.push(&mut kept.spans, start, start + long, what);
+                start += long;
+            }
+        }
+        if !what.is_active() {
+            thread.waited = Some(what);
+        }
+        if clock.runs.is_none() || clock.runs != thread.clock.runs || what.is_active() {
+            thread.parked = at;
+        }
+        (thread.at, thread.clock, thread.what) = (at, clock, Some(what));
+    }
+
+    fn end_process(&mut self, at: Nanos, pid: u32) {
+        let Some(live) = self.live.remove(&pid) else { return };
+        let process = &mut self.session.processes[live.index];
+        process.ended = Some(at);
+        for thread in live.threads.values() {
+            if let Some(what) = thread.what {
+                self.room.push(&mut process.threads[thread.index].spans, thread.at, at, what);
+            }
+        }
+    }
+}
+
+/// The innermost place of the program's own: outside of the standard library and of installed packages. Else the innermost.
+fn own_place(frames: &[raddle_probe::Place]) -> Option<&raddle_probe::Place> {
+    let is_own = |place: &&raddle_probe::Place| !is_installed(&place.file);
+    frames.iter().find(is_own).or_else(|| frames.first())
+}
+
+pub(crate) fn is_installed(file: &str) -> bool {
+    file.starts_with('<') && file != "<string>" && file != "<stdin>"
+        || file.contains("/lib/python3.")
+        || file.contains("/site-packages/")
+}

@@ -1,0 +1,14 @@
+//! How sessions and reports are written down.
+
+mod html;
+mod json;
+mod perfetto;
+mod sarif;
+mod text;
+mod words;
+
+pub use html::html;
+pub use json::{ReadError, json, read_json};
+pub use perfetto::perfetto;
+pub use sarif::sarif;
+pub use text::{Style, text};

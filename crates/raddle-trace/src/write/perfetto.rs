@@ -1,0 +1,353 @@
+//! A trace for Perfetto (<https://ui.perfetto.dev>): `TrackEvent`s in protobuf.
+//!
+//! ```text
+//! findings                      instants, those that are about no unit
+//! process 4711 crawler.py       instants of its findings
+//! ├ MainThread                  slices, one per span; findings about it; flows where something was passed on
+//! ├ worker-0
+//! ├ threads running             counter
+//! └ threads waiting for the GIL counter
+//! ```
+//!
+//! The numbers of the fields are those of `protos/perfetto/trace` in Perfetto's repository, which promises to keep them.
+//!
+//! # Rules
+//!
+//! 1. There is one sequence. Names, and what slices say, are interned in its first packet, and every event needs that packet.
+//! 2. A track's events are in the order of their times; an end is before a beginning at the same time.
+//! 3. A flow connects two instants at the moments of the pass, so that it needs no slice to begin or end there.
+
+mod protobuf;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::report::{Finding, Report};
+use crate::session::{Nanos, PlaceId, Process, Session, Span, State, UnitId};
+use crate::words::{place, program, thread_name, unit};
+use crate::write::words::state_name;
+
+use protobuf::Message;
+
+/// Writes a trace.
+#[must_use]
+pub fn perfetto(session: &Session, report: &Report) -> Vec<u8> {
+    let mut trace = Trace { session, packets: Message::new(), next_flow: 1, strings: HashMap::new() };
+    trace.names();
+    trace.tracks();
+    for (index, process) in session.processes.iter().enumerate() {
+        trace.slices(index, process);
+        trace.counters(index, process);
+    }
+    trace.passes();
+    report.findings.iter().for_each(|finding| trace.finding(finding));
+    trace.packets.into_bytes()
+}
+
+/// Fields of `Trace` and `TracePacket`.
+mod packet {
+    pub(super) const PACKET: u32 = 1;
+    pub(super) const TIMESTAMP: u32 = 8;
+    pub(super) const SEQUENCE: u32 = 10;
+    pub(super) const TRACK_EVENT: u32 = 11;
+    pub(super) const INTERNED_DATA: u32 = 12;
+    pub(super) const SEQUENCE_FLAGS: u32 = 13;
+    pub(super) const TRACK_DESCRIPTOR: u32 = 60;
+    pub(super) const STATE_CLEARED: u64 = 1;
+    pub(super) const NEEDS_STATE: u64 = 2;
+}
+
+/// Fields of `TrackEvent`.
+mod event {
+    pub(super) const ANNOTATION: u32 = 4;
+    pub(super) const TYPE: u32 = 9;
+    pub(super) const NAME_ID: u32 = 10;
+    pub(super) const TRACK: u32 = 11;
+    pub(super) const CATEGORY_ID: u32 = 3;
+    pub(super) const NAME: u32 = 23;
+    pub(super) const COUNTER_VALUE: u32 = 30;
+    pub(super) const FLOW: u32 = 47;
+    pub(super) const FLOW_ENDS: u32 = 48;
+    pub(super) const BEGIN: u64 = 1;
+    pub(super) const END: u64 = 2;
+    pub(super) const INSTANT: u64 = 3;
+    pub(super) const COUNTER: u64 = 4;
+}
+
+/// Fields of `TrackDescriptor` and of the descriptors in it.
+mod track {
+    pub(super) const UUID: u32 = 1;
+    pub(super) const NAME: u32 = 2;
+    pub(super) const PROCESS: u32 = 3;
+    pub(super) const THREAD: u32 = 4;
+    pub(super) const PARENT: u32 = 5;
+    pub(super) const COUNTER: u32 = 8;
+    pub(super) const PROCESS_PID: u32 = 1;
+    pub(super) const PROCESS_COMMAND: u32 = 2;
+    pub(super) const PROCESS_NAME: u32 = 6;
+    pub(super) const THREAD_PID: u32 = 1;
+    pub(super) const THREAD_TID: u32 = 2;
+    pub(super) const THREAD_NAME: u32 = 5;
+    pub(super) const COUNTER_UNIT: u32 = 3;
+    pub(super) const UNIT_COUNT: u64 = 2;
+}
+
+/// Fields of `InternedData`, of what is interned, and of `DebugAnnotation`.
+mod interned {
+    pub(super) const CATEGORIES: u32 = 1;
+    pub(super) const EVENT_NAMES: u32 = 2;
+    pub(super) const ANNOTATION_NAMES: u32 = 3;
+    pub(super) const ANNOTATION_STRINGS: u32 = 29;
+    pub(super) const ID: u32 = 1;
+    pub(super) const NAME: u32 = 2;
+    pub(super) const ANNOTATION_NAME_ID: u32 = 1;
+    pub(super) const ANNOTATION_STRING: u32 = 6;
+    pub(super) const ANNOTATION_STRING_ID: u32 = 17;
+}
+
+/// The keys of a slice's annotations, by their interned numbers from 1 on.
+const KEYS: [&str; 7] = ["place", "function", "waits for", "held by", "made at", "help", "note"];
+const PLACE: u64 = 1;
+const FUNCTION: u64 = 2;
+const WAITS_FOR: u64 = 3;
+const HELD_BY: u64 = 4;
+const MADE_AT: u64 = 5;
+const HELP: u64 = 6;
+const NOTE: u64 = 7;
+
+/// Categories of events, by their interned numbers from 1 on.
+const CATEGORIES: [&str; 3] = ["state", "pass", "finding"];
+const STATE: u64 = 1;
+const PASS: u64 = 2;
+const FINDING: u64 = 3;
+
+/// Numbers of tracks. Everything has its own, whatever the kernel calls it: numbers of processes and threads are used again.
+const FINDINGS: u64 = 1;
+const PER_PROCESS: u64 = 1 << 32;
+
+fn process_track(process: usize) -> u64 {
+    (process as u64 + 1) * PER_PROCESS
+}
+
+fn counter_track(process: usize, which: u64) -> u64 {
+    process_track(process) + 1 + which
+}
+
+fn thread_track(process: usize, thread: usize) -> u64 {
+    process_track(process) + 16 + thread as u64
+}
+
+struct Trace<'a> {
+    session: &'a Session,
+    packets: Message,
+    next_flow: u64,
+    /// Values of slices' annotations, by their interned numbers: there may be a million slices with some hundred values.
+    strings: HashMap<String, u64>,
+}
+
+impl Trace<'_> {
+    fn packet(&mut self, packet: Message) {
+        let packet = packet.uint(packet::SEQUENCE, 1);
+        self.packets.append(&Message::new().message(packet::PACKET, &packet));
+    }
+
+    fn event(&mut self, at: Nanos, event: &Message) {
+        let packet = Message::new().uint(packet::TIMESTAMP, at).message(packet::TRACK_EVENT, event);
+        self.packet(packet.uint(packet::SEQUENCE_FLAGS, packet::NEEDS_STATE));
+    }
+
+    /// The first packet: what is interned (rule 1).
+    fn names(&mut self) {
+        let named = |id: usize, name: &str| Message::new().uint(interned::ID, id as u64).string(interned::NAME, name);
+        let mut data = Message::new();
+        for (index, state) in State::ALL.into_iter().enumerate() {
+            data = data.message(interned::EVENT_NAMES, &named(index + 1, state_name(state)));
+        }
+        for (index, key) in KEYS.iter().enumerate() {
+            data = data.message(interned::ANNOTATION_NAMES, &named(index + 1, key));
+        }
+        for (index, category) in CATEGORIES.iter().enumerate() {
+            data = data.message(interned::CATEGORIES, &named(index + 1, category));
+        }
+        for value in self.values() {
+            let next = self.strings.len() as u64 + 1;
+            if let Entry::Vacant(free) = self.strings.entry(value) {
+                data = data.message(interned::ANNOTATION_STRINGS, &named(next as usize, free.key()));
+                free.insert(next);
+            }
+        }
+        let packet = Message::new().message(packet::INTERNED_DATA, &data);
+        self.packet(packet.uint(packet::SEQUENCE_FLAGS, packet::STATE_CLEARED));
+    }
+
+    /// What slices can say.
+    fn values(&self) -> Vec<String> {
+        let session = self.session;
+        let places = session.places.iter().flat_map(|at| [place(session, at), at.function.clone()]);
+        let things = session.things.iter().map(|thing| thing.what.clone());
+        let threads = session.processes.iter().flat_map(|process| &process.threads).map(thread_name);
+        places.chain(things).chain(threads).collect()
+    }
+
+    fn tracks(&mut self) {
+        self.descriptor(&Message::new().uint(track::UUID, FINDINGS).string(track::NAME, "findings"));
+        for (index, process) in self.session.processes.iter().enumerate() {
+            let pid = i64::from(process.pid);
+            let name = program(&process.command);
+            let mut inner = Message::new().int(track::PROCESS_PID, pid).string(track::PROCESS_NAME, &name);
+            for word in &process.command {
+                inner = inner.string(track::PROCESS_COMMAND, word);
+            }
+            let uuid = process_track(index);
+            self.descriptor(&Message::new().uint(track::UUID, uuid).message(track::PROCESS, &inner));
+            for (number, thread) in process.threads.iter().enumerate() {
+                let name = thread_name(thread);
+                let inner = Message::new()
+                    .int(track::THREAD_PID, pid)
+                    .int(track::THREAD_TID, i64::from(thread.native_id))
+                    .string(track::THREAD_NAME, &name);
+                let outer = Message::new().uint(track::UUID, thread_track(index, number)).uint(track::PARENT, uuid);
+                self.descriptor(&outer.string(track::NAME, &name).message(track::THREAD, &inner));
+            }
+            for (which, name) in (0..).zip(["threads running", "threads waiting for the GIL"]) {
+                let inner = Message::new().uint(track::COUNTER_UNIT, track::UNIT_COUNT);
+                let outer = Message::new().uint(track::UUID, counter_track(index, which)).uint(track::PARENT, uuid);
+                self.descriptor(&outer.string(track::NAME, name).message(track::COUNTER, &inner));
+            }
+        }
+    }
+
+    fn descriptor(&mut self, descriptor: &Message) {
+        self.packet(Message::new().message(packet::TRACK_DESCRIPTOR, descriptor));
+    }
+
+    fn slices(&mut self, index: usize, process: &Process) {
+        for (number, thread) in process.threads.iter().enumerate() {
+            let uuid = thread_track(index, number);
+            for span in &thread.spans {
+                let begin = Message::new()
+                    .uint(event::TYPE, event::BEGIN)
+                    .uint(event::TRACK, uuid)
+                    .uint(event::NAME_ID, span.state as u64 + 1)
+                    .uint(event::CATEGORY_ID, STATE);
+                let begin = self.annotated(begin, process, span);
+                self.event(span.from, &begin);
+                let end = Message::new().uint(event::TYPE, event::END).uint(event::TRACK, uuid);
+                self.event(span.until, &end);
+            }
+        }
+    }
+
+    fn annotated(&self, mut event: Message, process: &Process, span: &Span) -> Message {
+        let session = self.session;
+        let place_at = |id: Option<PlaceId>| id.and_then(|id| session.places.get(id as usize));
+        let mut say = |key: u64, value: &str| {
+            let said = Message::new().uint(interned::ANNOTATION_NAME_ID, key);
+            let said = said.uint(interned::ANNOTATION_STRING_ID, self.strings[value]);
+            event.append(&Message::new().message(event::ANNOTATION, &said));
+        };
+        if let Some(at) = place_at(span.place) {
+            say(PLACE, &place(session, at));
+            say(FUNCTION, &at.function);
+        }
+        if let Some(thing) = span.thing.and_then(|id| session.things.get(id as usize)) {
+            say(WAITS_FOR, &thing.what);
+            if let Some(made) = place_at(thing.made) {
+                say(MADE_AT, &place(session, made));
+            }
+        }
+        if let Some(holder) = span.holder.and_then(|index| process.threads.get(index as usize)) {
+            say(HELD_BY, &thread_name(holder));
+        }
+        event
+    }
+
+    /// How many threads run, and how many wait for the GIL, whenever that changes.
+    fn counters(&mut self, index: usize, process: &Process) {
+        let of = |state: State| match state {
+            State::Running | State::Native => Some(0),
+            State::Gil => Some(1),
+            _ => None,
+        };
+        let mut steps: Vec<(Nanos, usize, i64)> = Vec::new();
+        for span in process.threads.iter().flat_map(|thread| &thread.spans) {
+            if let Some(which) = of(span.state) {
+                steps.extend([(span.from, which, 1), (span.until, which, -1)]);
+            }
+        }
+        steps.sort_unstable();
+        let (mut counts, mut shown) = ([0, 0], [0, 0]);
+        for (position, &(at, which, step)) in steps.iter().enumerate() {
+            counts[which] += step;
+            // One value for a moment, and none where a thread has only gone from one span into the next.
+            if steps.get(position + 1).is_some_and(|next| next.0 == at) {
+                continue;
+            }
+            for which in [0, 1] {
+                if counts[which] != shown[which] {
+                    shown[which] = counts[which];
+                    let value = Message::new()
+                        .uint(event::TYPE, event::COUNTER)
+                        .uint(event::TRACK, counter_track(index, which as u64))
+                        .int(event::COUNTER_VALUE, counts[which]);
+                    self.event(at, &value);
+                }
+            }
+        }
+    }
+
+    fn passes(&mut self) {
+        for pass in &self.session.passes {
+            let what = pass.thing.and_then(|id| self.session.things.get(id as usize));
+            let what = what.map_or("", |thing| thing.what.as_str());
+            let flow = self.next_flow;
+            self.next_flow += 1;
+            let instant = |name: String, (process, thread): (usize, usize), field: u32| {
+                Message::new()
+                    .uint(event::TYPE, event::INSTANT)
+                    .uint(event::TRACK, thread_track(process, thread))
+                    .string(event::NAME, name.trim_end())
+                    .uint(event::CATEGORY_ID, PASS)
+                    .fixed64(field, flow)
+            };
+            let given = instant(format!("passes on {what}"), pass.from, event::FLOW);
+            let taken = instant(format!("gets {what}"), pass.to, event::FLOW_ENDS);
+            self.event(pass.at, &given);
+            self.event(pass.until.max(pass.at), &taken);
+        }
+    }
+
+    fn finding(&mut self, finding: &Finding) {
+        let everywhere = [None];
+        let units: Vec<Option<UnitId>> = finding.units.iter().copied().map(Some).collect();
+        for about in if units.is_empty() { &everywhere[..] } else { &units } {
+            let uuid = match about {
+                Some(UnitId { process, thread: Some(thread) }) => thread_track(*process, *thread),
+                Some(UnitId { process, thread: None }) => process_track(*process),
+                None => FINDINGS,
+            };
+            let mut instant = Message::new()
+                .uint(event::TYPE, event::INSTANT)
+                .uint(event::TRACK, uuid)
+                .string(event::NAME, &format!("{}: {}", finding.id, finding.title))
+                .uint(event::CATEGORY_ID, FINDING);
+            for label in &finding.labels {
+                if let Some(at) = self.session.places.get(label.place as usize) {
+                    instant = annotate(instant, PLACE, &format!("{} {}", place(self.session, at), label.text));
+                }
+            }
+            if about.is_some() && finding.units.len() > 1 {
+                let all: Vec<String> = finding.units.iter().map(|one| unit(self.session, *one)).collect();
+                instant = annotate(instant, NOTE, &format!("about {}", all.join(", ")));
+            }
+            instant = finding.notes.iter().fold(instant, |instant, note| annotate(instant, NOTE, note));
+            instant = finding.help.iter().fold(instant, |instant, help| annotate(instant, HELP, help));
+            self.event(finding.at.unwrap_or(0), &instant);
+        }
+    }
+}
+
+fn annotate(event: Message, key: u64, value: &str) -> Message {
+    let annotation = Message::new().uint(interned::ANNOTATION_NAME_ID, key).string(interned::ANNOTATION_STRING, value);
+    event.message(event::ANNOTATION, &annotation)
+}

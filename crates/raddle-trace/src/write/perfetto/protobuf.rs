@@ -1,0 +1,89 @@
+//! As much of the protobuf wire format as the trace needs: <https://protobuf.dev/programming-guides/encoding/>.
+
+/// A message that is being written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Message {
+    bytes: Vec<u8>,
+}
+
+const VARINT: u32 = 0;
+const FIXED64: u32 = 1;
+const LENGTH: u32 = 2;
+
+impl Message {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn uint(mut self, field: u32, value: u64) -> Self {
+        self.key(field, VARINT);
+        self.varint(value);
+        self
+    }
+
+    /// `int32`, `int64`: negative numbers are ten bytes long, as the format has it.
+    pub(super) fn int(self, field: u32, value: i64) -> Self {
+        self.uint(field, value.cast_unsigned())
+    }
+
+    pub(super) fn fixed64(mut self, field: u32, value: u64) -> Self {
+        self.key(field, FIXED64);
+        self.bytes.extend(value.to_le_bytes());
+        self
+    }
+
+    pub(super) fn string(self, field: u32, value: &str) -> Self {
+        self.counted(field, value.as_bytes())
+    }
+
+    pub(super) fn message(self, field: u32, value: &Message) -> Self {
+        self.counted(field, &value.bytes)
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn counted(mut self, field: u32, value: &[u8]) -> Self {
+        self.key(field, LENGTH);
+        self.varint(value.len() as u64);
+        self.bytes.extend(value);
+        self
+    }
+
+    fn key(&mut self, field: u32, wire: u32) {
+        self.varint(u64::from(field << 3 | wire));
+    }
+
+    /// Seven bits a byte, the lowest first; the eighth says that there is more.
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+
+    /// Another message's fields behind one's own.
+    pub(super) fn append(&mut self, other: &Message) {
+        self.bytes.extend(&other.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Message;
+
+    #[test]
+    fn bytes_are_as_the_format_has_them() {
+        // The examples of the encoding guide.
+        assert_eq!(Message::new().uint(1, 150).into_bytes(), [0x08, 0x96, 0x01]);
+        assert_eq!(Message::new().string(2, "testing").into_bytes(), b"\x12\x07testing");
+        assert_eq!(
+            Message::new().message(3, &Message::new().uint(1, 150)).into_bytes(),
+            [0x1a, 0x03, 0x08, 0x96, 0x01]
+        );
+        assert_eq!(Message::new().int(1, -2).into_bytes(), b"\x08\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01");
+        assert_eq!(Message::new().fixed64(1, 1).into_bytes(), [0x09, 1, 0, 0, 0, 0, 0, 0, 0]);
+    }
+}

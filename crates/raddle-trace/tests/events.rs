@@ -1,0 +1,224 @@
+//! Files of events: what a file says arrives in a session, and no file makes the reader panic.
+
+use std::fs;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use raddle_trace::events::format::{BLOCK_SIZE, MAGIC, VERSION, block, blocks_at, flag, header, lock, record, wait};
+use raddle_trace::events::{Events, merge};
+use raddle_trace::{Process, Session, Span, State, Thread};
+
+/// A file that is being made.
+struct Writer {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+const LOCKS: usize = 4;
+
+impl Writer {
+    fn new(pid: u32) -> Self {
+        let at = blocks_at(LOCKS);
+        let mut writer = Self { bytes: vec![0; at + BLOCK_SIZE], used: at + block::HEAD };
+        writer.bytes[..8].copy_from_slice(&MAGIC);
+        for (at, value) in [
+            (header::VERSION, VERSION),
+            (header::PID, pid),
+            (header::FLAGS, flag::LOCKS | flag::GIL),
+            (header::BLOCK_SIZE, BLOCK_SIZE as u32),
+            (header::BLOCK_COUNT, 1),
+            (header::BLOCKS_USED, 1),
+            (header::LOCK_COUNT, LOCKS as u32),
+            (header::FIRST_ID, 1),
+        ] {
+            writer.half(at, value);
+        }
+        writer.word(header::BEGAN, 1000);
+        writer
+    }
+
+    fn half(&mut self, at: usize, value: u32) {
+        self.bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+
+    fn word(&mut self, at: usize, value: u64) {
+        self.bytes[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+    }
+
+    fn record(&mut self, kind: u8, flags: u8, a: u32, words: &[u64]) {
+        let first = u64::from(kind) | u64::from(flags) << 8 | (words.len() as u64 + 1) << 16 | u64::from(a) << 32;
+        for word in [first].iter().chain(words) {
+            self.word(self.used, *word);
+            self.used += 8;
+        }
+        let at = blocks_at(LOCKS);
+        self.half(at + block::USED, (self.used - at) as u32);
+    }
+
+    fn text(&mut self, id: u32, text: &str) {
+        let mut words = vec![text.len() as u64];
+        for chunk in text.as_bytes().chunks(8) {
+            let mut padded = [0; 8];
+            padded[..chunk.len()].copy_from_slice(chunk);
+            words.push(u64::from_ne_bytes(padded));
+        }
+        self.record(record::TEXT, 0, id, &words);
+    }
+
+    fn lock(&mut self, index: usize, object: u64, serial: u32, owner: u32) {
+        let at = header::SIZE + index * lock::SIZE;
+        self.word(at + lock::OBJECT, object);
+        self.half(at + lock::SERIAL, serial);
+        self.half(at + lock::OWNER, owner);
+        self.word(at + lock::TAKEN, 7);
+        self.half(at + lock::CONTENDED, 2);
+        self.half(header::LOCKS_USED, index as u32 + 1);
+    }
+}
+
+fn pair(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+/// A directory that is gone with its value.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("raddle-events-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// Thread 2 waited for lock 5, which thread 1 held, and then for the GIL; thread 1 waits still.
+fn small() -> Writer {
+    let mut writer = Writer::new(77);
+    writer.text(1, "job.py");
+    writer.text(2, "work");
+    writer.record(record::PLACE, 0, 3, &[pair(1, 2), 12]);
+    writer.record(record::STACK, 1, 4, &[3]);
+    writer.record(record::THREAD, 0, 1, &[111, 1000, 77]);
+    writer.record(record::THREAD, 0, 2, &[222, 1100, 78]);
+    writer.record(record::WAIT, wait::GOT, 5, &[1200, 1500, pair(4, 1), pair(4, 1), 1400]);
+    writer.record(record::GIL, 0, 1, &[1450, 1500, 1]);
+    let at = blocks_at(LOCKS);
+    writer.half(at + block::THREAD, 1);
+    writer.half(at + block::WAIT, 6);
+    writer.word(at + block::SINCE, 1600);
+    writer.half(at + block::STACK, 4);
+    writer.half(at + block::HOLDER, 2);
+    writer.lock(0, 0x1000, 5, 0);
+    writer.lock(1, 0x2000, 6, 2);
+    writer
+}
+
+fn merged(writer: &Writer, mut session: Session, name: &str) -> Session {
+    let directory = Directory::new(name);
+    fs::write(directory.0.join("77-0.events"), &writer.bytes).unwrap();
+    merge(&mut session, &directory.0, 1000);
+    session
+}
+
+#[test]
+fn a_file_becomes_a_session() {
+    let session = merged(&small(), Session { length: 2000, ..Session::default() }, "alone");
+    let process = &session.processes[0];
+    assert!(process.is_recorded);
+    assert_eq!(process.threads.iter().map(|thread| thread.native_id).collect::<Vec<_>>(), [77, 78]);
+    let place = session.places.iter().position(|place| place.file == "job.py" && place.line == 12).unwrap() as u32;
+    let state = |thread: usize| -> Vec<_> {
+        process.threads[thread].spans.iter().map(|span| (span.from, span.until, span.state, span.holder)).collect()
+    };
+    assert_eq!(state(1), [(200, 450, State::Lock, Some(0)), (450, 500, State::Gil, Some(0))]);
+    assert_eq!(state(0), [(600, 2000, State::Lock, Some(1))]);
+    assert_eq!(process.threads[0].spans[0].place, Some(place));
+    let thing = &session.things[process.threads[1].spans[0].thing.unwrap() as usize];
+    assert_eq!((thing.object, thing.taken, thing.contended), (0x1000, 7, 2));
+    let pass = session.passes[0];
+    assert_eq!((pass.from, pass.at, pass.to, pass.until), ((0, 0), 400, (0, 1), 500));
+}
+
+#[test]
+fn what_was_seen_from_outside_keeps_its_index() {
+    let guessed = Span { from: 100, until: 900, state: State::Gil, place: Some(0), thing: None, holder: None };
+    let thread = |native_id, spans| Thread { native_id, name: "seen".into(), began: 50, spans, ..Thread::default() };
+    let session = Session {
+        length: 2000,
+        places: vec![raddle_trace::Place::default()],
+        processes: vec![
+            Process { pid: 1, ..Process::default() },
+            Process { pid: 77, threads: vec![thread(79, vec![]), thread(78, vec![guessed])], ..Process::default() },
+        ],
+        ..Session::default()
+    };
+    let session = merged(&small(), session, "seen");
+    assert_eq!(session.processes.len(), 2);
+    let threads = &session.processes[1].threads;
+    assert_eq!(threads.iter().map(|thread| thread.native_id).collect::<Vec<_>>(), [79, 78, 77]);
+    let spans: Vec<_> = threads[1].spans.iter().map(|span| (span.from, span.until, span.state)).collect();
+    // What was taken for a wait for the GIL, and was none, ran.
+    let [lock, gil] = [(200, 450, State::Lock), (450, 500, State::Gil)];
+    assert_eq!(spans, [(100, 200, State::Running), lock, gil, (500, 900, State::Running)]);
+    // An exact span that has no place takes that of what it replaces.
+    assert!(threads[1].spans[2].place.is_some());
+}
+
+#[test]
+fn what_is_no_file_of_events_is_left_out_with_a_note() {
+    let mut writer = small();
+    writer.half(header::VERSION, VERSION + 1);
+    let session = merged(&writer, Session::default(), "future");
+    assert!(session.processes.is_empty());
+    assert_eq!(session.notes.len(), 1);
+}
+
+fn read(bytes: &[u8]) -> Option<Events> {
+    Events::from(bytes.len() as u64, |at, room| {
+        let Some(part) = usize::try_from(at).ok().and_then(|at| bytes.get(at..at.checked_add(room.len())?)) else {
+            return false;
+        };
+        room.copy_from_slice(part);
+        true
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..9000)) {
+        let mut bytes = bytes;
+        if let Some(front) = bytes.get_mut(..8) {
+            front.copy_from_slice(&MAGIC);
+        }
+        _ = read(&bytes);
+    }
+
+    #[test]
+    fn no_damage_makes_the_reader_or_the_merge_panic(
+        damage in prop::collection::vec((0_usize..blocks_at(LOCKS) + BLOCK_SIZE, any::<u8>()), 1..40),
+        near in prop::collection::vec((0_usize..600, any::<u8>()), 0..40),
+        length in 0_usize..BLOCK_SIZE,
+    ) {
+        let mut writer = small();
+        for (at, byte) in damage {
+            writer.bytes[at] = byte;
+        }
+        for (at, byte) in near {
+            writer.bytes[blocks_at(LOCKS) + at] = byte;
+        }
+        let keep = writer.bytes.len() - length;
+        writer.bytes.truncate(keep);
+        let session = merged(&writer, Session::default(), "damaged");
+        for thread in session.processes.iter().flat_map(|process| &process.threads) {
+            for pair in thread.spans.windows(2) {
+                prop_assert!(pair[0].until <= pair[1].from);
+            }
+        }
+    }
+}
