@@ -3,7 +3,8 @@
 //! The outcome of a batch is the list of the results and, if an item raised, its exception; the items after it did not run.
 //! A batch is made when calls are known to be cheap. If they turn out not to be, it is *stopped* between two items: it has
 //! fewer results than items and no exception, and whoever made it schedules the rest again, each item on its own. Only a
-//! batch that was asked for as such, a *whole* one, is never stopped.
+//! batch that was asked for as such, a *whole* one, is never stopped. A batch that *goes on* has exceptions among its results, and
+//! none that ends it.
 //!
 //! A function of one argument is mapped over *bare* items, which saves a tuple per call on every side; with more arguments
 //! the items are *starred*: each is the tuple of a call's arguments.
@@ -25,7 +26,7 @@ pub(crate) const BYTES: usize = 256 << 10;
 /// What a function is called with.
 pub(crate) enum Arguments {
     Call(Py<PyTuple>, Option<Py<PyDict>>),
-    Batch { items: Py<PyList>, starred: bool, whole: bool },
+    Batch { items: Py<PyList>, starred: bool, whole: bool, goes_on: bool },
 }
 
 impl Arguments {
@@ -41,7 +42,10 @@ impl Arguments {
 /// What came of a batch.
 pub(crate) struct Done<'py> {
     pub(crate) results: Bound<'py, PyList>,
+    /// What ended it.
     pub(crate) failure: Option<PyErr>,
+    /// How many items raised.
+    pub(crate) failed: u64,
 }
 
 impl Done<'_> {
@@ -76,29 +80,33 @@ pub(crate) fn coarse_now() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
-/// Calls `function` once for each item, until one raises or the budget is over.
+/// Calls `function` once for each item, until one raises or the budget is over. If it `goes_on`, what items raise are results.
 pub(crate) fn run_batch<'py>(
     function: &Bound<'py, PyAny>,
     items: &Bound<'py, PyList>,
     starred: bool,
+    goes_on: bool,
     budget: &Budget,
 ) -> PyResult<Done<'py>> {
-    let (mut results, mut failure) = (Vec::with_capacity(items.len()), None);
+    let py = function.py();
+    let (mut results, mut failure, mut failed) = (Vec::with_capacity(items.len()), None, 0);
     for item in items.iter() {
         match call_item(function, item, starred) {
-            Ok(result) => {
-                results.push(result);
-                if budget.is_over() {
+            Ok(result) => results.push(result),
+            Err(error) => {
+                failed += 1;
+                if !goes_on {
+                    failure = Some(error);
                     break;
                 }
-            }
-            Err(error) => {
-                failure = Some(error);
-                break;
+                results.push(error.into_value(py).into_bound(py).into_any());
             }
         }
+        if budget.is_over() {
+            break;
+        }
     }
-    Ok(Done { results: PyList::new(function.py(), results)?, failure })
+    Ok(Done { results: PyList::new(py, results)?, failure, failed })
 }
 
 /// Calls `function` with an item.

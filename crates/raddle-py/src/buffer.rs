@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use raddle_shm::channel;
 use raddle_shm::heap::Lease;
 
 use crate::gate;
@@ -18,20 +19,43 @@ use crate::runtime;
 /// Bytes in shared memory: exports the buffer protocol.
 #[pyclass(frozen, module = "raddle._raddle")]
 pub(crate) struct Buffer {
-    lease: Arc<Lease>,
+    memory: Memory,
     size: usize,
     readonly: bool,
+}
+
+/// What holds the bytes.
+enum Memory {
+    Heap(Arc<Lease>),
+    /// The block of a message, and where the buffer begins in it.
+    Message(Arc<channel::Lease>, usize),
+}
+
+impl Memory {
+    fn as_ptr(&self) -> *mut u8 {
+        match self {
+            Self::Heap(lease) => lease.as_ptr(),
+            // SAFETY: inside the block, see `of_message`.
+            Self::Message(lease, start) => unsafe { lease.as_ptr().add(*start) },
+        }
+    }
 }
 
 impl Buffer {
     /// The first bytes of a lease.
     pub(crate) fn of_size(lease: Arc<Lease>, size: usize) -> Self {
         debug_assert!(size <= lease.len(), "a buffer lies inside its lease");
-        Self { lease, size, readonly: false }
+        Self { memory: Memory::Heap(lease), size, readonly: false }
     }
 
     pub(crate) fn new(lease: Arc<Lease>, readonly: bool) -> Self {
-        Self { size: lease.len(), lease, readonly }
+        Self { size: lease.len(), memory: Memory::Heap(lease), readonly }
+    }
+
+    /// A part of a message. None: there is no such part.
+    pub(crate) fn of_message(lease: Arc<channel::Lease>, start: usize, size: usize) -> Option<Self> {
+        let is_inside = start <= lease.len() && size <= lease.len() - start;
+        is_inside.then(|| Self { memory: Memory::Message(lease, start), size, readonly: false })
     }
 }
 
@@ -43,9 +67,9 @@ impl Buffer {
     fn make(py: Python<'_>, size: usize, zeroed: bool) -> PyResult<Self> {
         let heap = runtime::lending_heap()?;
         let lease = heap.lease(size.max(1)).ok_or_else(|| parcel::full(size))?;
-        let buffer = Self { lease: Arc::new(lease), size, readonly: false };
+        let lease = Arc::new(lease);
+        let buffer = Self { memory: Memory::Heap(lease.clone()), size, readonly: false };
         if zeroed {
-            let lease = buffer.lease.clone();
             // SAFETY: the lease is for these bytes, and nobody else has a lease of the block yet.
             gate::detached(py, move || unsafe { lease.as_ptr().write_bytes(0, size) })?;
         }
@@ -79,7 +103,7 @@ impl Buffer {
     ///
     /// Called by the interpreter, with a view to fill in.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let (at, len, readonly) = (slf.get().lease.as_ptr(), slf.get().size, slf.get().readonly);
+        let (at, len, readonly) = (slf.get().memory.as_ptr(), slf.get().size, slf.get().readonly);
         let len = ffi::Py_ssize_t::try_from(len).map_err(|_| PyValueError::new_err("too long for a buffer"))?;
         // SAFETY: `view` is the interpreter's. The bytes are valid while the lease lives, which this object holds; the view
         // holds this object.

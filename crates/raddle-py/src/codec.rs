@@ -18,7 +18,7 @@ use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString, PyTuple};
 
 /// Longer strings go through pickle, which frames them; there is nothing to win any more.
 const LONG: usize = 1 << 16;
-/// Before each entry of a sequence: its length, and in the lowest bit whether it is a pickle.
+/// Before each entry of a sequence: its length, and in the lowest two bits whether it is flat, a pickle, or an error.
 const HEADER: usize = 8;
 /// Tuples inside tuples, at most.
 const DEPTH: u32 = 8;
@@ -32,13 +32,19 @@ pub(crate) fn push_flat(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
         return false;
     }
     let len = (out.len() - start - HEADER) as u64;
-    out[start..start + HEADER].copy_from_slice(&(len << 1).to_le_bytes());
+    out[start..start + HEADER].copy_from_slice(&(len << 2).to_le_bytes());
     true
 }
 
 /// Appends a pickle as an entry of a sequence.
 pub(crate) fn push_pickle(pickle: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&((pickle.len() as u64) << 1 | 1).to_le_bytes());
+    out.extend_from_slice(&((pickle.len() as u64) << 2 | 1).to_le_bytes());
+    out.extend_from_slice(pickle);
+}
+
+/// Appends the pickle of what an item has raised as an entry of a sequence.
+pub(crate) fn push_error(pickle: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&((pickle.len() as u64) << 2 | 2).to_le_bytes());
     out.extend_from_slice(pickle);
 }
 
@@ -46,6 +52,7 @@ pub(crate) fn push_pickle(pickle: &[u8], out: &mut Vec<u8>) {
 pub(crate) enum Entry<'a> {
     Flat(&'a [u8]),
     Pickle(&'a [u8]),
+    Error(&'a [u8]),
 }
 
 /// Takes the first entry off a sequence. None at its end.
@@ -54,10 +61,25 @@ pub(crate) fn next_entry<'a>(sequence: &mut &'a [u8]) -> PyResult<Option<Entry<'
         return Ok(None);
     }
     let header = u64::from_le_bytes(take(sequence)?);
-    let len = usize::try_from(header >> 1).map_err(|_| garbled())?;
+    let len = usize::try_from(header >> 2).map_err(|_| garbled())?;
     let (bytes, rest) = sequence.split_at_checked(len).ok_or_else(garbled)?;
     *sequence = rest;
-    Ok(Some(if header & 1 == 0 { Entry::Flat(bytes) } else { Entry::Pickle(bytes) }))
+    match header & 3 {
+        0 => Ok(Some(Entry::Flat(bytes))),
+        1 => Ok(Some(Entry::Pickle(bytes))),
+        2 => Ok(Some(Entry::Error(bytes))),
+        _ => Err(garbled()),
+    }
+}
+
+/// How many entries a sequence has. None: it is none.
+pub(crate) fn count_entries(mut sequence: &[u8]) -> Option<u32> {
+    let mut count = 0;
+    while !sequence.is_empty() {
+        next_entry(&mut sequence).ok()?;
+        count += 1;
+    }
+    Some(count)
 }
 
 /// Appends the flat encoding of `object`. False, and `out` as it was, if there is none.
@@ -160,6 +182,6 @@ fn take_bytes<'a>(bytes: &mut &'a [u8]) -> PyResult<&'a [u8]> {
     Ok(head)
 }
 
-fn garbled() -> PyErr {
+pub(crate) fn garbled() -> PyErr {
     PyValueError::new_err("a message between raddle's processes cannot be read: its bytes are garbled")
 }

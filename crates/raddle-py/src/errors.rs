@@ -1,5 +1,6 @@
 //! The funnel: every exception that Rust raises is made here, from the classes that Python already has.
 
+use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -21,6 +22,12 @@ imported!(worker_died, "raddle.errors", "WorkerDied");
 imported!(call_timeout, "raddle.errors", "CallTimeout");
 imported!(pool_full, "raddle.errors", "PoolFull");
 imported!(internal_error, "raddle.errors", "InternalError");
+imported!(broken_barrier_error, "threading", "BrokenBarrierError");
+imported!(queue_empty, "raddle.queue", "Empty");
+imported!(queue_full, "raddle.queue", "Full");
+imported!(queue_shut_down, "raddle.queue", "ShutDown");
+imported!(closed_error, "raddle.errors", "Closed");
+imported!(lagged, "raddle.errors", "Lagged");
 imported!(deadlock_error, "raddle.errors", "DeadlockError");
 
 /// `OSError(errno, message)`, or its subclass for that number.
@@ -46,9 +53,51 @@ pub(crate) fn internal(py: Python<'_>, message: &str) -> PyErr {
     make(internal_error(py), |class| class.call1((message,)))
 }
 
-/// `DeadlockError(message)`.
-pub(crate) fn deadlock(py: Python<'_>, message: String) -> PyErr {
-    make(deadlock_error(py), |class| class.call1((message,)))
+/// `threading.BrokenBarrierError()`.
+pub(crate) fn broken_barrier(py: Python<'_>) -> PyErr {
+    make(broken_barrier_error(py), |class| class.call0())
+}
+
+/// Whether it is a `DeadlockError`.
+pub(crate) fn is_deadlock(py: Python<'_>, error: &PyErr) -> bool {
+    deadlock_error(py).is_ok_and(|class| error.is_instance(py, class))
+}
+
+/// `queue.Empty()`.
+pub(crate) fn queue_is_empty(py: Python<'_>) -> PyErr {
+    make(queue_empty(py), |class| class.call0())
+}
+
+/// `queue.Full()`.
+pub(crate) fn queue_is_full(py: Python<'_>) -> PyErr {
+    make(queue_full(py), |class| class.call0())
+}
+
+/// `queue.ShutDown()`.
+pub(crate) fn queue_is_shut(py: Python<'_>) -> PyErr {
+    make(queue_shut_down(py), |class| class.call0())
+}
+
+/// `Closed(message, source)`.
+pub(crate) fn channel_is_closed(message: &'static str, source: &Bound<'_, PyAny>) -> PyErr {
+    make(closed_error(source.py()), |class| class.call1((message, source)))
+}
+
+/// Whether this is a `Closed` of this source, and not of another channel, which a signal's handler has raised in the middle of a wait.
+pub(crate) fn is_channel_closed(error: &PyErr, source: &Bound<'_, PyAny>) -> bool {
+    let py = source.py();
+    closed_error(py).is_ok_and(|class| error.is_instance(py, class))
+        && error.value(py).getattr("source").is_ok_and(|other| other.is(source))
+}
+
+/// `Lagged(missed)`.
+pub(crate) fn channel_has_lagged(py: Python<'_>, missed: u64) -> PyErr {
+    make(lagged(py), |class| class.call1((missed,)))
+}
+
+/// `TimeoutError(message)`.
+pub(crate) fn timed_out(message: &'static str) -> PyErr {
+    PyTimeoutError::new_err(message)
 }
 
 /// `WorkerDied(call, pid, exitcode, how, attempts, peak_memory, out_of_memory, limit)`, or `CallTimeout(call, pid, seconds, attempts)`.

@@ -37,14 +37,17 @@ use raddle_core::sched::Rank;
 use raddle_proc::lane::{Cause, Place, Reply, Ticket, Waited, flag, kind};
 use raddle_shm::heap::Lease;
 
-use crate::deadlock;
+use crate::awaited;
+use crate::crew::Key;
 use crate::errors;
 use crate::gate::{self, Timeout};
+use crate::piece::Piece;
 use crate::process_lane::Shared;
 use crate::reply::name_of;
 use crate::runtime;
 use crate::thread_lane::Work;
 use crate::trace::{Fate, Traced};
+use crate::wait_graph;
 use crate::watch_set::Ready;
 
 /// The lane that a future's call was given to.
@@ -206,6 +209,11 @@ impl FutureCore {
         self.home.get()
     }
 
+    /// By which a thread of a pool says that it runs its call.
+    pub(crate) fn key(&self) -> Key {
+        (std::ptr::from_ref(self).addr(), 0)
+    }
+
     /// Whether its call was given to a lane of the process that this one is a fork of: whatever comes of it comes there.
     pub(crate) fn is_foreign(&self) -> bool {
         match self.home() {
@@ -362,7 +370,7 @@ impl FutureCore {
         if let Some(Home::Process(shared)) = slf.get().home()
             && !shared.is_foreign()
         {
-            shared.lane.watch(&Handle(slf.clone().unbind()));
+            shared.lane.watch(&Handle::Future(slf.clone().unbind()));
         }
     }
 
@@ -406,10 +414,6 @@ impl FutureCore {
             let deadline = timeout.deadline();
             let me = park::with_current(park::Parker::unparker);
             if this.add_sleeper(|| Sleeper::Thread(me.clone())) {
-                let _blocked = match this.home() {
-                    Some(Home::Thread(work)) => deadlock::enter(py, work, deadline)?,
-                    _ => None,
-                };
                 let waited = this.sleep(py, slf, deadline);
                 if !matches!(waited, Ok(true)) {
                     this.remove_sleepers(|sleeper| matches!(sleeper, Sleeper::Thread(other) if other.same_as(&me)));
@@ -440,10 +444,13 @@ impl FutureCore {
     fn sleep(&self, py: Python<'_>, slf: &Bound<'_, Self>, deadline: Option<Instant>) -> PyResult<bool> {
         match self.home() {
             Some(Home::Process(shared)) => {
-                let ticket = Handle(slf.clone().unbind());
+                let ticket = Handle::Future(slf.clone().unbind());
                 gate::wait(py, deadline, |until| shared.lane.wait(&ticket, until))
             }
-            _ => gate::wait(py, deadline, |until| sleep_until(&|| self.is_over(), until)),
+            _ => {
+                let outcome = Arc::new(awaited::Outcome(slf.clone().unbind()));
+                wait_graph::until_come(py, outcome, deadline, |until| sleep_until(&|| self.is_over(), until))
+            }
         }
     }
 
@@ -510,14 +517,14 @@ impl FutureCore {
             return;
         }
         shared.lane.look();
-        if this.life().phase == Phase::New && shared.lane.has_started(&Handle(slf.clone().unbind())) {
+        if this.life().phase == Phase::New && shared.lane.has_started(&Handle::Future(slf.clone().unbind())) {
             let _ = this.life.step(Event::Start); // refused if it has ended meanwhile, which is as good
         }
     }
 
     /// Cancels a call that has not started; with `stop`, also one that runs where its lane can stop it: its worker is ended, and
     /// this returns when it is dead.
-    fn take_back(slf: &Bound<'_, Self>, stop: bool) -> PyResult<bool> {
+    pub(crate) fn take_back(slf: &Bound<'_, Self>, stop: bool) -> PyResult<bool> {
         let this = slf.get();
         let stopped = |this: &Self| this.life().outcome() == Some(Outcome::Stopped);
         if this.is_over() {
@@ -530,7 +537,7 @@ impl FutureCore {
             let has_started = matches!(this.life().phase, Phase::Running | Phase::Parked);
             return Ok(!has_started && (Self::cancelled_here(slf)? || stopped(this)));
         };
-        let ticket = Handle(slf.clone().unbind());
+        let ticket = Handle::Future(slf.clone().unbind());
         if shared.lane.take_back(&ticket).is_some() {
             return Ok(Self::cancelled_here(slf)? || stopped(this));
         }
@@ -539,6 +546,41 @@ impl FutureCore {
             Self::wait(slf, Timeout::FOREVER)?;
         }
         Ok(stopped(this))
+    }
+
+    /// Ends the call's life with what its lane says of it. Returns whether somebody must be told.
+    fn deliver(&self, reply: Reply) -> bool {
+        let outcome = match &reply {
+            Reply::Answer { kind: kind::VALUE, .. } => Outcome::Returned,
+            Reply::Answer { .. } => Outcome::Raised,
+            Reply::Lost(loss) if loss.cause == Cause::Stopped => Outcome::Stopped,
+            Reply::Lost(_) | Reply::Broken(_) => Outcome::Killed,
+        };
+        if let Some(trace) = self.trace() {
+            let lost = match &reply {
+                Reply::Answer { kind, flags, nanos, done, failed, .. } => {
+                    let returned = *kind == kind::VALUE && *failed == 0;
+                    trace.end(if returned { Fate::Returned } else { Fate::Raised }, *done, *nanos);
+                    if flags & flag::RAISED != 0 {
+                        trace.cut(self.batch_size().max(1).saturating_sub(*done));
+                    }
+                    None
+                }
+                Reply::Lost(loss) => Some(match loss.cause {
+                    Cause::Stopped => Fate::Cancelled,
+                    Cause::Overdue(_) => Fate::Overdue,
+                    Cause::Died => Fate::Died,
+                }),
+                Reply::Broken(_) => Some(Fate::Broken),
+            };
+            if let Some(fate) = lost {
+                trace.end_now(fate, self.batch_size().max(1));
+            }
+        }
+        match self.end(Value::Reply(reply), outcome) {
+            Ok(owed) => owed.wake(),
+            Err(_) => false, // ended from Python meanwhile; that stands
+        }
     }
 
     /// Ends a call that was taken back before it started.
@@ -559,7 +601,7 @@ impl FutureCore {
         drop(inner);
         drop(label);
         if let Some(trace) = this.trace() {
-            trace.end(Fate::Cancelled, this.batch_size().max(1), 0);
+            trace.end_now(Fate::Cancelled, this.batch_size().max(1));
         }
         if let Some(Home::Thread(work)) = this.home() {
             work.count_cancelled(this.batch_size().max(1).into());
@@ -640,7 +682,7 @@ impl FutureCore {
 
     /// Return what the call returned, or raise what it raised. Waits for it, `timeout` seconds at most.
     #[pyo3(signature = (timeout = Timeout::FOREVER))]
-    fn result(slf: &Bound<'_, Self>, timeout: Timeout) -> PyResult<Py<PyAny>> {
+    pub(crate) fn result(slf: &Bound<'_, Self>, timeout: Timeout) -> PyResult<Py<PyAny>> {
         if !Self::wait(slf, timeout)? {
             return Err(PyTimeoutError::new_err(()));
         }
@@ -900,85 +942,142 @@ pub(crate) fn sleep_until(is_done: &dyn Fn() -> bool, deadline: Option<Instant>)
     })
 }
 
-/// A future in the hands of the process lane.
-pub(crate) struct Handle(pub(crate) Py<FutureCore>);
+/// A call, or a piece of a map, in the hands of the process lane.
+pub(crate) enum Handle {
+    Future(Py<FutureCore>),
+    Piece(Arc<Piece>),
+}
+
+impl Handle {
+    /// Its future; a piece has none.
+    fn future(&self) -> Option<&FutureCore> {
+        match self {
+            Self::Future(future) => Some(future.get()),
+            Self::Piece(_) => None,
+        }
+    }
+
+    fn extras(&self) -> Option<&Extras> {
+        self.future()?.extras.get().map(|extras| &**extras)
+    }
+
+    fn piece(&self) -> Option<&Piece> {
+        match self {
+            Self::Future(_) => None,
+            Self::Piece(piece) => Some(piece),
+        }
+    }
+
+    /// It was taken back before it started.
+    pub(crate) fn cancelled(self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Future(future) => FutureCore::cancelled_here(future.bind(py)).map(drop),
+            Self::Piece(piece) => {
+                piece.cancelled();
+                Ok(())
+            }
+        }
+    }
+}
 
 impl Ticket for Handle {
     fn life(&self) -> &AtomicState {
-        &self.0.get().life
+        match self {
+            Self::Future(future) => &future.get().life,
+            Self::Piece(piece) => &piece.life,
+        }
     }
 
     fn place(&self) -> &Place {
-        &self.0.get().place
+        match self {
+            Self::Future(future) => &future.get().place,
+            Self::Piece(piece) => &piece.place,
+        }
     }
 
     fn items(&self) -> u32 {
-        self.0.get().batch_size().max(1)
+        match self {
+            Self::Future(future) => future.get().batch_size().max(1),
+            Self::Piece(piece) => piece.items(),
+        }
+    }
+
+    fn is_piece(&self) -> bool {
+        self.piece().is_some()
+    }
+
+    fn write_piece(&self, out: &mut Vec<u8>) {
+        if let Some(piece) = self.piece() {
+            piece.write(out);
+        }
+    }
+
+    fn cut_front(&self, count: u32) -> Option<Self> {
+        Some(Self::Piece(self.piece()?.cut_front(count)))
+    }
+
+    fn cut_back(&self, count: u32) -> Option<Self> {
+        Some(Self::Piece(self.piece()?.cut_back(count)))
+    }
+
+    fn pace(&self) -> Option<u64> {
+        self.piece()?.pace()
+    }
+
+    fn note_pace(&self, each: u64) {
+        if let Some(piece) = self.piece() {
+            piece.note_pace(each);
+        }
     }
 
     fn is_timed(&self) -> bool {
-        self.0.get().trace().is_some()
+        self.future().is_some_and(|future| future.trace().is_some())
     }
 
-    fn begun(&self, pid: u32, at: u64) {
-        if let Some(trace) = self.0.get().trace() {
+    fn begun(&self, pid: u32, at: Option<u64>) {
+        if let Some(trace) = self.future().and_then(FutureCore::trace) {
             trace.begin(pid, at);
         }
     }
 
     fn take_leases(&self) -> Vec<Lease> {
-        self.0.get().extras.get().map_or_else(Vec::new, |extras| std::mem::take(&mut *extras.leases.lock()))
+        self.extras().map_or_else(Vec::new, |extras| std::mem::take(&mut *extras.leases.lock()))
     }
 
     fn lent(&self) -> u64 {
-        self.0.get().extras.get().map_or(0, |extras| extras.leases.lock().iter().map(|lease| lease.len() as u64).sum())
+        self.extras().map_or(0, |extras| extras.leases.lock().iter().map(|lease| lease.len() as u64).sum())
     }
 
     fn limit(&self) -> Option<Duration> {
-        self.0.get().extras.get()?.terms.limit
+        self.extras()?.terms.limit
     }
 
     fn rank(&self) -> Rank {
-        self.0.get().extras.get().map_or(0, |extras| extras.terms.rank)
+        self.extras().map_or(0, |extras| extras.terms.rank)
     }
 
     fn may_retry(&self) -> bool {
-        self.0.get().extras.get().is_some_and(|extras| extras.attempts.load(Relaxed) < extras.terms.retries)
+        self.extras().is_some_and(|extras| extras.attempts.load(Relaxed) < extras.terms.retries)
     }
 
     fn retry(&self) -> bool {
-        let Some(extras) = self.0.get().extras.get() else { return false };
+        let Some(extras) = self.extras() else { return false };
         extras.attempts.fetch_add(1, Relaxed) < extras.terms.retries
     }
 
     fn take_lease(&self, block: u64) -> Option<Lease> {
-        let mut leases = self.0.get().extras.get()?.leases.lock();
+        let mut leases = self.extras()?.leases.lock();
         let index = leases.iter().position(|lease| lease.piece().block == block)?;
         Some(leases.swap_remove(index))
     }
 
     fn deliver(&self, reply: Reply) -> bool {
-        let outcome = match &reply {
-            Reply::Answer { kind: kind::VALUE, .. } => Outcome::Returned,
-            Reply::Answer { .. } => Outcome::Raised,
-            Reply::Lost(loss) if loss.cause == Cause::Stopped => Outcome::Stopped,
-            Reply::Lost(_) | Reply::Broken(_) => Outcome::Killed,
-        };
-        if let Some(trace) = self.0.get().trace() {
-            let (fate, items, nanos) = match &reply {
-                Reply::Answer { kind: kind::VALUE, flags, nanos, done, .. } if flags & flag::RAISED == 0 => {
-                    (Fate::Returned, *done, *nanos)
-                }
-                Reply::Answer { nanos, done, .. } => (Fate::Raised, *done, *nanos),
-                Reply::Lost(loss) if loss.cause == Cause::Stopped => (Fate::Cancelled, self.items(), 0),
-                Reply::Lost(_) => (Fate::Died, self.items(), 0),
-                Reply::Broken(_) => (Fate::Broken, self.items(), 0),
-            };
-            trace.end(fate, items, nanos);
-        }
-        match self.0.get().end(Value::Reply(reply), outcome) {
-            Ok(owed) => owed.wake(),
-            Err(_) => false, // ended from Python meanwhile; that stands
+        match self {
+            Self::Future(future) => future.get().deliver(reply),
+            Self::Piece(piece) => {
+                piece.deliver(reply);
+                false
+            }
         }
     }
 }

@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use raddle_core::prim::Mutex;
 use raddle_proc::lane::Waited;
 
+use crate::batch::coarse_now;
 use crate::errors;
 use crate::runtime;
+use crate::turnstile;
+use crate::unit::{self, current_ident};
 
 /// Leaves Python, runs `work`, comes back. A panic in `work` becomes an `InternalError`.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
@@ -36,10 +40,41 @@ pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Optio
     })
 }
 
+/// An exception is set in the interpreter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Raised;
+
+/// Does what CPython has called a function of ours for, without PyO3 in between. A panic in `work` becomes an `InternalError`.
+///
+/// # Safety
+///
+/// This thread is attached.
+#[inline]
+pub(crate) unsafe fn called<T>(work: impl FnOnce(Python<'_>) -> T) -> Result<T, Raised> {
+    // SAFETY: the caller says so.
+    let py = unsafe { Python::assume_attached() };
+    catch_unwind(AssertUnwindSafe(|| work(py))).map_err(|panic| {
+        errors::internal(py, &message_of(&*panic)).restore(py);
+        Raised
+    })
+}
+
 /// Keeps one thread state for the whole life of a native thread, so that [`attached`] is cheap inside.
 pub(crate) fn resident(life: &mut (dyn FnMut() + Send)) {
     RESIDENT.set(true);
-    Python::attach(|py| py.detach(life));
+    let me = current_ident();
+    Python::attach(|py| {
+        RESIDENTS.lock().push(me);
+        py.detach(life);
+        RESIDENTS.lock().retain(|other| *other != me);
+    });
+}
+
+static RESIDENTS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+/// `threading.get_ident()` of the native threads of ours that have a thread state.
+pub(crate) fn residents() -> Vec<u64> {
+    RESIDENTS.lock().clone()
 }
 
 thread_local! {
@@ -49,6 +84,7 @@ thread_local! {
 /// To be called in a forked child: the thread that is left runs the user's code, whatever it did in the parent.
 pub(crate) fn forked() {
     RESIDENT.set(false);
+    RESIDENTS.lock().clear();
 }
 
 /// Whether this is a native thread of ours.
@@ -59,6 +95,24 @@ pub(crate) fn is_resident() -> bool {
 fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".into())
+}
+
+/// When a thread that runs one call after the other lets go of the interpreter, so that other threads get it. By a coarse clock: asking
+/// costs a few nanoseconds.
+pub(crate) struct Breath(Duration);
+
+impl Breath {
+    /// As long as a Python function keeps it while others want it.
+    const TIME: Duration = Duration::from_millis(5);
+
+    pub(crate) fn new() -> Self {
+        Self(coarse_now() + Self::TIME)
+    }
+
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        coarse_now() >= self.0
+    }
 }
 
 /// How long the main thread sleeps before it looks for signals that have come in a gap; each time so many times longer; and the
@@ -80,17 +134,24 @@ pub(crate) fn wait(
     deadline: Option<Instant>,
     sleep: impl Fn(Option<Instant>) -> Waited + Send + Sync,
 ) -> PyResult<bool> {
+    unit::obey(py)?;
     let mut nap = runtime::is_main_thread().then_some(FIRST_NAP);
     loop {
         let waking = nap.and_then(|nap| Instant::now().checked_add(nap));
         let is_nap = waking.is_some_and(|waking| deadline.is_none_or(|deadline| waking < deadline));
-        match detached(py, || sleep(if is_nap { waking } else { deadline }))? {
+        let (waited, pass) = detached(py, || (sleep(if is_nap { waking } else { deadline }), turnstile::enter()))?;
+        drop(pass);
+        match waited {
             Waited::Done => return Ok(true),
             Waited::TimedOut if !is_nap => return Ok(false),
             Waited::TimedOut => nap = nap.map(|nap| nap * LONGER).filter(|nap| *nap <= LAST_NAP),
             Waited::Interrupted => {}
         }
-        py.check_signals()?;
+        let was_busy = unit::set_busy(true);
+        let handled = py.check_signals();
+        unit::set_busy(was_busy);
+        handled?;
+        unit::obey(py)?;
     }
 }
 
@@ -100,9 +161,20 @@ pub(crate) struct Timeout(Option<Duration>);
 
 impl Timeout {
     pub(crate) const FOREVER: Self = Self(None);
+    pub(crate) const NONE: Self = Self(Some(Duration::ZERO));
 
     pub(crate) fn duration(self) -> Option<Duration> {
         self.0
+    }
+
+    /// Seconds that are left, or for ever.
+    pub(crate) fn of(left: Option<Duration>) -> Self {
+        Self(left)
+    }
+
+    /// Whether it does not wait.
+    pub(crate) fn is_over(self) -> bool {
+        self.0 == Some(Duration::ZERO)
     }
 
     pub(crate) fn deadline(self) -> Option<Instant> {
@@ -126,6 +198,19 @@ impl<'py> FromPyObject<'_, 'py> for Timeout {
         }
         // A century is for ever; Duration cannot hold every float.
         Ok(Self((seconds < 3.2e9).then(|| Duration::from_secs_f64(seconds.max(0.0)))))
+    }
+}
+
+/// An argument of which only the truth counts, as Python's own functions take it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Truth(pub(crate) bool);
+
+impl<'py> FromPyObject<'_, 'py> for Truth {
+    type Error = PyErr;
+
+    #[inline]
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        object.is_truthy().map(Self)
     }
 }
 

@@ -13,13 +13,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList};
 use raddle_proc::lane::parcel::{self, Buffer as Place};
+use raddle_shm::channel::Draft;
 use raddle_shm::heap::{Heap, Lease, View};
 
 use crate::buffer::Buffer;
 use crate::gate;
 
 /// Buffers below this size go with the pickle: a lease costs about as much as this copy.
-const SMALL: usize = 8 << 10;
+pub(crate) const SMALL: usize = 8 << 10;
 /// Copies from this size on are made without the interpreter.
 const LONG: usize = 256 << 10;
 /// Pickles above this size are read where they lie instead of being copied first.
@@ -195,6 +196,13 @@ fn copy(py: Python<'_>, raw: &PyBuffer<u8>, to: *mut u8) -> PyResult<()> {
         return Ok(());
     }
     gate::detached(py, move || span.copy())
+}
+
+/// Copies a buffer into a draft, from `at` on.
+pub(crate) fn copy_to(py: Python<'_>, raw: &PyBuffer<u8>, draft: &mut Draft, at: usize) -> PyResult<()> {
+    assert!(at <= draft.len() && raw.len_bytes() <= draft.len() - at, "the draft was made for all of its parts");
+    // SAFETY: inside the draft, which is ours alone.
+    copy(py, raw, unsafe { draft.as_ptr().add(at) })
 }
 
 /// Makes the object of a payload that begins with a list of buffers. `leases`: those of the list, none for small ones.

@@ -37,8 +37,9 @@ use crate::future::{FutureCore, Handle, Home, Terms};
 use crate::gate::{self, Timeout};
 use crate::marks::Marks;
 use crate::parcel::{self, Packed, Pickle, Reach};
+use crate::piece::{Harvest, Sowing};
 use crate::runtime;
-use crate::trace::{CallLog, Tracer};
+use crate::trace::{CallLog, Fate, Traced, Tracer};
 
 /// Functions that a lane remembers by number, at most; further ones travel with each call.
 const FUNCTIONS: usize = 1024;
@@ -58,6 +59,7 @@ const AT_ONCE: usize = 32 << 20;
 struct Form {
     starred: bool,
     whole: bool,
+    goes_on: bool,
     apart: bool,
 }
 
@@ -120,7 +122,7 @@ impl Shared {
 
     /// Pickles `object`, by value if that is how it has to be.
     /// Its large buffers are appended to `buffers`, if there is such a list, instead of going into the pickle.
-    fn dumps<'py>(
+    pub(crate) fn dumps<'py>(
         &self,
         object: &Bound<'py, PyAny>,
         buffers: Option<&Bound<'py, PyList>>,
@@ -230,6 +232,13 @@ pub(crate) struct Binding {
     terms: Terms,
 }
 
+impl Binding {
+    /// What is called, for messages.
+    pub(crate) fn label(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.label.as_ref().map(|label| label.clone_ref(py))
+    }
+}
+
 /// The native part of a process pool.
 #[pyclass(frozen, weakref, module = "raddle._raddle")]
 pub(crate) struct ProcessLane {
@@ -335,7 +344,10 @@ impl ProcessLane {
                 let when_full = if waits { WhenFull::Wait } else { WhenFull::Refuse };
                 self.send(py, future, &named, &args, kwargs, terms, when_full)
             }
-            Err(error) => self.unpicklable(py, future, error, "the function"),
+            Err(error) => {
+                let trace = self.shared.tracer.start(|| future.get().name(py));
+                self.unpicklable(py, future, error, "the function", trace)
+            }
         }
     }
 
@@ -361,7 +373,12 @@ impl ProcessLane {
     }
 
     /// Hands in one call of a bound function.
-    fn submit_bound(&self, py: Python<'_>, binding: &Binding, args: Bound<'_, PyTuple>) -> PyResult<Py<FutureCore>> {
+    pub(crate) fn submit_bound(
+        &self,
+        py: Python<'_>,
+        binding: &Binding,
+        args: Bound<'_, PyTuple>,
+    ) -> PyResult<Py<FutureCore>> {
         self.check_open(py)?;
         let future = self.future(py, binding.label.as_ref().map(|label| label.clone_ref(py)))?;
         self.send(py, future, &binding.named, &args, None, binding.terms, WhenFull::Exceed)
@@ -372,9 +389,9 @@ impl ProcessLane {
     ///
     /// Where arguments cannot be pickled each goes on its own. So do those with large buffers, but of a `whole` batch only if
     /// they are to go `apart`. The future of a batch ends with a pair: the results, and the exception of the item that raised or
-    /// None.
+    /// None; of one that `goes_on`, exceptions are among the results.
     #[expect(clippy::too_many_arguments, reason = "Python names them all")]
-    #[pyo3(signature = (binding, calls, futures, *, starred, size = 1, most = None, whole = false, apart = false))]
+    #[pyo3(signature = (binding, calls, futures, *, starred, size = 1, most = None, whole = false, apart = false, goes_on = false))]
     fn submit_all(
         &self,
         py: Python<'_>,
@@ -386,9 +403,10 @@ impl ProcessLane {
         most: Option<usize>,
         whole: bool,
         apart: bool,
+        goes_on: bool,
     ) -> PyResult<()> {
         let (mut left, mut room) = (most.unwrap_or(usize::MAX), if most.is_some() { AT_ONCE } else { usize::MAX });
-        let form = Form { starred, whole, apart: apart || !whole };
+        let form = Form { starred, whole, goes_on, apart: apart || !whole };
         while left > 0 && room > 0 {
             let Named::Tag(tag) = binding.named else { break };
             if size <= 1 {
@@ -417,6 +435,23 @@ impl ProcessLane {
             }
         }
         Ok(())
+    }
+
+    /// Hands in one call of a bound function for each item of `calls`, and returns the iterator over what comes of them. None, and
+    /// nothing was read: a function that has no number cannot be mapped in this way.
+    ///
+    /// `inert`: reading them runs no code that could tell when a call was handed in. Otherwise each is when it has been read.
+    #[pyo3(signature = (binding, calls, *, starred, inert, timeout = Timeout::FOREVER))]
+    fn map(
+        &self,
+        binding: &Binding,
+        calls: &Bound<'_, PyAny>,
+        starred: bool,
+        inert: bool,
+        timeout: Timeout,
+    ) -> PyResult<Option<Harvest>> {
+        let Named::Tag(tag) = binding.named else { return Ok(None) };
+        Sowing::new(self, binding, tag, starred).run(calls, inert, timeout.deadline()).map(Some)
     }
 
     /// Writes down what becomes of each call that is handed in from now on; or no more, with None.
@@ -539,7 +574,7 @@ impl ProcessLane {
             return Ok(());
         }
         for handle in gate::detached(py, || self.shared.lane.close(take_back))? {
-            FutureCore::cancelled_here(handle.0.bind(py))?;
+            handle.cancelled(py)?;
         }
         Ok(())
     }
@@ -691,6 +726,11 @@ fn worker_numbers(worker: &WorkerCounts) -> WorkerNumbers {
 }
 
 impl ProcessLane {
+    /// What futures need of it.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn check_open(&self, py: Python<'_>) -> PyResult<()> {
         if self.is_foreign() {
             return Err(runtime::foreign());
@@ -826,7 +866,7 @@ impl ProcessLane {
                 let made = if terms.retries == 0 { self.shared.pack(&object) } else { self.shared.pack_whole(&object) };
                 packed = match made {
                     Ok(packed) => packed,
-                    Err(error) => return self.unpicklable(py, future, error, "an argument"),
+                    Err(error) => return self.unpicklable(py, future, error, "an argument", trace),
                 };
                 leases = std::mem::take(&mut packed.leases);
                 match &packed.head {
@@ -890,8 +930,8 @@ impl ProcessLane {
         let count = items.len();
         let kept = if form.whole { None } else { Some(PyList::new(py, items)?.unbind()) };
         future.get().make_batch(count, kept, trace);
-        let flags =
-            flag::LIST | if form.starred { flag::STARRED } else { 0 } | if form.whole { flag::WHOLE } else { 0 };
+        let how = [(form.starred, flag::STARRED), (form.whole, flag::WHOLE), (form.goes_on, flag::GOES_ON)];
+        let flags = how.into_iter().filter(|(is_so, _)| *is_so).fold(flag::LIST, |flags, (_, flag)| flags | flag);
         let out = Outgoing { kind: kind::BATCH, flags, tag, parts: &[bytes] };
         self.hand_in(py, future, &out, WhenFull::Exceed)
     }
@@ -909,11 +949,11 @@ impl ProcessLane {
             if let Some(trace) = future.get().trace() {
                 trace.queue();
             }
-            match lane.submit(Handle(future.clone_ref(py)), out, must) {
+            match lane.submit(Handle::Future(future.clone_ref(py)), out, must) {
                 Ok(submit) => {
                     drop(submit.spent);
                     if submit.wants_worker && lane.seats() < self.most {
-                        self.grow(py, &future)?;
+                        self.grow_for(py, &future)?;
                     }
                     return Ok(future);
                 }
@@ -928,18 +968,53 @@ impl ProcessLane {
         }
     }
 
-    /// Has one more worker started. If that fails and nobody else does the call, the call is not taken.
-    fn grow(&self, py: Python<'_>, future: &Py<FutureCore>) -> PyResult<()> {
+    /// Hands in a piece of a map, and has as many workers started as have something to do. `is_mine`: whether something is a piece of the
+    /// same map.
+    pub(crate) fn submit_piece(
+        &self,
+        py: Python<'_>,
+        piece: Handle,
+        out: &Outgoing<'_>,
+        bytes: usize,
+        is_mine: &dyn Fn(&Handle) -> bool,
+    ) -> PyResult<()> {
+        if self.is_foreign() {
+            return Err(runtime::foreign());
+        }
+        let lane = &self.shared.lane;
+        let submit = lane
+            .submit_piece(piece, out, bytes)
+            .map_err(|(refusal, _)| errors::refused(&refusal, self.shared.config.broken.bind(py)))?;
+        drop(submit.spent);
+        let mut wants_worker = submit.wants_worker;
+        while wants_worker && lane.seats() < self.most {
+            let before = lane.seats();
+            self.grow(py, || Ok(!lane.take_back_where(is_mine).is_empty()))?;
+            wants_worker = lane.seats() > before && lane.wants_worker();
+        }
+        Ok(())
+    }
+
+    /// The same for a call.
+    fn grow_for(&self, py: Python<'_>, future: &Py<FutureCore>) -> PyResult<()> {
+        let ticket = Handle::Future(future.clone_ref(py));
+        self.grow(py, || {
+            let is_taken_back = self.shared.lane.take_back(&ticket).is_some();
+            Ok(is_taken_back && FutureCore::cancelled_here(future.bind(py))?)
+        })
+    }
+
+    /// Has one more worker started. If that fails and nobody else does what was handed in, it is not taken: `take_back`.
+    fn grow(&self, py: Python<'_>, take_back: impl FnOnce() -> PyResult<bool>) -> PyResult<()> {
         let grow = self.grow.lock().as_ref().map(|grow| grow.clone_ref(py));
         let Some(Err(error)) = grow.map(|grow| grow.call0(py)) else { return Ok(()) };
         if !error.is_instance_of::<pyo3::exceptions::PyException>(py) {
             return Err(error); // Ctrl-C is the caller's, whatever becomes of the call
         }
-        if self.shared.lane.seats() > 0 || self.shared.lane.take_back(&Handle(future.clone_ref(py))).is_none() {
+        if self.shared.lane.seats() > 0 || !take_back()? {
             error.write_unraisable(py, None);
             return Ok(());
         }
-        FutureCore::cancelled_here(future.bind(py))?;
         Err(error)
     }
 
@@ -950,6 +1025,7 @@ impl ProcessLane {
         future: Py<FutureCore>,
         error: PyErr,
         what: &str,
+        trace: Option<Box<Traced>>,
     ) -> PyResult<Py<FutureCore>> {
         if !error.is_instance_of::<pyo3::exceptions::PyException>(py) {
             return Err(error);
@@ -963,9 +1039,12 @@ impl ProcessLane {
             ),
         );
         self.shared.lane.count_unsent();
+        if let Some(trace) = trace {
+            trace.end_now(Fate::Unsent, 1);
+        }
         future.bind(py).call_method1("set_exception", (error.into_value(py),))?;
         if self.shared.config.strict && self.shared.lane.seats() < self.most {
-            self.grow(py, &future)?; // the standard library counts it as a call, and starts a worker
+            self.grow_for(py, &future)?; // the standard library counts it as a call, and starts a worker
         }
         Ok(future)
     }
@@ -998,7 +1077,8 @@ impl Client<Handle> for Keeping {
 
     fn announce(&self, tickets: Vec<Handle>) {
         gate::attached(|py| {
-            for Handle(future) in tickets {
+            for handle in tickets {
+                let Handle::Future(future) = handle else { continue }; // nobody watches a piece
                 let future = future.into_bound(py);
                 if let Err(error) = FutureCore::announce(&future) {
                     error.write_unraisable(py, Some(&future));

@@ -71,7 +71,8 @@ impl Shared {
         }
     }
 
-    /// The outcome of a batch: the list of results, and the exception of the item that raised or None.
+    /// The outcome of a batch: the list of results, and the exception of the item that raised and ended it or None. Of a batch that goes
+    /// on, exceptions are among the results.
     fn decode_batch(
         &self,
         py: Python<'_>,
@@ -80,17 +81,11 @@ impl Shared {
         label: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let (mut results, mut failure) = (Vec::new(), None);
+        let goes_on = flags & flag::COUNTED != 0;
         while let Some(entry) = codec::next_entry(&mut payload)? {
-            let value = match entry {
-                Entry::Flat(bytes) => codec::unflatten(py, bytes),
-                Entry::Pickle(bytes) if payload.is_empty() && flags & flag::RAISED != 0 => {
-                    failure = Some(self.decode_error(py, bytes, label)?);
-                    break;
-                }
-                Entry::Pickle(bytes) => parcel::load(self.config.loads.bind(py), bytes, None),
-            };
-            match self.judged(py, value, "a result of", label)? {
+            match self.decode_entry(py, &entry, label)? {
                 Ok(value) => results.push(value),
+                Err(error) if goes_on => results.push(error.into_value(py).into_bound(py).into_any()),
                 Err(error) => {
                     failure = Some(error);
                     break;
@@ -99,6 +94,21 @@ impl Shared {
         }
         let failure = failure.map(|error| error.into_value(py));
         Ok((PyList::new(py, results)?, failure).into_pyobject(py)?.into_any().unbind())
+    }
+
+    /// What came of one item of a batch or a piece.
+    pub(crate) fn decode_entry<'py>(
+        &self,
+        py: Python<'py>,
+        entry: &Entry<'_>,
+        label: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyResult<Bound<'py, PyAny>>> {
+        let value = match entry {
+            Entry::Flat(bytes) => codec::unflatten(py, bytes),
+            Entry::Pickle(bytes) => parcel::load(self.config.loads.bind(py), bytes, None),
+            Entry::Error(bytes) => return self.decode_error(py, bytes, label).map(Err),
+        };
+        self.judged(py, value, "a result of", label)
     }
 
     /// The exception that a worker has sent.

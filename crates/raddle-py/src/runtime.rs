@@ -44,7 +44,12 @@ pub(crate) fn set_future_type(py: Python<'_>, future: Bound<'_, PyType>) -> PyRe
 #[pyfunction]
 pub(crate) fn forked() {
     FORKS.fetch_add(1, Relaxed);
+    raddle_core::park::next_epoch();
+    crate::channel::forked();
     crate::gate::forked();
+    crate::turnstile::forked();
+    crate::unit::forked();
+    crate::wait_graph::forked();
 }
 
 /// How often this process, or an ancestor since the extension was loaded, was forked off.

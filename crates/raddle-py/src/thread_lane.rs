@@ -7,29 +7,42 @@
 //!
 //! A thread that has ended a call and finds more in the queue wakes the caller at once. A thread that finds nothing more
 //! first lets go of the interpreter and then wakes the caller: so the caller does not wake up only to wait for it.
+//!
+//! Calls come as records of their own, with a future each, or as the items of a [`span`](crate::span): the map of an executor. What is
+//! said of calls holds for these too: each is taken, counted, cancelled as any other.
+//!
+//! # When a thread lets go of the interpreter
+//!
+//! A Python function does so from time to time while it runs. One in C may never do so, and neither does the loop around it: so a
+//! thread that has not slept for a while lets go for a moment between two calls ([`Breath`]).
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use raddle_core::life::UnitId;
 use raddle_core::park;
 use raddle_core::park::Crowd as Waiting;
 use raddle_core::prim::Mutex;
-use raddle_core::prim::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use raddle_core::sched::{Pop, Queue, Quota, Rank, Waited};
+use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
+use raddle_core::sched::{Piece, Pop, Position, Queue, Quota, Rank, Record, Waited};
 
-use crate::batch::{Arguments, Budget, Done, Input, arguments_of, run_batch};
-use crate::deadlock;
+use crate::awaited::Room;
+use crate::batch::{Arguments, Budget, Done, Input, arguments_of, call_item, run_batch};
+use crate::crew::{self, Crew, Key, Tally, WorkerNumbers};
 use crate::errors;
+use crate::exits::Exits;
 use crate::future::{FutureCore, Home, Sleeper, Terms, sleep_until};
-use crate::gate::{self, Timeout};
+use crate::gate::{self, Breath, Timeout};
 use crate::process_lane::label_of;
 use crate::reply::name_of;
 use crate::runtime;
+use crate::span::{Harvest, Row, Slot, Span};
 use crate::trace::{CallLog, Fate, Tracer};
+use crate::wait_graph;
 
 /// One call in the queue.
 struct Call {
@@ -47,7 +60,7 @@ impl Call {
 
 /// What the threads of a pool share.
 pub(crate) struct Work {
-    queue: Queue<Call>,
+    queue: Queue<Call, Span>,
     crew: Mutex<Crew>,
     most: usize,
     /// So many threads stay when there is nothing to do.
@@ -55,96 +68,15 @@ pub(crate) struct Work {
     /// After so long the others end.
     idle: Option<Duration>,
     counts: Counters,
-    /// Items of calls that have not ended.
-    quota: Quota,
+    /// Items of calls that have not ended, if there is a limit to them.
+    quota: Option<Quota>,
     /// Threads that wait for room below it.
     waiting: Waiting,
+    exits: Arc<Exits>,
     tracer: Tracer,
     /// The clock of the tallies starts here.
     made: Instant,
     forks: u32,
-}
-
-/// How many threads there are, and how many wait for calls of their own pool.
-#[derive(Default)]
-struct Crew {
-    threads: usize,
-    blocked: usize,
-    /// Of every thread there is or was, in the order of their start.
-    tallies: BTreeMap<usize, Arc<Tally>>,
-    /// Threads that were ever there.
-    hired: usize,
-}
-
-/// So many threads that have ended are remembered.
-const REMEMBERED: usize = 32;
-
-impl Crew {
-    /// A thread has ended: the numbers of the oldest that have are forgotten.
-    fn forget_oldest(&mut self) {
-        let gone: Vec<usize> =
-            self.tallies.iter().filter(|(_, tally)| tally.gone.load(Relaxed) > 0).map(|(&number, _)| number).collect();
-        for number in &gone[..gone.len().saturating_sub(REMEMBERED)] {
-            self.tallies.remove(number);
-        }
-    }
-}
-
-/// What one thread has done. Its times are nanoseconds since the lane was made, 0 for what has not happened.
-///
-/// Written by the thread that it is about, and by whoever starts it before that. Ordering: Relaxed; nothing but the numbers
-/// travels.
-struct Tally {
-    name: String,
-    hired: u64,
-    /// It has been set up, and takes calls.
-    is_up: AtomicBool,
-    gone: AtomicU64,
-    calls: AtomicU64,
-    failed: AtomicU64,
-    busy: AtomicU64,
-    running_since: AtomicU64,
-}
-
-type Numbers = (u64, u64, u64, u64, u64, u64, f64);
-type WorkerNumbers = (String, Option<u32>, u64, u64, f64, f64, &'static str);
-
-impl Tally {
-    fn enter(&self, now: u64) {
-        self.running_since.store(now, Relaxed);
-    }
-
-    /// A call, or so many of a batch, has ended. One writer: no read-modify-write is needed.
-    fn leave(&self, nanos: u64, done: u64, failed: u64) {
-        let add = |counter: &AtomicU64, more: u64| counter.store(counter.load(Relaxed) + more, Relaxed);
-        self.running_since.store(0, Relaxed);
-        add(&self.busy, nanos);
-        add(&self.calls, done);
-        add(&self.failed, failed);
-    }
-
-    /// Nanoseconds inside the call that runs.
-    fn running(&self, now: u64) -> u64 {
-        match self.running_since.load(Relaxed) {
-            0 => 0,
-            since => now.saturating_sub(since),
-        }
-    }
-
-    fn read(&self, now: u64) -> WorkerNumbers {
-        let get = |counter: &AtomicU64| counter.load(Relaxed);
-        let (gone, running) = (get(&self.gone), self.running(now));
-        let state = match () {
-            () if gone > 0 => "ended",
-            () if get(&self.running_since) > 0 => "busy",
-            () if self.is_up.load(Relaxed) => "idle",
-            () => "starting",
-        };
-        let until = if gone > 0 { gone } else { now };
-        let seconds = |nanos: u64| nanos as f64 / 1e9;
-        let (busy, age) = (seconds(get(&self.busy) + running), seconds(until.saturating_sub(self.hired)));
-        (self.name.clone(), None, get(&self.calls), get(&self.failed), busy, age, state)
-    }
 }
 
 #[derive(Default)]
@@ -153,24 +85,14 @@ struct Counters {
     finished: AtomicU64,
     failed: AtomicU64,
     cancelled: AtomicU64,
-    /// Calls that were handed in and have not ended. Lowered before whoever waits for the call is woken, so that
-    /// its next call finds the thread free.
+    /// Calls that were handed in and have not ended, with their callbacks. Lowered before whoever waits for the call is woken, so that
+    /// its next call finds the thread free; where there are callbacks, after them.
     outstanding: AtomicU64,
     running: AtomicU64,
     busy: AtomicU64,
 }
 
 impl Work {
-    /// Counts this thread as waiting for its own pool; refuses, with the number of threads, if it is the last one.
-    pub(crate) fn block(&self) -> Result<(), usize> {
-        let mut crew = self.crew.lock();
-        if crew.blocked + 1 >= crew.threads && crew.threads >= self.most {
-            return Err(crew.threads);
-        }
-        crew.blocked += 1;
-        Ok(())
-    }
-
     /// Whether the pool was made by another process, of which this one is a fork: its locks may be held by threads that
     /// do not exist here.
     pub(crate) fn is_foreign(&self) -> bool {
@@ -185,18 +107,38 @@ impl Work {
 
     /// Calls are through, or will not run.
     fn leave(&self, items: u64) {
-        self.quota.leave(items);
-        self.waiting.wake();
+        if let Some(quota) = &self.quota {
+            quota.leave(items);
+            self.waiting.wake();
+        }
+    }
+
+    /// Items go in, whether there is room or not.
+    fn enter(&self, items: u64) {
+        if let Some(quota) = &self.quota {
+            quota.force(items);
+        }
     }
 
     /// Waits until there may be room for one more call, or no more are taken.
     fn wait_for_place(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let _blocked = deadlock::enter(py, self, None)?;
-        gate::wait(py, None, |until| {
+        if self.has_room() {
+            return Ok(());
+        }
+        wait_graph::until_come(py, Arc::new(Room(self.clone())), None, |until| {
             let _waiting = self.waiting.enter(park::with_current(park::Parker::unparker));
-            sleep_until(&|| self.quota.has_room(), until)
+            sleep_until(&|| self.has_room(), until)
         })?;
         Ok(())
+    }
+
+    /// Counts one thread less. Returns how many are left.
+    fn dismiss(&self, tally: &Tally) -> usize {
+        tally.gone.store(self.now(), Relaxed);
+        let mut crew = self.crew.lock();
+        crew.threads = crew.threads.saturating_sub(1);
+        crew.forget_oldest();
+        crew.threads
     }
 
     /// Counts this thread out, if enough others stay. Who hands in a call looks at the number of threads after that; so either the
@@ -219,8 +161,20 @@ impl Work {
         leaves
     }
 
-    pub(crate) fn unblock(&self) {
-        self.crew.lock().blocked -= 1;
+    /// Who could begin a call that waits: every thread of the pool. `None`: perhaps somebody else; there may be one more thread.
+    pub(crate) fn all_hands(&self) -> Option<Vec<UnitId>> {
+        let crew = self.crew.lock();
+        if crew.threads < self.most { None } else { crew.units() }
+    }
+
+    /// Who runs a call. `None`: not known, or nobody.
+    pub(crate) fn runner(&self, key: Key) -> Option<UnitId> {
+        self.crew.lock().runner(key)
+    }
+
+    /// Whether there is room for one more call, or none will be taken any more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.quota.as_ref().is_none_or(Quota::has_room)
     }
 
     /// Nanoseconds since the lane was made; never 0.
@@ -228,6 +182,8 @@ impl Work {
         u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
     }
 }
+
+type Numbers = (u64, u64, u64, u64, u64, u64, f64);
 
 /// The native part of a thread pool.
 #[pyclass(frozen, module = "raddle._raddle")]
@@ -241,14 +197,15 @@ impl ThreadLane {
     #[pyo3(signature = (max_workers, max_pending = None, least = None, idle_timeout = Timeout::FOREVER))]
     fn new(max_workers: usize, max_pending: Option<u64>, least: Option<usize>, idle_timeout: Timeout) -> Self {
         let work = Work {
-            queue: Queue::new(),
+            queue: Queue::with_spans(),
             crew: Mutex::default(),
             most: max_workers,
             least: least.unwrap_or(max_workers),
             idle: idle_timeout.duration(),
             counts: Counters::default(),
-            quota: Quota::new(max_pending),
+            quota: max_pending.map(|limit| Quota::new(Some(limit))),
             waiting: Waiting::default(),
+            exits: Arc::default(),
             tracer: Tracer::default(),
             made: Instant::now(),
             forks: runtime::forks(),
@@ -269,9 +226,12 @@ impl ThreadLane {
         waits: bool,
     ) -> PyResult<(Py<FutureCore>, bool)> {
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
-        while !self.work.is_foreign() && !self.work.quota.enter(1) {
-            if self.work.queue.is_closed() || deadlock::is_employed_by(&self.work) {
-                self.work.quota.force(1); // a thread of the pool must not wait for what only threads of the pool do
+        while let Some(quota) = &self.work.quota
+            && !self.work.is_foreign()
+            && !quota.enter(1)
+        {
+            if self.work.queue.is_closed() || crew::is_employed_by(&self.work) {
+                quota.force(1); // a thread of the pool must not wait for what only threads of the pool do
                 break;
             }
             if !waits {
@@ -287,9 +247,9 @@ impl ThreadLane {
     /// their futures to `futures`, also if it raises, and returns how many more threads would help.
     ///
     /// The future of a batch ends with a pair: the results, and the exception of the item that raised or None. A `whole` batch is
-    /// never stopped.
+    /// never stopped; in one that `goes_on`, what items raise is among the results.
     #[expect(clippy::too_many_arguments, reason = "Python names them all")]
-    #[pyo3(signature = (r#fn, calls, futures, *, starred, size = 1, most = None, priority = 0, whole = false))]
+    #[pyo3(signature = (r#fn, calls, futures, *, starred, size = 1, most = None, priority = 0, whole = false, goes_on = false))]
     fn submit_all(
         &self,
         py: Python<'_>,
@@ -301,6 +261,7 @@ impl ThreadLane {
         most: Option<usize>,
         priority: Rank,
         whole: bool,
+        goes_on: bool,
     ) -> PyResult<usize> {
         let (mut left, size) = (most.unwrap_or(usize::MAX), size.max(1));
         while left > 0 {
@@ -314,12 +275,44 @@ impl ThreadLane {
                     break;
                 }
                 left -= items.len();
-                Arguments::Batch { items: PyList::new(py, items)?.unbind(), starred, whole }
+                Arguments::Batch { items: PyList::new(py, items)?.unbind(), starred, whole, goes_on }
             };
-            self.work.quota.force(arguments.items(py));
+            self.work.enter(arguments.items(py));
             futures.append(self.push(py, r#fn.clone().unbind(), arguments, priority)?)?;
         }
         Ok(self.missing_threads())
+    }
+
+    /// Hands in a call of a function for each item of `calls`, all of them as one span, and returns the iterator over their results.
+    ///
+    /// `inert`: reading them runs no code that could tell when a call was handed in. Otherwise each is when it has been read. `grow` is
+    /// called when one more thread would help.
+    #[pyo3(signature = (r#fn, calls, grow, *, starred, inert, timeout = Timeout::FOREVER))]
+    fn map(
+        &self,
+        r#fn: Py<PyAny>,
+        calls: &Bound<'_, PyAny>,
+        grow: &Bound<'_, PyAny>,
+        starred: bool,
+        inert: bool,
+        timeout: Timeout,
+    ) -> PyResult<Harvest> {
+        if self.work.is_foreign() {
+            return Err(runtime::foreign());
+        }
+        let (deadline, row) = (timeout.deadline(), Arc::<Row>::default());
+        let span = Arc::new(Span { function: r#fn, starred, row: row.clone() });
+        let mut places = Vec::new();
+        let read = if inert {
+            self.hand_in_at_once(&span, calls, grow, &mut places)
+        } else {
+            self.hand_in_one_by_one(&span, calls, grow, &mut places)
+        };
+        if let Err(error) = read {
+            row.end(); // what was handed in runs, as in the standard library; nobody will ask for what comes of it
+            return Err(error);
+        }
+        Ok(Harvest::new(self.work.clone(), &span, places, deadline))
     }
 
     /// Waits until there may be room for one more call, or no more are taken.
@@ -327,22 +320,41 @@ impl ThreadLane {
         self.work.wait_for_place(py)
     }
 
-    /// Runs calls until the lane is closed and empty; or until there is nothing to do for a while, then it returns true, and the
-    /// thread has been counted out. `number`: what `hire` returned for this thread.
-    fn run(&self, py: Python<'_>, number: usize) -> PyResult<bool> {
+    /// Waits until every thread that `hire` has counted is over, if it can be said: false if one of them never got as far as `run`,
+    /// or is this one.
+    fn wait_for_exits(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.work.is_foreign() || crew::is_employed_by(&self.work) {
+            return Ok(false);
+        }
+        let gone = self.work.exits.wait(py)?;
+        Ok(gone == self.work.crew.lock().hired)
+    }
+
+    /// Runs calls until the lane is closed and empty, and returns how many threads are left then; or until there is nothing to do for
+    /// a while, and returns None. The thread has been counted out. `number`: what `hire` returned for this thread.
+    fn run(&self, py: Python<'_>, number: usize) -> PyResult<Option<usize>> {
         let tally = self.tally(number)?;
-        tally.is_up.store(true, Relaxed);
-        let _employed = deadlock::employ(&self.work);
+        self.work.exits.enter();
+        let _employed = crew::employ(&self.work, &tally);
         let mut owed: Vec<Sleeper> = Vec::new();
+        let mut breath = Breath::new();
         loop {
-            match self.work.queue.pop() {
-                Pop::Item(call) => {
+            match self.work.queue.take() {
+                Pop::Item(piece) => {
                     FutureCore::wake(std::mem::take(&mut owed));
-                    owed = self.work.call(py, call, &tally);
+                    owed = match piece {
+                        Piece::Item(call) => self.work.call(py, call, &tally),
+                        Piece::Part(span, number) => self.work.call_parts(py, &span, number, &tally, &breath),
+                    };
+                    if breath.is_due() {
+                        let wake = std::mem::take(&mut owed);
+                        gate::detached(py, || FutureCore::wake(wake))?;
+                        breath = Breath::new();
+                    }
                 }
                 Pop::Closed => {
                     FutureCore::wake(owed);
-                    return Ok(false);
+                    return Ok(Some(self.work.dismiss(&tally)));
                 }
                 Pop::Empty => {
                     let wake = std::mem::take(&mut owed);
@@ -351,9 +363,10 @@ impl ThreadLane {
                         let until = self.work.idle.and_then(|idle| Instant::now().checked_add(idle));
                         self.work.queue.wait(until)
                     })?;
+                    breath = Breath::new();
                     match waited {
                         Waited::Interrupted => py.check_signals()?,
-                        Waited::TimedOut if self.work.may_leave(&tally) => return Ok(true),
+                        Waited::TimedOut if self.work.may_leave(&tally) => return Ok(None),
                         _ => {}
                     }
                 }
@@ -362,17 +375,8 @@ impl ThreadLane {
     }
 
     /// Counts one more thread. Returns its number.
-    fn hire(&self, name: String) -> usize {
-        let tally = Tally {
-            name,
-            hired: self.work.now(),
-            is_up: AtomicBool::new(false),
-            gone: AtomicU64::new(0),
-            calls: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            busy: AtomicU64::new(0),
-            running_since: AtomicU64::new(0),
-        };
+    fn hire(&self, name: &Bound<'_, PyString>) -> usize {
+        let tally = Tally::new(name.to_string_lossy().into_owned(), self.work.now());
         let mut crew = self.work.crew.lock();
         crew.threads += 1;
         let number = crew.hired;
@@ -388,11 +392,7 @@ impl ThreadLane {
 
     /// Counts one thread less. Returns how many are left.
     fn dismiss(&self, number: usize) -> PyResult<usize> {
-        self.tally(number)?.gone.store(self.work.now(), Relaxed);
-        let mut crew = self.work.crew.lock();
-        crew.threads = crew.threads.saturating_sub(1);
-        crew.forget_oldest();
-        Ok(crew.threads)
+        Ok(self.work.dismiss(&*self.tally(number)?))
     }
 
     /// Writes down what becomes of each call that is handed in from now on; or no more, with None.
@@ -408,19 +408,36 @@ impl ThreadLane {
     fn close(&self) {
         if !self.work.is_foreign() {
             self.work.queue.close();
-            self.work.quota.close();
-            self.work.waiting.wake();
+            if let Some(quota) = &self.work.quota {
+                quota.close();
+                self.work.waiting.wake();
+            }
         }
     }
 
-    /// Takes every call out of the queue and returns their futures, not cancelled yet.
-    fn take_back(&self) -> Vec<Py<FutureCore>> {
+    /// Takes every call out of the queue and returns their futures, not cancelled yet. Items of spans are cancelled; or, with an
+    /// `error`, the first of each raises what it makes, and the iteration ends there.
+    #[pyo3(signature = (error = None))]
+    fn take_back(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> Vec<Py<FutureCore>> {
         if self.work.is_foreign() {
             return Vec::new();
         }
-        let calls = self.work.queue.drain();
-        self.work.counts.outstanding.fetch_sub(calls.len() as u64, Relaxed);
-        calls.into_iter().map(|call| call.future).collect()
+        let mut futures = Vec::new();
+        for record in self.work.queue.take_all() {
+            match record {
+                Record::Item(call) => {
+                    self.work.counts.outstanding.fetch_sub(1, Relaxed);
+                    futures.push(call.future);
+                }
+                Record::Span(span, parts) => {
+                    let error = error.map(|error| {
+                        error.call0().unwrap_or_else(|raised| raised.into_value(py).into_bound(py).into_any())
+                    });
+                    self.work.give_up(&span.row, parts, error.map(Bound::unbind));
+                }
+            }
+        }
+        futures
     }
 
     /// Counts calls that `take_back` returned and that were failed instead of cancelled.
@@ -498,6 +515,57 @@ impl ThreadLane {
         Ok(future)
     }
 
+    /// Reads all items, then hands them in.
+    fn hand_in_at_once(
+        &self,
+        span: &Arc<Span>,
+        calls: &Bound<'_, PyAny>,
+        grow: &Bound<'_, PyAny>,
+        places: &mut Vec<Position>,
+    ) -> PyResult<()> {
+        let mut slots = Vec::with_capacity(calls.len().unwrap_or(0));
+        for item in calls.try_iter()? {
+            slots.push(Slot::Waiting(item?.unbind()));
+        }
+        let count = slots.len();
+        if count > 0 {
+            span.row.fill_with(slots);
+            self.push_parts(span, 0..count, places)?;
+        }
+        (0..self.missing_threads()).try_for_each(|_| grow.call0().map(drop))
+    }
+
+    /// Hands each item in when it has been read.
+    fn hand_in_one_by_one(
+        &self,
+        span: &Arc<Span>,
+        calls: &Bound<'_, PyAny>,
+        grow: &Bound<'_, PyAny>,
+        places: &mut Vec<Position>,
+    ) -> PyResult<()> {
+        for (number, item) in calls.try_iter()?.enumerate() {
+            span.row.push(item?.unbind());
+            self.push_parts(span, number..number + 1, places)?;
+            if self.missing_threads() > 0 {
+                grow.call0()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push_parts(&self, span: &Arc<Span>, parts: Range<usize>, places: &mut Vec<Position>) -> PyResult<()> {
+        let (counts, items) = (&self.work.counts, parts.len() as u64);
+        self.work.enter(items);
+        counts.outstanding.fetch_add(items, Relaxed);
+        if self.work.queue.push_parts(0, span, parts, places).is_err() {
+            counts.outstanding.fetch_sub(items, Relaxed);
+            self.work.leave(items);
+            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
+        }
+        counts.submitted.fetch_add(items, Relaxed);
+        Ok(())
+    }
+
     /// How many more threads there should be for what has been handed in and has not ended.
     fn missing_threads(&self) -> usize {
         let outstanding = usize::try_from(self.work.counts.outstanding.load(Relaxed)).unwrap_or(usize::MAX);
@@ -507,12 +575,86 @@ impl ThreadLane {
 }
 
 impl Work {
+    /// Cancels the items of a span that lie in one place of the queue.
+    pub(crate) fn cancel_parts(&self, place: Position, span: &Arc<Span>) {
+        if let Some(parts) = self.queue.take_parts(place, span) {
+            self.give_up(&span.row, parts, None);
+        }
+    }
+
+    /// Items of a row, which were taken out of the queue, will not run: they are cancelled, or the first one raises the error.
+    fn give_up(&self, row: &Row, parts: Range<usize>, error: Option<Py<PyAny>>) {
+        let items = parts.len() as u64;
+        self.counts.outstanding.fetch_sub(items, Relaxed);
+        if error.is_some() {
+            self.leave(items);
+            self.counts.failed.fetch_add(items, Relaxed);
+        } else {
+            self.count_cancelled(items);
+        }
+        FutureCore::wake(row.give_up(parts, error));
+    }
+
+    /// Runs the items of a span, from the one with this number on, while they are the next ones in the queue. Returns whom
+    /// to wake.
+    fn call_parts(
+        &self,
+        py: Python<'_>,
+        span: &Arc<Span>,
+        number: usize,
+        tally: &Tally,
+        breath: &Breath,
+    ) -> Vec<Sleeper> {
+        let counts = &self.counts;
+        let function = span.function.bind(py);
+        counts.running.fetch_add(1, Relaxed);
+        let begun = self.now();
+        tally.enter(begun);
+        let at = span.row.address();
+        tally.runs((at, number));
+        let (mut number, mut item) = (number, span.row.begin(number));
+        loop {
+            let result = match item {
+                Some(item) => call_item(function, item.into_bound(py), span.starred),
+                None => Err(PyRuntimeError::new_err("an item of a map lost its arguments")),
+            };
+            let raised = u64::from(result.is_err());
+            let slot = match result {
+                Ok(value) => Slot::Returned(value.unbind()),
+                Err(error) => Slot::Raised(error.into_value(py).into_any()),
+            };
+            let next = if breath.is_due() { None } else { self.queue.take_next_of(span) };
+            // Whoever sees the result sees the numbers, too.
+            if let Some(next) = next {
+                tally.runs((at, next));
+                tally.count(1, raised);
+            } else {
+                let nanos = self.now().saturating_sub(begun);
+                tally.leave(nanos, 1, raised);
+                counts.busy.fetch_add(nanos, Relaxed);
+                counts.running.fetch_sub(1, Relaxed);
+            }
+            counts.outstanding.fetch_sub(1, Relaxed);
+            counts.ended(1, 1, u64::from(raised > 0), raised > 0);
+            self.leave(1);
+            let (following, woken) = span.row.exchange(number, slot, next);
+            let Some(next) = next else {
+                tally.rests();
+                return woken;
+            };
+            FutureCore::wake(woken);
+            (number, item) = (next, following);
+        }
+    }
+
     /// Runs one call. Returns whom to wake.
     fn call(&self, py: Python<'_>, call: Call, tally: &Tally) -> Vec<Sleeper> {
         let Call { future, function, arguments } = call;
         let total = u64::from(future.get().batch_size().max(1));
         let counts = &self.counts;
+        tally.runs(future.get().key());
         if !future.get().start() {
+            tally.rests();
             counts.outstanding.fetch_sub(1, Relaxed);
             if !future.get().was_cancelled() {
                 self.leave(total); // ended by hand; one that was cancelled has left
@@ -525,54 +667,66 @@ impl Work {
         if let Some(trace) = future.get().trace() {
             trace.begin_here();
         }
-        let (result, done, raised) = match &arguments {
+        let (result, done, failed, ends) = match &arguments {
             Arguments::Call(args, kwargs) => {
                 let result = function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)));
                 let raised = result.is_err();
-                (result, 1, raised)
+                (result, 1, u64::from(raised), raised)
             }
-            Arguments::Batch { items, starred, whole } => {
+            Arguments::Batch { items, starred, whole, goes_on } => {
                 let budget = Budget::new(*whole);
-                match run_batch(function.bind(py), items.bind(py), *starred, &budget) {
+                match run_batch(function.bind(py), items.bind(py), *starred, *goes_on, &budget) {
                     Ok(ran) => {
-                        let (done, raised) = (ran.count() as u64, ran.failure.is_some());
-                        let Done { results, failure } = ran;
+                        let (done, ends) = (ran.count() as u64, ran.failure.is_some());
+                        let Done { results, failure, failed } = ran;
                         let pair = (results, failure.map(|error| error.into_value(py))).into_pyobject(py);
-                        (pair.map(Bound::into_any), done, raised)
+                        (pair.map(Bound::into_any), done, failed, ends)
                     }
-                    Err(error) => (Err(error), total, true),
+                    Err(error) => (Err(error), total, 1, true),
                 }
             }
         };
         let nanos = self.now().saturating_sub(begun);
-        tally.leave(nanos, done, u64::from(raised));
+        tally.leave(nanos, done, failed);
         if let Some(trace) = future.get().trace() {
-            trace.end_here(if raised { Fate::Raised } else { Fate::Returned }, u32::try_from(done).unwrap_or(u32::MAX));
+            let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+            trace.end_now(if failed > 0 { Fate::Raised } else { Fate::Returned }, count(done));
+            if ends {
+                trace.cut(count(total.saturating_sub(done)));
+            }
         }
         counts.busy.fetch_add(nanos, Relaxed);
         counts.running.fetch_sub(total, Relaxed);
-        counts.outstanding.fetch_sub(1, Relaxed);
-        counts.ended(total, done, raised);
+        counts.ended(total, done, failed, ends);
         self.leave(total);
         drop((function, arguments));
         let future = future.into_bound(py);
-        FutureCore::finish(&future, result.map(Bound::unbind)).unwrap_or_else(|error| {
+        let woken = FutureCore::finish(&future, result.map(Bound::unbind)).unwrap_or_else(|error| {
             // A done-callback let a KeyboardInterrupt or SystemExit through: it is nobody's here.
             error.write_unraisable(py, Some(&future));
             Vec::new()
-        })
+        });
+        // Not before its callbacks have returned: one that waits for another call of the pool needs another thread.
+        counts.outstanding.fetch_sub(1, Relaxed);
+        tally.rests();
+        woken
     }
 }
 
 impl Counters {
-    /// A call, or a batch of so many items, has ended. What a batch has not done is cancelled if the last item that it did
-    /// raised; otherwise it goes back to whoever handed it in, as if it had never come.
-    fn ended(&self, items: u64, done: u64, raised: bool) {
-        self.finished.fetch_add(done - u64::from(raised), Relaxed);
-        self.failed.fetch_add(u64::from(raised), Relaxed);
-        if raised {
+    /// A call, or a batch of so many items, has ended. What a batch has not done is cancelled if an item that raised `ends` it;
+    /// otherwise it goes back to whoever handed it in, as if it had never come.
+    fn ended(&self, items: u64, done: u64, failed: u64, ends: bool) {
+        let add = |counter: &AtomicU64, more: u64| {
+            if more > 0 {
+                _ = counter.fetch_add(more, Relaxed)
+            }
+        };
+        add(&self.finished, done - failed);
+        add(&self.failed, failed);
+        if items > done && ends {
             self.cancelled.fetch_add(items - done, Relaxed);
-        } else {
+        } else if items > done {
             self.submitted.fetch_sub(items - done, Relaxed);
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! 1. A lane that is not traced pays one relaxed load per call.
 //! 2. Times are nanoseconds of the monotonic clock, which all processes of a machine share.
-//! 3. A call is entered once, when it ends; one that is still under way when the log is read is not in it. What the log has no room
+//! 3. A call is entered once, when it ends, or as a batch and the items behind one that raised; one that is still under way when the log is read is not in it. What the log has no room
 //!    for is counted.
 //! 4. To enter a call takes no interpreter: it is done under a lane's lock.
 
@@ -30,7 +30,9 @@ pub(crate) enum Fate {
     Raised,
     Cancelled,
     Died,
+    Overdue,
     Broken,
+    Unsent,
 }
 
 impl Fate {
@@ -40,7 +42,9 @@ impl Fate {
             Self::Raised => "raised",
             Self::Cancelled => "cancelled",
             Self::Died => "died",
+            Self::Overdue => "timeout",
             Self::Broken => "broken",
+            Self::Unsent => "unsent",
         }
     }
 }
@@ -56,6 +60,7 @@ struct Entry {
     worker: u32,
     submitted: u64,
     queued: u64,
+    /// 0: that is not known, or nobody has begun it.
     begun: u64,
     ended: u64,
     received: u64,
@@ -105,19 +110,19 @@ impl Traced {
         self.queued.store(clock_ns(), Relaxed);
     }
 
-    /// A worker has begun it.
-    pub(crate) fn begin(&self, worker: u32, at: u64) {
+    /// A worker has begun it, at this moment if that is known.
+    pub(crate) fn begin(&self, worker: u32, at: Option<u64>) {
         self.worker.store(worker, Relaxed);
-        self.begun.store(at, Relaxed);
+        self.begun.store(at.unwrap_or(0), Relaxed);
     }
 
     /// This thread begins it now.
     pub(crate) fn begin_here(&self) {
-        self.begin(thread_number(), clock_ns());
+        self.begin(thread_number(), Some(clock_ns()));
     }
 
-    /// It ends now, in this thread, which has begun it.
-    pub(crate) fn end_here(&self, fate: Fate, items: u32) {
+    /// It ends now: in this thread, which has begun it; or because its worker is gone, if one has begun it.
+    pub(crate) fn end_now(&self, fate: Fate, items: u32) {
         self.end_at(fate, items, clock_ns());
     }
 
@@ -126,14 +131,24 @@ impl Traced {
         self.end_at(fate, items, self.begun.load(Relaxed).saturating_add(nanos));
     }
 
+    /// It was a batch, and an item that raised has ended it: so many items behind that were never begun.
+    pub(crate) fn cut(&self, items: u32) {
+        if items > 0 {
+            self.enter(Fate::Cancelled, items, 0, 0, 0);
+        }
+    }
+
     fn end_at(&self, fate: Fate, items: u32, ended: u64) {
-        let begun = self.begun.load(Relaxed);
+        self.enter(fate, items, self.worker.load(Relaxed), self.begun.load(Relaxed), ended);
+    }
+
+    fn enter(&self, fate: Fate, items: u32, worker: u32, begun: u64, ended: u64) {
         self.log.enter(Entry {
             name: self.name.clone(),
             fate,
             items,
             thread: self.thread,
-            worker: self.worker.load(Relaxed),
+            worker,
             submitted: self.submitted,
             queued: self.queued.load(Relaxed),
             begun,
@@ -209,17 +224,17 @@ impl CallLog {
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let entries = self.0.entries.lock();
         let row = |entry: &Entry| {
-            let begun = entry.worker != 0;
+            let has_begun = entry.worker != 0;
             (
                 entry.name.to_string(),
                 entry.fate.name(),
                 entry.items,
                 entry.thread,
-                begun.then_some(entry.worker),
+                has_begun.then_some(entry.worker),
                 seconds(entry.submitted),
                 seconds(entry.queued),
-                begun.then(|| seconds(entry.begun)),
-                begun.then(|| seconds(entry.ended)),
+                (has_begun && entry.begun != 0).then(|| seconds(entry.begun)),
+                has_begun.then(|| seconds(entry.ended)),
                 seconds(entry.received),
             )
         };

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use raddle_core::park::{self, Unparker};
+use raddle_core::life::UnitId;
+use raddle_core::park::{self, Enders, Unparker};
 use raddle_core::prim::Mutex;
 
-use crate::deadlock;
+use crate::awaited::Hands;
 use crate::future::{FutureCore, Home, Sleeper, sleep_until};
 use crate::gate::{self, Timeout};
 use crate::process_lane::Shared;
 use crate::runtime;
 use crate::thread_lane::Work;
+use crate::wait_graph::{self, Held};
 
 /// The numbers of the futures that have ended and were not asked for yet.
 #[derive(Default)]
@@ -54,19 +56,25 @@ struct Watched {
     bed: Bed,
 }
 
+/// The first of what comes of several calls.
+struct First(Py<WatchSet>);
+
 /// A set of futures, of which the ended ones can be waited for.
 #[pyclass(frozen, module = "raddle._raddle")]
 pub(crate) struct WatchSet {
     ready: Arc<Ready>,
     watched: Mutex<Watched>,
+    /// Whether another thread may add futures while one waits.
+    is_shared: bool,
 }
 
 #[pymethods]
 impl WatchSet {
-    /// Watches `futures`.
+    /// Watches `futures`. `shared`: another thread may add more, of the same pool, while one waits.
     #[new]
-    fn new(py: Python<'_>, futures: Vec<Py<FutureCore>>) -> Self {
-        let set = Self { ready: Arc::default(), watched: Mutex::default() };
+    #[pyo3(signature = (futures, shared = false))]
+    fn new(py: Python<'_>, futures: Vec<Py<FutureCore>>, shared: bool) -> Self {
+        let set = Self { ready: Arc::default(), watched: Mutex::default(), is_shared: shared };
         set.add(py, futures);
         set
     }
@@ -96,16 +104,13 @@ impl WatchSet {
     /// The futures that have ended since the last call, which are not watched any more; waits for one, `timeout` seconds
     /// at most.
     #[pyo3(signature = (timeout = Timeout::FOREVER))]
-    fn next(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Vec<Py<FutureCore>>> {
-        if !self.ready.has_some() {
+    fn next(slf: &Bound<'_, Self>, timeout: Timeout) -> PyResult<Vec<Py<FutureCore>>> {
+        let (py, this) = (slf.py(), slf.get());
+        if !this.ready.has_some() {
             let deadline = timeout.deadline();
-            self.ready.inner.lock().1 = Some(park::with_current(park::Parker::unparker));
-            let is_done = || self.ready.has_some();
-            let _blocked = match self.only_pool() {
-                Some(work) => deadlock::enter(py, &work, deadline)?,
-                None => None,
-            };
-            let bed = self.watched.lock().bed.clone();
+            this.ready.inner.lock().1 = Some(park::with_current(park::Parker::unparker));
+            let is_done = || this.ready.has_some();
+            let bed = this.watched.lock().bed.clone();
             match bed {
                 Bed::Lane(shared) if shared.is_foreign() => return Err(runtime::foreign()),
                 Bed::Lane(shared) => {
@@ -113,13 +118,14 @@ impl WatchSet {
                     drop(shared.lane.spent());
                 }
                 Bed::None | Bed::Parked => {
-                    gate::wait(py, deadline, |until| sleep_until(&is_done, until))?;
+                    let first = Arc::new(First(slf.clone().unbind()));
+                    wait_graph::until_come(py, first, deadline, |until| sleep_until(&is_done, until))?;
                 }
             }
         }
-        let numbers = std::mem::take(&mut self.ready.inner.lock().0);
+        let numbers = std::mem::take(&mut this.ready.inner.lock().0);
         let ended: Vec<_> = {
-            let mut watched = self.watched.lock();
+            let mut watched = this.watched.lock();
             watched.free.extend(&numbers);
             numbers.into_iter().filter_map(|number| watched.futures[number].take()).collect()
         };
@@ -144,10 +150,38 @@ impl WatchSet {
     }
 }
 
-impl WatchSet {
-    /// The thread pool that has all of the futures, if one has.
-    fn only_pool(&self) -> Option<Arc<Work>> {
-        let watched = self.watched.lock();
+impl Held for First {
+    fn enders(&self) -> Enders {
+        let set = self.0.get();
+        let mut hands = Hands::default();
+        let watched = set.watched.lock();
+        for future in watched.futures.iter().flatten() {
+            match future.get().home() {
+                Some(Home::Thread(work)) if set.is_shared && !future.get().is_over() => hands.any_of(work),
+                _ => hands.take_in(future.get()),
+            }
+        }
+        hands.enders()
+    }
+
+    fn has_come(&self) -> bool {
+        self.0.get().ready.has_some()
+    }
+
+    fn kind(&self) -> &'static str {
+        "the first of several results"
+    }
+
+    fn address(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
+    fn holder(&self) -> Option<UnitId> {
+        None
+    }
+
+    fn pool(&self) -> Option<Arc<Work>> {
+        let watched = self.0.get().watched.lock();
         let mut pools = watched.futures.iter().flatten().map(|future| match future.get().home() {
             Some(Home::Thread(work)) => Some(work),
             _ => None,
@@ -155,7 +189,9 @@ impl WatchSet {
         let first = pools.next()??;
         pools.all(|pool| pool.is_some_and(|pool| Arc::ptr_eq(pool, first))).then(|| first.clone())
     }
+}
 
+impl WatchSet {
     fn make_bed(&self, future: &Bound<'_, FutureCore>) {
         let home = match future.get().home() {
             Some(Home::Process(shared)) => Some(shared),

@@ -19,7 +19,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use raddle_proc::child::{self, Crowded, Look, WorkerEnd};
-use raddle_proc::lane::{clock_ns, flag, kind};
+use raddle_proc::lane::{MOST_ITEMS, clock_ns, flag, kind};
 
 use crate::batch::{self, Budget, call_item};
 use crate::codec::{self, Entry};
@@ -74,6 +74,8 @@ struct Answer {
     flags: u8,
     /// How many items of a batch were done; 1 for a call of its own.
     done: u32,
+    /// How many of them raised, if that did not end the batch.
+    failed: Option<u32>,
     bytes: Bytes,
 }
 
@@ -81,6 +83,7 @@ struct Answer {
 enum Request {
     Call(Py<PyTuple>, Option<Py<PyDict>>),
     Batch(Batch),
+    Piece(Batch),
 }
 
 /// The items of a batch, encoded, and how they are to be done.
@@ -88,6 +91,7 @@ struct Batch {
     items: Vec<u8>,
     starred: bool,
     whole: bool,
+    goes_on: bool,
 }
 
 enum Bytes {
@@ -203,6 +207,15 @@ impl Worker {
                 self.end.give_back();
                 (answer, self.end.leave_call(entered), begun)
             }
+            Ok((function, Request::Piece(piece))) => {
+                self.begin(py, &function, kind);
+                let entered = self.end.enter_call();
+                let begun = entered.moment();
+                let answer = self.piece(py, function.bind(py), &piece)?;
+                self.ended();
+                self.end.give_back();
+                (answer, self.end.leave_call(entered), begun)
+            }
             Ok((function, Request::Call(args, kwargs))) => {
                 let forks = runtime::forks();
                 self.begin(py, &function, kind);
@@ -242,7 +255,7 @@ impl Worker {
 
     /// Sends an answer. `begun`: when the call was, if it is to be said.
     fn answer(&mut self, py: Python<'_>, answer: Answer, nanos: u64, begun: Option<u64>) -> PyResult<()> {
-        let Answer { kind, mut flags, done, bytes } = answer;
+        let Answer { kind, mut flags, done, failed, bytes } = answer;
         let (head, content): (&[u8], &[u8]) = match &bytes {
             Bytes::Raw(bytes) => (&[], bytes),
             Bytes::Packed(Packed { head: None, pickle, .. }) => (&[], pickle.as_bytes(py)),
@@ -258,7 +271,7 @@ impl Worker {
             let answer = self.failure(py, kind::ERROR, error)?;
             return self.answer(py, answer, nanos, begun);
         }
-        while self.end.reply(&child::Answer { kind, flags, nanos, begun, done, parts }) == Err(Crowded) {
+        while self.end.reply(&child::Answer { kind, flags, nanos, begun, done, failed, parts }) == Err(Crowded) {
             self.wait_for_room(py, len)?;
         }
         if let Bytes::Packed(Packed { leases, .. }) = bytes {
@@ -301,9 +314,11 @@ impl Worker {
             let args = codec::unflatten(py, payload)?.cast_into::<PyTuple>()?;
             return Ok((function, Request::Call(args.unbind(), None)));
         }
-        if kind == kind::BATCH {
-            let (starred, whole) = (flags & flag::STARRED != 0, flags & flag::WHOLE != 0);
-            return Ok((function, Request::Batch(Batch { items: payload.to_vec(), starred, whole })));
+        if matches!(kind, kind::BATCH | kind::PIECE) {
+            let [starred, whole, goes_on] = [flag::STARRED, flag::WHOLE, flag::GOES_ON].map(|flag| flags & flag != 0);
+            let batch = Batch { items: payload.to_vec(), starred, whole, goes_on };
+            let request = if kind == kind::PIECE { Request::Piece(batch) } else { Request::Batch(batch) };
+            return Ok((function, request));
         }
         let object = if flags & flag::BUFFERS == 0 {
             parcel::load(loads, payload, None)?
@@ -320,16 +335,16 @@ impl Worker {
     fn success(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Answer> {
         let mut flat = Vec::new();
         if codec::flatten(value, &mut flat) {
-            return Ok(Answer { kind: kind::VALUE, flags: flag::FLAT, done: 1, bytes: Bytes::Raw(flat) });
+            return Ok(Answer { kind: kind::VALUE, flags: flag::FLAT, done: 1, failed: None, bytes: Bytes::Raw(flat) });
         }
         let packed = self.pack(py, value).inspect_err(|error| unsendable(py, error))?;
-        Ok(Answer { kind: kind::VALUE, flags: 0, done: 1, bytes: Bytes::Packed(packed) })
+        Ok(Answer { kind: kind::VALUE, flags: 0, done: 1, failed: None, bytes: Bytes::Packed(packed) })
     }
 
     /// Does the items of a batch, one by one: decoded, called, encoded.
     fn batch(&self, py: Python<'_>, function: &Bound<'_, PyAny>, batch: &Batch) -> PyResult<Answer> {
         let (budget, forks) = (Budget::new(batch.whole), runtime::forks());
-        let (mut items, mut out, mut done, mut raised) = (batch.items.as_slice(), Vec::new(), 0, false);
+        let (mut items, mut out, mut done, mut failed) = (batch.items.as_slice(), Vec::new(), 0, 0);
         while let Some(entry) = codec::next_entry(&mut items)? {
             done += 1;
             let result = match entry {
@@ -337,23 +352,62 @@ impl Worker {
                 Entry::Pickle(bytes) => parcel::load(self.seams.loads.bind(py), bytes, None).inspect_err(|error| {
                     errors::note(py, error, "raddle: the worker could not unpickle the arguments")
                 }),
+                Entry::Error(_) => Err(garbled()),
             }
             .and_then(|item| call_item(function, item, batch.starred));
             if runtime::forks() != forks {
                 return Err(end_fork(py));
             }
-            match result.and_then(|result| self.push(&result, &mut out)) {
-                Ok(()) if budget.is_over() || (!batch.whole && out.len() >= batch::BYTES) => break,
-                Ok(()) => {}
-                Err(error) => {
-                    codec::push_pickle(&self.packed_failure(py, error)?, &mut out);
-                    raised = true;
+            if let Err(error) = result.and_then(|result| self.push(&result, &mut out)) {
+                codec::push_error(&self.packed_failure(py, error)?, &mut out);
+                failed += 1;
+                if !batch.goes_on {
                     break;
                 }
             }
+            if budget.is_over() || (!batch.whole && out.len() >= batch::BYTES) {
+                break;
+            }
         }
-        let flags = flag::LIST | if raised { flag::RAISED } else { 0 };
-        Ok(Answer { kind: kind::VALUE, flags, done, bytes: Bytes::Raw(out) })
+        let flags = flag::LIST | if failed > 0 && !batch.goes_on { flag::RAISED } else { 0 };
+        Ok(Answer { kind: kind::VALUE, flags, done, failed: batch.goes_on.then_some(failed), bytes: Bytes::Raw(out) })
+    }
+
+    /// Does items of a piece, one by one, as long as the parent does not take the rest away: each is a call of its own, whatever becomes of
+    /// the others. An item that cannot be read comes first in a piece, so that it can be answered alone.
+    fn piece(&mut self, py: Python<'_>, function: &Bound<'_, PyAny>, piece: &Batch) -> PyResult<Answer> {
+        let forks = runtime::forks();
+        let (mut items, mut out, mut done, mut failed) = (piece.items.as_slice(), Vec::new(), 0, 0);
+        self.end.open_piece(codec::count_entries(items).filter(|&count| count <= MOST_ITEMS).ok_or_else(garbled)?);
+        while out.len() < batch::BYTES && self.end.begin_item() {
+            let Some(entry) = codec::next_entry(&mut items)? else { break };
+            let item = match entry {
+                Entry::Flat(bytes) => codec::unflatten(py, bytes),
+                Entry::Pickle(bytes) => parcel::load(self.seams.loads.bind(py), bytes, None),
+                Entry::Error(_) => Err(garbled()),
+            };
+            let item = match item {
+                Ok(item) => item,
+                Err(_) if done > 0 => break,
+                Err(error) => {
+                    self.end.close_piece();
+                    return self.failure(py, kind::UNREADABLE, error);
+                }
+            };
+            let result = call_item(function, item, piece.starred);
+            if runtime::forks() != forks {
+                return Err(end_fork(py));
+            }
+            let start = out.len();
+            done += 1;
+            if let Err(error) = result.and_then(|result| self.push(&result, &mut out)) {
+                codec::push_error(&self.packed_failure(py, error)?, &mut out);
+                failed += 1;
+            }
+            self.end.item_done(&out[start..], done, failed);
+        }
+        self.end.close_piece();
+        Ok(Answer { kind: kind::VALUE, flags: flag::LIST, done, failed: Some(failed), bytes: Bytes::Raw(out) })
     }
 
     /// Appends one result of a batch.
@@ -393,7 +447,7 @@ impl Worker {
             }
         };
         let packed = Packed { head: None, pickle: Pickle::new(&pickle)?, leases: Vec::new() };
-        Ok(Answer { kind, flags: 0, done: 1, bytes: Bytes::Packed(packed) })
+        Ok(Answer { kind, flags: 0, done: 1, failed: None, bytes: Bytes::Packed(packed) })
     }
 
     fn pack_error<'py>(

@@ -1,0 +1,645 @@
+//! What stands in front of the methods of `threading.Lock` and `threading.RLock`.
+//!
+//! ```text
+//!   acquire ─ is it free? ─ yes ─▶ the method itself ─▶ note who holds it
+//!                  │ no
+//!                  ▼
+//!        say what is waited for ─▶ the method itself ─▶ note who holds it ─▶ write the wait
+//! ```
+//!
+//! # Rules
+//!
+//! 1. The method itself is called exactly once, with the arguments that were given, and what it returns or raises is returned. What a lock does is not decided here.
+//! 2. Everything else of CPython that is called here (`locked`, `_is_owned`, a try) changes nothing when it says no, cannot fail, and does not give the
+//!    GIL away.
+//! 3. No reference into the table or to the thread is kept across a call of the method itself: handlers of signals run in there, and come in here again.
+//! 4. Interpreters other than the main one go straight through: their GIL does not guard our tables.
+//! 5. While a lock is held nothing is done for it that takes long: a few stores at its taking, a few at its release. Places are looked at before a sleep.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use pyo3::ffi;
+use raddle_core::prim::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+use raddle_trace::events::format::{STACK_DEPTH, lock, record, wait};
+
+use super::file::{self, Map};
+use super::here::{Here, MOST_HELD, Published};
+use super::method::{self, Original};
+use super::{order, place, table};
+
+type Object = *mut ffi::PyObject;
+
+/// Whether anything is noted.
+pub(super) static IS_ON: AtomicBool = AtomicBool::new(false);
+/// The main interpreter.
+static MAIN: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
+
+/// The methods that were there.
+struct Methods {
+    acquire: Original,
+    release: Original,
+    exit: Original,
+    /// `locked`, or `_is_owned`.
+    asks: Original,
+    release_save: Original,
+    acquire_restore: Original,
+    reinit: Original,
+    new: Original,
+    dealloc: Original,
+}
+
+impl Methods {
+    const fn new() -> Self {
+        Self {
+            acquire: Original::new(),
+            release: Original::new(),
+            exit: Original::new(),
+            asks: Original::new(),
+            release_save: Original::new(),
+            acquire_restore: Original::new(),
+            reinit: Original::new(),
+            new: Original::new(),
+            dealloc: Original::new(),
+        }
+    }
+}
+
+static LOCK: Methods = Methods::new();
+static RLOCK: Methods = Methods::new();
+static ALLOCATE: Original = Original::new();
+
+/// This thread, if what it does is to be noted (rule 4).
+#[inline]
+pub(super) fn enter() -> Option<(Map, *mut Here)> {
+    if !IS_ON.load(Relaxed) {
+        return None;
+    }
+    let map = Map::get()?;
+    // SAFETY: CPython has called us, so this thread is attached.
+    if unsafe { ffi::PyInterpreterState_Get() } != MAIN.load(Relaxed) {
+        return None;
+    }
+    let here = Here::get_or_begin();
+    (!here.is_null()).then(|| {
+        // SAFETY: this thread's own, and it is attached.
+        unsafe { (*here).tstate = ffi::PyThreadState_Get() };
+        (map, here)
+    })
+}
+
+/// Asks a method that says yes or no (rule 2).
+#[inline]
+unsafe fn asks(this: Object, original: &Original) -> bool {
+    // SAFETY: rule 2; the answer is a new reference.
+    unsafe {
+        let answer = original.plain()(this, ptr::null_mut());
+        let is_yes = answer == ffi::Py_True();
+        ffi::Py_XDECREF(answer);
+        is_yes
+    }
+}
+
+/// Notes that this thread holds the lock now.
+#[inline]
+fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool) {
+    let Some((number, entry)) = table::find_or_add(map, object as usize, kind) else { return };
+    // SAFETY: this thread's own, and an entry under the GIL; nothing of Python is called until the end.
+    let (here, entry) = unsafe { (&mut *here, &mut *entry) };
+    entry.owner = here.number;
+    entry.taken += 1;
+    entry.since = table::coarse();
+    if let Some(frame) = place::innermost(here)
+        && (entry.code, entry.instruction) != (frame.code, frame.instruction)
+    {
+        entry.taken_at = place::place(here, frame).id;
+        (entry.code, entry.instruction) = (frame.code, frame.instruction);
+    }
+    if entry.flags & lock::IS_WAITER != 0 || here.held_count >= MOST_HELD {
+        return;
+    }
+    if here.held_count > 0 && !is_try {
+        order::note(map, here, number, entry);
+    }
+    here.held[here.held_count] = number;
+    here.held_count += 1;
+}
+
+/// Notes that nobody holds the lock now.
+#[inline]
+fn released(map: Map, here: *mut Here, object: Object) {
+    let Some((number, entry)) = table::find(map, object as usize) else { return };
+    // SAFETY: as above.
+    let (here, entry) = unsafe { (&mut *here, &mut *entry) };
+    if entry.owner == 0 {
+        return;
+    }
+    here.turn();
+    entry.held += table::coarse().saturating_sub(entry.since);
+    if entry.waiters != 0 {
+        entry.releaser = here.number;
+        entry.released = file::now();
+    }
+    let owner = std::mem::replace(&mut entry.owner, 0);
+    table::forget_held(here, number, owner);
+}
+
+/// A call of a method that may wait for a lock which is held.
+#[cold]
+fn slow(
+    map: Map,
+    here: *mut Here,
+    object: Object,
+    kind: u8,
+    is_timed: bool,
+    call: &dyn Fn() -> Object,
+    got: &dyn Fn(Object) -> bool,
+) -> Object {
+    let Some((number, entry)) = table::find_or_add(map, object as usize, kind) else {
+        return call();
+    };
+    let (from, before, published) = {
+        // SAFETY: as above: until the method itself is called nothing of Python is.
+        let (me, entry) = unsafe { (&mut *here, &mut *entry) };
+        let from = file::now();
+        let first = place::innermost(me);
+        let stack = place::stack(me, first, STACK_DEPTH);
+        let other = Here::of(entry.owner);
+        // SAFETY: rule 2 of `here`.
+        let other = if other.is_null() { ptr::null_mut() } else { unsafe { (*other).tstate } };
+        let taken = if entry.owner == 0 { 0 } else { place::stack_of_other(me, other, entry.code, entry.taken_at) };
+        entry.waiters += 1;
+        entry.flags |= lock::IS_NAMED;
+        let published = Published { lock: entry.serial, holder: entry.owner, since: from, stack, taken };
+        (from, me.publish(published), published)
+    };
+    let result = call();
+    // Rule 3: a handler may have forked, and the child has another file.
+    let Some(map) = Map::get() else { return result };
+    let until = file::now();
+    // SAFETY: as above.
+    let me = unsafe { &mut *here };
+    me.publish(before);
+    let Some((_, entry)) = table::find(map, object as usize).filter(|(found, _)| *found == number) else {
+        return result;
+    };
+    let has_got = got(result);
+    let words = {
+        // SAFETY: as above.
+        let entry = unsafe { &mut *entry };
+        entry.waiters = entry.waiters.saturating_sub(1);
+        entry.contended = entry.contended.saturating_add(1);
+        entry.waited += until.saturating_sub(from);
+        let is_passed = has_got && entry.released >= from && entry.released <= until;
+        let (releaser, released) = if is_passed { (entry.releaser, entry.released) } else { (0, 0) };
+        [
+            from,
+            until,
+            u64::from(published.stack) | u64::from(published.holder) << 32,
+            u64::from(published.taken) | u64::from(releaser) << 32,
+            released,
+        ]
+    };
+    if has_got {
+        taken(map, here, object, kind, is_timed);
+    }
+    if until.saturating_sub(from) >= map.threshold() {
+        let flags = if has_got { wait::GOT } else { 0 } | if is_timed { wait::TIMED } else { 0 };
+        // SAFETY: as above; `taken` is over.
+        unsafe { (*here).write(record::WAIT, flags, published.lock, &words) };
+    } else {
+        map.drop_event();
+    }
+    result
+}
+
+fn is_true(result: Object) -> bool {
+    // SAFETY: only the address is looked at.
+    result == unsafe { ffi::Py_True() }
+}
+
+fn is_something(result: Object) -> bool {
+    !result.is_null()
+}
+
+/// How long an `acquire` with these arguments may wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    None,
+    Some,
+    Endless,
+}
+
+/// What the arguments of `acquire` say. What is not plain is taken to wait for a time.
+#[inline]
+unsafe fn patience(arguments: Object, keywords: Object) -> Patience {
+    // SAFETY: CPython's own: a tuple, and a dictionary of strings or null; all is borrowed, and comparing exact strings runs no code of users.
+    unsafe {
+        let count = ffi::PyTuple_GET_SIZE(arguments);
+        if keywords.is_null() && count == 0 {
+            return Patience::Endless;
+        }
+        let named = |name: &CStr| {
+            if keywords.is_null() { ptr::null_mut() } else { ffi::PyDict_GetItemString(keywords, name.as_ptr()) }
+        };
+        let blocking = if count > 0 { ffi::PyTuple_GET_ITEM(arguments, 0) } else { named(c"blocking") };
+        let timeout = if count > 1 { ffi::PyTuple_GET_ITEM(arguments, 1) } else { named(c"timeout") };
+        let is_no = blocking == ffi::Py_False()
+            || (!blocking.is_null() && ffi::PyLong_CheckExact(blocking) != 0 && ffi::PyLong_AsLong(blocking) == 0);
+        if is_no {
+            Patience::None
+        } else if timeout.is_null() {
+            Patience::Endless
+        } else if ffi::PyLong_CheckExact(timeout) != 0 && ffi::PyLong_AsLong(timeout) == -1 {
+            ffi::PyErr_Clear();
+            Patience::Endless
+        } else {
+            Patience::Some
+        }
+    }
+}
+
+/// `Lock.acquire`, `Lock.__enter__`, `Lock.acquire_lock`.
+unsafe extern "C" fn lock_acquire(this: Object, arguments: Object, keywords: Object) -> Object {
+    let original = LOCK.acquire.with_keywords();
+    // SAFETY: rules 1 and 2: CPython's own arguments for this method.
+    unsafe {
+        let Some((map, here)) = enter() else { return original(this, arguments, keywords) };
+        if !asks(this, &LOCK.asks) {
+            let result = original(this, arguments, keywords);
+            if is_true(result) {
+                let is_try =
+                    ffi::PyTuple_GET_SIZE(arguments) != 0 && patience(arguments, keywords) != Patience::Endless;
+                taken(map, here, this, lock::LOCK, is_try);
+            }
+            return result;
+        }
+        let patience = patience(arguments, keywords);
+        if patience == Patience::None {
+            return original(this, arguments, keywords);
+        }
+        let call = || original(this, arguments, keywords);
+        slow(map, here, this, lock::LOCK, patience == Patience::Some, &call, &is_true)
+    }
+}
+
+/// `Lock.release`, `Lock.release_lock`.
+unsafe extern "C" fn lock_release(this: Object, nothing: Object) -> Object {
+    // SAFETY: as above.
+    unsafe {
+        let result = LOCK.release.plain()(this, nothing);
+        if is_something(result)
+            && let Some((map, here)) = enter()
+        {
+            released(map, here, this);
+        }
+        result
+    }
+}
+
+/// `Lock.__exit__`.
+unsafe extern "C" fn lock_exit(this: Object, arguments: Object) -> Object {
+    // SAFETY: as above.
+    unsafe {
+        let result = LOCK.exit.plain()(this, arguments);
+        if is_something(result)
+            && let Some((map, here)) = enter()
+        {
+            released(map, here, this);
+        }
+        result
+    }
+}
+
+unsafe extern "C" fn lock_reinit(this: Object, nothing: Object) -> Object {
+    // SAFETY: as above.
+    unsafe {
+        let result = LOCK.reinit.plain()(this, nothing);
+        if let Some((map, here)) = enter() {
+            released(map, here, this);
+        }
+        result
+    }
+}
+
+/// `RLock.acquire`, `RLock.__enter__`.
+unsafe extern "C" fn rlock_acquire(this: Object, arguments: Object, keywords: Object) -> Object {
+    let original = RLOCK.acquire.with_keywords();
+    // SAFETY: as above.
+    unsafe {
+        let Some((map, here)) = enter() else { return original(this, arguments, keywords) };
+        if asks(this, &RLOCK.asks) {
+            return original(this, arguments, keywords); // once more by the same thread
+        }
+        let patience = patience(arguments, keywords);
+        let is_free = table::find(map, this as usize).is_none_or(|(_, entry)| (*entry).owner == 0);
+        if is_free || patience == Patience::None {
+            let result = original(this, arguments, keywords);
+            if is_true(result) {
+                taken(map, here, this, lock::RLOCK, patience != Patience::Endless);
+            }
+            return result;
+        }
+        let call = || original(this, arguments, keywords);
+        slow(map, here, this, lock::RLOCK, patience == Patience::Some, &call, &is_true)
+    }
+}
+
+/// `RLock.release`.
+unsafe extern "C" fn rlock_release(this: Object, nothing: Object) -> Object {
+    // SAFETY: as above.
+    unsafe {
+        let result = RLOCK.release.plain()(this, nothing);
+        rlock_released(this, result)
+    }
+}
+
+/// `RLock.__exit__`.
+unsafe extern "C" fn rlock_exit(this: Object, arguments: Object) -> Object {
+    // SAFETY: as above.
+    unsafe {
+        let result = RLOCK.exit.plain()(this, arguments);
+        rlock_released(this, result)
+    }
+}
+
+unsafe fn rlock_released(this: Object, result: Object) -> Object {
+    if is_something(result)
+        && let Some((map, here)) = enter()
+    {
+        // SAFETY: the caller has called the method itself with this.
+        if !unsafe { asks(this, &RLOCK.asks) } {
+            released(map, here, this);
+        }
+    }
+    result
+}
+
+/// `RLock._release_save`.
+unsafe extern "C" fn rlock_release_save(this: Object, nothing: Object) -> Object {
+    // SAFETY: as above.
+    unsafe {
+        let result = RLOCK.release_save.plain()(this, nothing);
+        rlock_released(this, result)
+    }
+}
+
+/// `RLock._acquire_restore`.
+unsafe extern "C" fn rlock_acquire_restore(this: Object, state: Object) -> Object {
+    let original = RLOCK.acquire_restore.plain();
+    // SAFETY: as above.
+    unsafe {
+        let Some((map, here)) = enter() else { return original(this, state) };
+        let is_free = table::find(map, this as usize).is_none_or(|(_, entry)| (*entry).owner == 0);
+        if is_free {
+            let result = original(this, state);
+            if is_something(result) {
+                taken(map, here, this, lock::RLOCK, true);
+            }
+            return result;
+        }
+        let call = || original(this, state);
+        slow(map, here, this, lock::RLOCK, false, &call, &is_something)
+    }
+}
+
+unsafe extern "C" fn rlock_reinit(this: Object, nothing: Object) -> Object {
+    // SAFETY: as above.
+    unsafe {
+        let result = RLOCK.reinit.plain()(this, nothing);
+        if let Some((map, here)) = enter() {
+            released(map, here, this);
+        }
+        result
+    }
+}
+
+/// Notes where a lock was made.
+unsafe fn made(object: Object, kind: u8) -> Object {
+    if object.is_null() {
+        return object;
+    }
+    if let Some((map, here)) = enter() {
+        // SAFETY: this thread's own; nothing of Python is called meanwhile.
+        let here = unsafe { &mut *here };
+        let first = place::innermost(here);
+        let made = place::stack(here, first, 6);
+        let is_waiter = first.is_some_and(|first| place::place(here, first).is_wait);
+        table::remove(map, here, object as usize); // one that was taken apart unseen
+        if let Some((_, entry)) = table::find_or_add(map, object as usize, kind) {
+            // SAFETY: an entry under the GIL.
+            unsafe {
+                (*entry).made = made;
+                (*entry).flags |= if is_waiter { lock::IS_WAITER } else { 0 };
+            }
+        }
+    }
+    object
+}
+
+/// `_thread.allocate_lock`.
+unsafe extern "C" fn allocate(module: Object, nothing: Object) -> Object {
+    // SAFETY: as above.
+    unsafe { made(ALLOCATE.plain()(module, nothing), lock::LOCK) }
+}
+
+unsafe extern "C" fn lock_new(class: *mut ffi::PyTypeObject, arguments: Object, keywords: Object) -> Object {
+    // SAFETY: as above.
+    unsafe { made(LOCK.new.newfunc()(class, arguments, keywords), lock::LOCK) }
+}
+
+unsafe extern "C" fn rlock_new(class: *mut ffi::PyTypeObject, arguments: Object, keywords: Object) -> Object {
+    // SAFETY: as above.
+    unsafe { made(RLOCK.new.newfunc()(class, arguments, keywords), lock::RLOCK) }
+}
+
+unsafe fn gone(object: Object) {
+    if let Some((map, here)) = enter() {
+        // SAFETY: as above.
+        let here = unsafe { &mut *here };
+        super::life::leaks(map, here, object as usize);
+        table::remove(map, here, object as usize);
+    }
+}
+
+unsafe extern "C" fn lock_dealloc(this: Object) {
+    // SAFETY: as above.
+    unsafe {
+        gone(this);
+        LOCK.dealloc.destructor()(this);
+    }
+}
+
+unsafe extern "C" fn rlock_dealloc(this: Object) {
+    // SAFETY: as above.
+    unsafe {
+        gone(this);
+        RLOCK.dealloc.destructor()(this);
+    }
+}
+
+const WITH_KEYWORDS: i32 = ffi::METH_VARARGS | ffi::METH_KEYWORDS;
+
+/// Stands in front of everything, and looks whether it works. Attached, in the main interpreter.
+///
+/// # Safety
+///
+/// Attached; `thread` is the module `_thread`.
+pub(super) unsafe fn install(thread: Object) -> Result<(), &'static str> {
+    // SAFETY: attached, which the caller says.
+    unsafe {
+        MAIN.store(ffi::PyInterpreterState_Get(), Relaxed);
+        let lock = ffi::PyObject_GetAttrString(thread, c"LockType".as_ptr());
+        let rlock = ffi::PyObject_GetAttrString(thread, c"RLock".as_ptr());
+        let result =
+            if lock.is_null() || rlock.is_null() || ffi::PyType_Check(lock) == 0 || ffi::PyType_Check(rlock) == 0 {
+                ffi::PyErr_Clear();
+                Err("the types of locks are not where they were expected")
+            } else {
+                stand_before_all(lock, rlock);
+                let works = self_test(lock, lock::LOCK).and_then(|()| self_test(rlock, lock::RLOCK));
+                if works.is_err() {
+                    IS_ON.store(false, Relaxed);
+                    stand_aside_all(lock, rlock);
+                }
+                works.and_then(|()| stand_before_life(thread, lock, rlock))
+            };
+        ffi::Py_XDECREF(lock);
+        ffi::Py_XDECREF(rlock);
+        result
+    }
+}
+
+/// A method of a lock: its name, what flags it has, where the one that was there is kept, and what stands in front.
+type Front = (&'static CStr, i32, &'static Original, *mut ());
+
+fn fronts() -> ([Front; 8], [Front; 7]) {
+    let lock: [Front; 8] = [
+        (c"acquire", WITH_KEYWORDS, &LOCK.acquire, lock_acquire as *mut ()),
+        (c"acquire_lock", WITH_KEYWORDS, &LOCK.acquire, lock_acquire as *mut ()),
+        (c"__enter__", WITH_KEYWORDS, &LOCK.acquire, lock_acquire as *mut ()),
+        (c"release", ffi::METH_NOARGS, &LOCK.release, lock_release as *mut ()),
+        (c"release_lock", ffi::METH_NOARGS, &LOCK.release, lock_release as *mut ()),
+        (c"__exit__", ffi::METH_VARARGS, &LOCK.exit, lock_exit as *mut ()),
+        (c"_at_fork_reinit", ffi::METH_NOARGS, &LOCK.reinit, lock_reinit as *mut ()),
+        (c"locked", ffi::METH_NOARGS, &LOCK.asks, ptr::null_mut()),
+    ];
+    let rlock: [Front; 7] = [
+        (c"acquire", WITH_KEYWORDS, &RLOCK.acquire, rlock_acquire as *mut ()),
+        (c"__enter__", WITH_KEYWORDS, &RLOCK.acquire, rlock_acquire as *mut ()),
+        (c"release", ffi::METH_NOARGS, &RLOCK.release, rlock_release as *mut ()),
+        (c"__exit__", ffi::METH_VARARGS, &RLOCK.exit, rlock_exit as *mut ()),
+        (c"_release_save", ffi::METH_NOARGS, &RLOCK.release_save, rlock_release_save as *mut ()),
+        (c"_acquire_restore", ffi::METH_VARARGS, &RLOCK.acquire_restore, rlock_acquire_restore as *mut ()),
+        (c"_at_fork_reinit", ffi::METH_NOARGS, &RLOCK.reinit, rlock_reinit as *mut ()),
+    ];
+    (lock, rlock)
+}
+
+fn stand_before_all(lock: Object, rlock: Object) {
+    // What is asked must be there before anything stands in front.
+    let (of_lock, of_rlock) = fronts();
+    for (of, name, original) in [(lock, c"locked", &LOCK.asks), (rlock, c"_is_owned", &RLOCK.asks)] {
+        let definition = method::definition(of, name);
+        // SAFETY: a definition that lives for ever.
+        if !definition.is_null() && unsafe { (*definition).ml_flags } & !ffi::METH_COEXIST == ffi::METH_NOARGS {
+            // SAFETY: as above.
+            original.keep(unsafe { (*definition).ml_meth.PyCFunction } as *mut ());
+        } else {
+            return;
+        }
+    }
+    for (of, fronts) in [(lock, &of_lock[..]), (rlock, &of_rlock[..])] {
+        for (name, flags, original, function) in fronts.iter().filter(|front| !front.3.is_null()) {
+            method::stand_before(of, name, *flags, original, *function);
+        }
+    }
+    IS_ON.store(true, Relaxed);
+}
+
+fn stand_aside_all(lock: Object, rlock: Object) {
+    let (of_lock, of_rlock) = fronts();
+    for (of, fronts) in [(lock, &of_lock[..]), (rlock, &of_rlock[..])] {
+        for (name, _, original, function) in fronts.iter().filter(|front| !front.3.is_null()) {
+            method::stand_aside(of, name, original, *function);
+        }
+    }
+}
+
+/// Takes a lock of its own by every method, and looks whether it was seen.
+unsafe fn self_test(class: Object, kind: u8) -> Result<(), &'static str> {
+    const WRONG: &str = "the methods of locks do not fit: no lock is recorded";
+    // SAFETY: attached; the objects are this function's own.
+    unsafe {
+        let object = ffi::PyObject_CallNoArgs(class);
+        let object = if object.is_null() && kind == lock::LOCK {
+            // Up to 3.12 the type cannot be called.
+            ffi::PyErr_Clear();
+            let name = ffi::PyImport_GetModuleDict();
+            let thread = ffi::PyDict_GetItemString(name, c"_thread".as_ptr());
+            if thread.is_null() {
+                ptr::null_mut()
+            } else {
+                ffi::PyObject_CallMethod(thread, c"allocate_lock".as_ptr(), ptr::null())
+            }
+        } else {
+            object
+        };
+        if object.is_null() {
+            ffi::PyErr_Clear();
+            return Err(WRONG);
+        }
+        let owner = || {
+            let map = Map::get()?;
+            table::find(map, object as usize).map(|(_, entry)| ((*entry).owner, (*entry).taken))
+        };
+        let me = {
+            let here = Here::get_or_begin();
+            if here.is_null() { 0 } else { (*here).number }
+        };
+        let mut is_right = true;
+        for (turn, (take, give)) in [(c"acquire", c"release"), (c"__enter__", c"__exit__")].into_iter().enumerate() {
+            let taken = ffi::PyObject_CallMethod(object, take.as_ptr(), ptr::null());
+            is_right &= !taken.is_null() && owner() == Some((me, turn as u64 + 1));
+            ffi::Py_XDECREF(taken);
+            let given = ffi::PyObject_CallMethod(object, give.as_ptr(), ptr::null());
+            is_right &= owner() == Some((0, turn as u64 + 1));
+            if given.is_null() {
+                // `__exit__` of an RLock wants no arguments, that of others none either; if not so, it is not what we know.
+                is_right = false;
+            }
+            ffi::Py_XDECREF(given);
+        }
+        ffi::PyErr_Clear();
+        if let (Some(map), here) = (Map::get(), Here::get())
+            && !here.is_null()
+        {
+            table::remove(map, &mut *here, object as usize);
+        }
+        ffi::Py_DECREF(object);
+        if is_right { Ok(()) } else { Err(WRONG) }
+    }
+}
+
+/// The making and the end of locks.
+unsafe fn stand_before_life(thread: Object, lock: Object, rlock: Object) -> Result<(), &'static str> {
+    // SAFETY: types that live for ever, of which slots are exchanged that are read at each use.
+    unsafe {
+        method::stand_before(thread, c"allocate_lock", ffi::METH_NOARGS, &ALLOCATE, allocate as *mut ());
+        method::stand_before(thread, c"allocate", ffi::METH_NOARGS, &ALLOCATE, allocate as *mut ());
+        for (class, methods, new, dealloc) in [
+            (lock.cast::<ffi::PyTypeObject>(), &LOCK, lock_new as ffi::newfunc, lock_dealloc as ffi::destructor),
+            (rlock.cast::<ffi::PyTypeObject>(), &RLOCK, rlock_new as ffi::newfunc, rlock_dealloc as ffi::destructor),
+        ] {
+            let Some(was) = (*class).tp_dealloc else { return Err("locks have no end that could be seen") };
+            methods.dealloc.keep(was as *mut ());
+            (*class).tp_dealloc = Some(dealloc);
+            // Up to 3.12 a lock is made by `allocate_lock` alone.
+            if let Some(was) = (*class).tp_new {
+                methods.new.keep(was as *mut ());
+                (*class).tp_new = Some(new);
+            }
+        }
+    }
+    Ok(())
+}

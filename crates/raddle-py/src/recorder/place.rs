@@ -1,0 +1,466 @@
+//! Where in the program a thread is: its frames, and the numbers that places and stacks have in the file.
+//!
+//! Frames are followed in the interpreter's own memory. Asking for frame objects would make some, and the program could see that.
+//!
+//! # Rules
+//!
+//! 1. Whoever is in here holds the GIL, so frames stand still. Frames of another thread are followed only after its state was found in the
+//!    interpreter's list.
+//! 2. No reference is taken and none is kept. A place is known by the addresses of the code and of its file's name, by its first line and by the
+//!    instruction; should another code ever have all four, it is taken for the old one.
+//! 3. The tables have a fixed size. What has no room there gets the number 0, *unknown*.
+//! 4. At the start it is compared with what the interpreter itself says; if that differs, nothing is followed at all.
+
+use std::ffi::c_int;
+
+use pyo3::ffi;
+use raddle_core::prim::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use raddle_trace::events::format::{STACK_DEPTH, TEXT_LENGTH, record};
+
+use super::guarded::Guarded;
+use super::here::Here;
+
+/// Where fields lie.
+#[derive(Clone, Copy, Debug, Default)]
+struct Offsets {
+    tstate_frame: usize,
+    cframe_current_frame: usize,
+    is_behind_cframe: bool,
+    frame_code: usize,
+    frame_instr: usize,
+    frame_previous: usize,
+    frame_owner: usize,
+    may_be_of_c: bool,
+    code_filename: usize,
+    code_qualname: usize,
+    code_firstlineno: usize,
+    code_code: usize,
+}
+
+static OFFSETS: Guarded<Offsets> = Guarded::new(Offsets {
+    tstate_frame: 0,
+    cframe_current_frame: 0,
+    is_behind_cframe: false,
+    frame_code: 0,
+    frame_instr: 0,
+    frame_previous: 0,
+    frame_owner: 0,
+    may_be_of_c: false,
+    code_filename: 0,
+    code_qualname: 0,
+    code_firstlineno: 0,
+    code_code: 0,
+});
+
+static FOLLOWS: AtomicBool = AtomicBool::new(false);
+
+/// The owner of a frame that stands for a call from C.
+const OF_THE_C_STACK: u8 = 3;
+
+/// The numbers of texts, places and stacks.
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+const PLACES: usize = 1 << 14;
+const STACKS: usize = 1 << 15;
+
+/// A place that has a number.
+#[derive(Clone, Copy)]
+struct Known {
+    code: usize,
+    file: usize,
+    line: c_int,
+    instruction: u32,
+    id: u32,
+    /// It is in `Condition.wait` of the standard library.
+    is_wait: bool,
+    is_library: bool,
+}
+
+static KNOWN_PLACES: Guarded<[Known; PLACES]> = Guarded::new(
+    [Known { code: 0, file: 0, line: 0, instruction: 0, id: 0, is_wait: false, is_library: false }; PLACES],
+);
+
+/// Stacks by their hashes.
+static KNOWN_STACKS: Guarded<[(u64, u32); STACKS]> = Guarded::new([(0, 0); STACKS]);
+static KNOWN_TEXTS: Guarded<[(u64, u32); 1 << 12]> = Guarded::new([(0, 0); 1 << 12]);
+
+/// The directory of the standard library, with a slash behind it.
+static LIBRARY: Guarded<([u8; 512], usize)> = Guarded::new(([0; 512], 0));
+
+/// One frame of a function: its code and the address of its instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    pub(super) code: usize,
+    pub(super) instruction: usize,
+    previous: usize,
+}
+
+/// A number, and what is known of the place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    pub(super) id: u32,
+    pub(super) is_wait: bool,
+    pub(super) is_library: bool,
+}
+
+/// # Safety
+///
+/// A field of this type lies there.
+#[inline]
+unsafe fn field<T: Copy>(at: usize, offset: usize) -> T {
+    // SAFETY: the caller says so.
+    unsafe { ((at + offset) as *const T).read_unaligned() }
+}
+
+/// Learns where the fields lie, and compares. To be called once, attached, from a function of Python.
+pub(super) fn learn(minor: u32, library: &[u8]) -> Result<(), &'static str> {
+    let named = raddle_probe::offsets(minor).ok_or("the frames of this version are not known")?;
+    let of = |name: &str| named.iter().find(|(other, _)| *other == name).map_or(0, |(_, offset)| *offset as usize);
+    let offsets = Offsets {
+        tstate_frame: of("tstate_frame"),
+        cframe_current_frame: of("cframe_current_frame"),
+        is_behind_cframe: minor < 13,
+        frame_code: of("frame_code"),
+        frame_instr: of("frame_instr"),
+        frame_previous: of("frame_previous"),
+        frame_owner: of("frame_owner"),
+        may_be_of_c: minor >= 12,
+        code_filename: of("code_filename"),
+        code_qualname: of("code_qualname"),
+        code_firstlineno: of("code_firstlineno"),
+        code_code: of("code_code"),
+    };
+    // SAFETY: attached, at the start: nobody else is in here.
+    unsafe {
+        *OFFSETS.get() = offsets;
+        let (kept, length) = &mut *LIBRARY.get();
+        if library.len() < kept.len() {
+            kept[..library.len()].copy_from_slice(library);
+            *length = library.len();
+        }
+    }
+    // Rule 4.
+    // SAFETY: attached; a borrowed frame object that lives while its function runs, and a new reference to its code, given back below.
+    let is_right = unsafe {
+        let frame = ffi::PyEval_GetFrame();
+        if frame.is_null() {
+            return Err("there is no frame to compare with");
+        }
+        let code = ffi::PyFrame_GetCode(frame);
+        let name = ffi::PyObject_GetAttrString(code.cast(), c"co_qualname".as_ptr());
+        let file = ffi::PyObject_GetAttrString(code.cast(), c"co_filename".as_ptr());
+        let line = ffi::PyFrame_GetLineNumber(frame);
+        let at = code as usize;
+        let is_code = field::<usize>(at, offsets.code_qualname) == name as usize
+            && field::<usize>(at, offsets.code_filename) == file as usize;
+        let is_right = is_code && {
+            let first = first(ffi::PyThreadState_Get());
+            first.is_some_and(|first| {
+                first.code == at && ffi::PyCode_Addr2Line(code, instruction_of(first, &offsets) as c_int) == line
+            })
+        };
+        ffi::Py_XDECREF(name);
+        ffi::Py_XDECREF(file);
+        ffi::Py_DECREF(code.cast());
+        ffi::PyErr_Clear();
+        is_right
+    };
+    FOLLOWS.store(is_right, Relaxed);
+    if is_right { Ok(()) } else { Err("the interpreter's frames do not lie where they were expected") }
+}
+
+fn instruction_of(frame: Frame, offsets: &Offsets) -> u32 {
+    frame.instruction.wrapping_sub(frame.code + offsets.code_code) as u32
+}
+
+/// The innermost frame of a thread: this one, or, by rule 1, another one.
+#[inline]
+pub(super) fn first(tstate: *mut ffi::PyThreadState) -> Option<Frame> {
+    // SAFETY: rules 1 and 4: a thread state that lives, and fields that lie where they were found.
+    unsafe {
+        let offsets = &*OFFSETS.get();
+        let mut at = field::<usize>(tstate as usize, offsets.tstate_frame);
+        if offsets.is_behind_cframe {
+            at = field::<usize>(at, offsets.cframe_current_frame);
+        }
+        frame(at, offsets)
+    }
+}
+
+/// The frame that called this one.
+#[inline]
+pub(super) fn next(of: Frame) -> Option<Frame> {
+    // SAFETY: as above.
+    unsafe { frame(of.previous, &*OFFSETS.get()) }
+}
+
+/// # Safety
+///
+/// It is 0 or a frame.
+#[inline]
+unsafe fn frame(mut at: usize, offsets: &Offsets) -> Option<Frame> {
+    while at != 0 {
+        // SAFETY: the caller says so; and so is what a frame names as the one before.
+        unsafe {
+            let previous = field::<usize>(at, offsets.frame_previous);
+            if !(offsets.may_be_of_c && field::<u8>(at, offsets.frame_owner) == OF_THE_C_STACK) {
+                let code = field::<usize>(at, offsets.frame_code);
+                if code != 0 {
+                    return Some(Frame { code, instruction: field::<usize>(at, offsets.frame_instr), previous });
+                }
+            }
+            at = previous;
+        }
+    }
+    None
+}
+
+/// The innermost frame of this thread, if frames are followed.
+#[inline]
+pub(super) fn innermost(here: &Here) -> Option<Frame> {
+    if FOLLOWS.load(Relaxed) { first(here.tstate) } else { None }
+}
+
+/// The number of a place.
+#[inline]
+pub(super) fn place(here: &mut Here, frame: Frame) -> Place {
+    // SAFETY: rule 1.
+    let offsets = unsafe { &*OFFSETS.get() };
+    // SAFETY: rules 1 and 4: the frame's code lives, since the frame does.
+    let (file, line) = unsafe {
+        (field::<usize>(frame.code, offsets.code_filename), field::<c_int>(frame.code, offsets.code_firstlineno))
+    };
+    place_of(here, frame.code, file, line, instruction_of(frame, offsets))
+}
+
+/// The number of the place of an instruction of a code that lives.
+pub(super) fn at(here: &mut Here, code: usize, instruction: c_int) -> u32 {
+    if !FOLLOWS.load(Relaxed) || code == 0 {
+        return 0;
+    }
+    // SAFETY: rules 1 and 4.
+    let (file, line) = unsafe {
+        let offsets = &*OFFSETS.get();
+        (field::<usize>(code, offsets.code_filename), field::<c_int>(code, offsets.code_firstlineno))
+    };
+    place_of(here, code, file, line, instruction as u32).id
+}
+
+/// The number of the place where a code that lives begins.
+pub(super) fn beginning(here: &mut Here, code: usize) -> u32 {
+    at(here, code, -1)
+}
+
+fn place_of(here: &mut Here, code: usize, file: usize, line: c_int, instruction: u32) -> Place {
+    let mut at = mix(code as u64 ^ u64::from(instruction) << 40) as usize;
+    for _ in 0..16 {
+        // SAFETY: rule 1; the index is within the table, and the copy ends before anything else is done.
+        let known = unsafe { &mut (*KNOWN_PLACES.get())[at % PLACES] };
+        if known.code == code && known.instruction == instruction && known.file == file && known.line == line {
+            return Place { id: known.id, is_wait: known.is_wait, is_library: known.is_library };
+        }
+        if known.code == 0 {
+            let new = new_place(here, code, instruction);
+            // SAFETY: as above.
+            unsafe {
+                (*KNOWN_PLACES.get())[at % PLACES] = Known {
+                    code,
+                    file,
+                    line,
+                    instruction,
+                    id: new.id,
+                    is_wait: new.is_wait,
+                    is_library: new.is_library,
+                };
+            }
+            return new;
+        }
+        at = at.wrapping_add(1);
+    }
+    Place::default()
+}
+
+#[cold]
+fn new_place(here: &mut Here, code: usize, instruction: u32) -> Place {
+    // SAFETY: rules 1 and 4; the strings live as long as the code.
+    let (file, function, line) = unsafe {
+        let offsets = &*OFFSETS.get();
+        let file = field::<*mut ffi::PyObject>(code, offsets.code_filename);
+        let function = field::<*mut ffi::PyObject>(code, offsets.code_qualname);
+        (file, function, ffi::PyCode_Addr2Line(code as *mut ffi::PyCodeObject, instruction as c_int))
+    };
+    let mut room = [0; TEXT_LENGTH];
+    let length = bytes_of(file, &mut room);
+    let bytes = &room[..length];
+    // SAFETY: rule 1.
+    let library = unsafe {
+        let (path, length) = &*LIBRARY.get();
+        &path[..*length]
+    };
+    let inner = bytes.strip_prefix(library).filter(|_| !library.is_empty());
+    let is_library = bytes.starts_with(b"<frozen ") || inner.is_some_and(|inner| !inner.starts_with(b"site-packages/"));
+    let is_threading = inner == Some(b"threading.py");
+    let file_id = text(here, bytes);
+    let length = bytes_of(function, &mut room);
+    let is_wait = is_threading && &room[..length] == b"Condition.wait";
+    let function_id = text(here, &room[..length]);
+    let id = NEXT_ID.fetch_add(1, Relaxed);
+    let words = [u64::from(file_id) | u64::from(function_id) << 32, u64::from(line.max(0) as u32)];
+    here.write(record::PLACE, 0, id, &words);
+    Place { id, is_wait, is_library }
+}
+
+/// What stands in a string, as far as it fits, if that can be read without making anything.
+pub(super) fn bytes_of(string: *mut ffi::PyObject, room: &mut [u8; TEXT_LENGTH]) -> usize {
+    // SAFETY: rule 1: a string that lives; one of plain ASCII has its bytes in itself, any other is only read character by character.
+    unsafe {
+        if string.is_null() || ffi::PyUnicode_Check(string) == 0 {
+            return 0;
+        }
+        let length = ffi::PyUnicode_GET_LENGTH(string).max(0) as usize;
+        let (kind, data) = (ffi::PyUnicode_KIND(string), ffi::PyUnicode_DATA(string));
+        let mut at = 0;
+        for index in 0..length {
+            let code = match kind {
+                ffi::PyUnicode_1BYTE_KIND => u32::from(data.cast::<u8>().add(index).read()),
+                ffi::PyUnicode_2BYTE_KIND => u32::from(data.cast::<u16>().add(index).read()),
+                _ => data.cast::<u32>().add(index).read(),
+            };
+            let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+            if at + 4 > room.len() {
+                break;
+            }
+            at += character.encode_utf8(&mut room[at..]).len();
+        }
+        at
+    }
+}
+
+/// The number of a string.
+pub(super) fn string(here: &mut Here, string: *mut ffi::PyObject) -> u32 {
+    let mut room = [0; TEXT_LENGTH];
+    let length = bytes_of(string, &mut room);
+    text(here, &room[..length])
+}
+
+/// The number of a text.
+pub(super) fn text(here: &mut Here, bytes: &[u8]) -> u32 {
+    if bytes.is_empty() {
+        return 0;
+    }
+    let bytes = &bytes[..bytes.len().min(TEXT_LENGTH)];
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+        | 1;
+    // SAFETY: rule 1; the table is looked at while nothing else is done.
+    let known = unsafe { &mut *KNOWN_TEXTS.get() };
+    let slot = &mut known[mix(hash) as usize % (1 << 12)];
+    if slot.0 == hash {
+        return slot.1;
+    }
+    let id = NEXT_ID.fetch_add(1, Relaxed);
+    *slot = (hash, id);
+    let mut words = [0_u64; 1 + TEXT_LENGTH / 8];
+    words[0] = bytes.len() as u64;
+    for (word, chunk) in words[1..].iter_mut().zip(bytes.chunks(8)) {
+        let mut padded = [0; 8];
+        padded[..chunk.len()].copy_from_slice(chunk);
+        *word = u64::from_ne_bytes(padded);
+    }
+    here.write(record::TEXT, 0, id, &words[..1 + bytes.len().div_ceil(8)]);
+    id
+}
+
+/// The number of the stack that begins with this frame, of at most so many places.
+pub(super) fn stack(here: &mut Here, first: Option<Frame>, depth: usize) -> u32 {
+    let mut places = [0; STACK_DEPTH];
+    let mut count = 0;
+    let mut frame = first;
+    while let Some(this) = frame.filter(|_| count < depth.min(STACK_DEPTH)) {
+        places[count] = place(here, this).id;
+        count += 1;
+        frame = next(this);
+    }
+    stack_of(here, &places[..count])
+}
+
+/// The number of a stack of these places.
+pub(super) fn stack_of(here: &mut Here, places: &[u32]) -> u32 {
+    if places.is_empty() {
+        return 0;
+    }
+    let hash = places.iter().fold(places.len() as u64, |hash, place| mix(hash ^ u64::from(*place))) | 1;
+    let mut at = hash as usize >> 1;
+    for _ in 0..16 {
+        // SAFETY: rule 1.
+        let known = unsafe { &mut (*KNOWN_STACKS.get())[at % STACKS] };
+        if known.0 == hash {
+            return known.1;
+        }
+        if known.0 == 0 {
+            let id = NEXT_ID.fetch_add(1, Relaxed);
+            *known = (hash, id);
+            let mut words = [0_u64; STACK_DEPTH / 2];
+            for (index, place) in places.iter().take(STACK_DEPTH).enumerate() {
+                words[index / 2] |= u64::from(*place) << (index % 2 * 32);
+            }
+            here.write(record::STACK, places.len() as u8, id, &words[..places.len().div_ceil(2)]);
+            return id;
+        }
+        at = at.wrapping_add(1);
+    }
+    0
+}
+
+/// The stack by which another thread took a lock: from the frame in which it did, outwards, if that still runs.
+pub(super) fn stack_of_other(here: &mut Here, other: *mut ffi::PyThreadState, code: usize, taken_at: u32) -> u32 {
+    let mut frame = if FOLLOWS.load(Relaxed) && is_listed(other) { first(other) } else { None };
+    for _ in 0..64 {
+        let Some(this) = frame else { break };
+        if this.code == code {
+            let mut places = [0; STACK_DEPTH];
+            places[0] = taken_at;
+            let mut count = 1;
+            frame = next(this);
+            while let Some(this) = frame.filter(|_| count < STACK_DEPTH) {
+                places[count] = place(here, this).id;
+                count += 1;
+                frame = next(this);
+            }
+            return stack_of(here, &places[..count]);
+        }
+        frame = next(this);
+    }
+    if taken_at == 0 { 0 } else { stack_of(here, &[taken_at]) }
+}
+
+/// Whether the thread state is one of this interpreter's. Looks at a few hundred.
+fn is_listed(wanted: *mut ffi::PyThreadState) -> bool {
+    if wanted.is_null() {
+        return false;
+    }
+    // SAFETY: attached. The list changes only under the GIL, but for states that a thread of C puts in front.
+    unsafe {
+        let mut at = ffi::PyInterpreterState_ThreadHead(ffi::PyInterpreterState_Get());
+        for _ in 0..256 {
+            if at.is_null() || at == wanted {
+                break;
+            }
+            at = ffi::PyThreadState_Next(at);
+        }
+        at == wanted
+    }
+}
+
+/// The number that comes next.
+pub(super) fn next_id() -> u32 {
+    NEXT_ID.load(Relaxed)
+}
+
+/// Mixes bits, so that their low ones can be an index (the last step of MurmurHash3).
+#[inline]
+pub(super) fn mix(value: u64) -> u64 {
+    let value = (value ^ value >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    value ^ value >> 33
+}

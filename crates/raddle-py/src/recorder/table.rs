@@ -1,0 +1,271 @@
+//! The locks that there are: what is known of each lies in the file, and an index by addresses beside it.
+//!
+//! # Rules
+//!
+//! 1. Whoever is in here holds the GIL of the main interpreter, and calls nothing of Python meanwhile.
+//! 2. A lock has one entry from when it was made or first taken until it is deallocated. A serial number is never given twice.
+//! 3. The index is open addressing with linear probing; a removal moves those behind up (Knuth, algorithm 6.4 R), so nothing is left that is dead.
+
+use std::mem::offset_of;
+use std::ptr;
+
+use raddle_core::prim::atomic::Ordering::Relaxed;
+use raddle_trace::events::format::{LOCK_COUNT, header, lock, record};
+
+use super::file::{self, Map};
+use super::guarded::Guarded;
+use super::here::{Here, MOST_HELD};
+use super::place;
+
+/// What is known of a lock. The front part is read by others.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) object: u64,
+    pub(super) serial: u32,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    unused: u16,
+    pub(super) owner: u32,
+    pub(super) waiters: u32,
+    pub(super) since: u64,
+    pub(super) taken_at: u32,
+    pub(super) made: u32,
+    pub(super) taken: u64,
+    pub(super) held: u64,
+    pub(super) waited: u64,
+    pub(super) contended: u32,
+    /// Who released it last while others waited, and when.
+    pub(super) releaser: u32,
+    pub(super) released: u64,
+    /// The code and the instruction that `taken_at` is the number of.
+    pub(super) code: usize,
+    pub(super) instruction: usize,
+    spare: [u64; 3],
+    next_free: u32,
+    index: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Entry>() == lock::SIZE);
+    assert!(
+        offset_of!(Entry, serial) == lock::SERIAL
+            && offset_of!(Entry, kind) == lock::KIND
+            && offset_of!(Entry, flags) == lock::FLAGS
+    );
+    assert!(
+        offset_of!(Entry, owner) == lock::OWNER
+            && offset_of!(Entry, waiters) == lock::WAITERS
+            && offset_of!(Entry, since) == lock::SINCE
+    );
+    assert!(
+        offset_of!(Entry, taken_at) == lock::TAKEN_AT
+            && offset_of!(Entry, made) == lock::MADE
+            && offset_of!(Entry, taken) == lock::TAKEN
+    );
+    assert!(
+        offset_of!(Entry, held) == lock::HELD
+            && offset_of!(Entry, waited) == lock::WAITED
+            && offset_of!(Entry, contended) == lock::CONTENDED
+    );
+};
+
+const INDEX: usize = 2 * LOCK_COUNT;
+/// How many entries the kernel is asked for at a time.
+const AHEAD: usize = 128;
+
+struct Table {
+    /// Entries by the addresses of their objects: number + 1, or 0.
+    index: [u32; INDEX],
+    /// How many entries have been in use, and how many there is room for so far.
+    used: usize,
+    reserved: usize,
+    /// The first that is free again, + 1.
+    free: u32,
+    next_serial: u32,
+}
+
+static TABLE: Guarded<Table> = Guarded::new(Table { index: [0; INDEX], used: 0, reserved: 0, free: 0, next_serial: 1 });
+
+#[inline]
+fn home(object: usize) -> usize {
+    // Objects are aligned to 16.
+    place::mix(object as u64 >> 4) as usize % INDEX
+}
+
+/// The entry with this number.
+#[inline]
+pub(super) fn entry(map: Map, number: u32) -> *mut Entry {
+    map.lock(number as usize % LOCK_COUNT).cast()
+}
+
+/// The entry of a lock, if it has one.
+#[inline]
+pub(super) fn find(map: Map, object: usize) -> Option<(u32, *mut Entry)> {
+    // SAFETY: rule 1.
+    let table = unsafe { &*TABLE.get() };
+    let mut at = home(object);
+    loop {
+        let number = table.index[at].checked_sub(1)?;
+        let entry = entry(map, number);
+        // SAFETY: an entry in the index lies in room that was reserved.
+        if unsafe { (*entry).object } == object as u64 {
+            return Some((number, entry));
+        }
+        at = (at + 1) % INDEX;
+    }
+}
+
+/// The entry of a lock; makes one.
+#[inline]
+pub(super) fn find_or_add(map: Map, object: usize, kind: u8) -> Option<(u32, *mut Entry)> {
+    find(map, object).or_else(|| add(map, object, kind))
+}
+
+#[cold]
+fn add(map: Map, object: usize, kind: u8) -> Option<(u32, *mut Entry)> {
+    // SAFETY: rule 1.
+    let table = unsafe { &mut *TABLE.get() };
+    let number = if let Some(number) = table.free.checked_sub(1) {
+        // SAFETY: it was in use once, so there is room.
+        table.free = unsafe { (*entry(map, number)).next_free };
+        number as usize
+    } else {
+        if table.used == table.reserved
+            && table.reserved < LOCK_COUNT
+            && map.reserve(header::SIZE + table.reserved * lock::SIZE, AHEAD * lock::SIZE)
+        {
+            table.reserved += AHEAD;
+        }
+        if table.used == table.reserved {
+            map.word(header::LOCKS_UNSEEN).fetch_add(1, Relaxed);
+            return None;
+        }
+        table.used += 1;
+        map.half(header::LOCKS_USED).store(table.used as u32, Relaxed);
+        table.used - 1
+    };
+    let mut at = home(object);
+    while table.index[at] != 0 {
+        at = (at + 1) % INDEX;
+    }
+    table.index[at] = number as u32 + 1;
+    let serial = table.next_serial;
+    table.next_serial = serial.wrapping_add(1);
+    let new = Entry {
+        object: object as u64,
+        serial,
+        kind,
+        flags: 0,
+        unused: 0,
+        owner: 0,
+        waiters: 0,
+        since: 0,
+        taken_at: 0,
+        made: 0,
+        taken: 0,
+        held: 0,
+        waited: 0,
+        contended: 0,
+        releaser: 0,
+        released: 0,
+        code: 0,
+        instruction: 0,
+        spare: [0; 3],
+        next_free: 0,
+        index: number as u32,
+    };
+    let entry = entry(map, number as u32);
+    // SAFETY: the room is reserved, and the entry is nobody's.
+    unsafe { entry.write(new) };
+    Some((number as u32, entry))
+}
+
+/// Forgets a lock that is gone.
+pub(super) fn remove(map: Map, here: &mut Here, object: usize) {
+    let Some((number, entry)) = find(map, object) else { return };
+    // SAFETY: rule 1, and as in `find`.
+    unsafe {
+        if (*entry).owner != 0 {
+            forget_held(here, number, (*entry).owner);
+        }
+        if (*entry).flags & lock::IS_NAMED != 0 {
+            let words = entry.cast::<[u64; 9]>().read();
+            here.write(record::LOCK, 0, (*entry).serial, &words);
+        }
+    }
+    // SAFETY: rule 1.
+    let table = unsafe { &mut *TABLE.get() };
+    let mut hole = home(object);
+    while table.index[hole] != number + 1 {
+        hole = (hole + 1) % INDEX;
+    }
+    let mut at = hole;
+    loop {
+        at = (at + 1) % INDEX;
+        let Some(other) = table.index[at].checked_sub(1) else { break };
+        // SAFETY: as in `find`.
+        let wanted = home(unsafe { (*self::entry(map, other)).object } as usize);
+        // It may move up if its home does not lie between the hole and itself.
+        if (at.wrapping_sub(wanted)) % INDEX >= (at.wrapping_sub(hole)) % INDEX {
+            table.index[hole] = other + 1;
+            hole = at;
+        }
+    }
+    table.index[hole] = 0;
+    // SAFETY: as above.
+    unsafe {
+        (*entry).object = 0;
+        (*entry).owner = 0;
+        (*entry).next_free = table.free;
+    }
+    table.free = number + 1;
+}
+
+/// The thread does not hold the lock any more.
+pub(super) fn forget_held(here: &mut Here, number: u32, owner: u32) {
+    if owner == here.number {
+        drop_held(here, number);
+        return;
+    }
+    let other = Here::of(owner);
+    if !other.is_null() {
+        // SAFETY: rule 2 of `here`: `held` may be changed by who holds the GIL, and it is not this thread's.
+        unsafe { drop_held(&mut *other, number) };
+    }
+}
+
+#[inline]
+fn drop_held(here: &mut Here, number: u32) {
+    let count = here.held_count.min(MOST_HELD);
+    // Usually it is the last.
+    if let Some(at) = here.held[..count].iter().rposition(|held| *held == number) {
+        here.held.copy_within(at + 1..count, at);
+        here.held_count = count - 1;
+    }
+}
+
+/// In a forked child: takes the entries over from the parent's file.
+pub(super) fn forked(from: Map, to: Map) {
+    // SAFETY: the child has one thread, and it holds the GIL.
+    let table = unsafe { &mut *TABLE.get() };
+    let length = table.reserved * lock::SIZE;
+    if length == 0 || !to.reserve(header::SIZE, length) {
+        table.index.fill(0);
+        (table.used, table.reserved, table.free) = (0, 0, 0);
+        return;
+    }
+    // SAFETY: so many entries have room in both, and they are two mappings.
+    unsafe { ptr::copy_nonoverlapping(from.lock(0), to.lock(0), length) };
+    to.half(header::LOCKS_USED).store(table.used as u32, Relaxed);
+    for number in 0..table.used {
+        // SAFETY: as above. Nobody waits in the child.
+        unsafe { (*entry(to, number as u32)).waiters = 0 };
+    }
+}
+
+/// When a thread took a lock of which the others are free to take it: by a coarse clock.
+#[inline]
+pub(super) fn coarse() -> u64 {
+    file::coarse_now()
+}

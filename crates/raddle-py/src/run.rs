@@ -1,0 +1,108 @@
+//! `raddle._raddle.Watcher`: a program that is watched from outside. `raddle._run` starts it, asks for looks, and shows what follows.
+
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use raddle_trace::{
+    Ending, Report, Session, Stuck, Style, Watcher, analyse, events, explain, html, json, perfetto, sarif, text,
+};
+
+/// Watches a process and all that it starts.
+///
+/// Belongs to the thread that made it.
+#[pyclass(name = "Watcher", module = "raddle._raddle", unsendable)]
+pub(crate) struct PyWatcher {
+    watcher: Option<Watcher>,
+    /// When the watch began, in nanoseconds of the clock that recorders use.
+    origin: u64,
+    /// What was seen, and what follows from it, once the watch is over.
+    outcome: Option<(Session, Report)>,
+}
+
+#[pymethods]
+impl PyWatcher {
+    #[new]
+    fn new(pid: u32, command: Vec<String>, directory: String, cores: u32, started: f64) -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let origin = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+        Self { watcher: Some(Watcher::new(pid, command, directory, cores, started)), origin, outcome: None }
+    }
+
+    /// Looks once. Returns in a line each who was found stuck just now: its kind, and who.
+    fn look(&mut self) -> PyResult<Vec<(String, String)>> {
+        let watcher = self.watcher.as_mut().ok_or_else(over)?;
+        Ok(watcher.look().iter().map(|stuck| (stuck.kind.clone(), in_a_line(stuck))).collect())
+    }
+
+    /// Whether nothing has run for some time.
+    fn is_quiet(&self) -> PyResult<bool> {
+        self.watcher.as_ref().map(Watcher::is_quiet).ok_or_else(over)
+    }
+
+    /// The numbers of the processes that are there, which are about to be ended.
+    fn abort(&mut self) -> PyResult<Vec<u32>> {
+        let watcher = self.watcher.as_mut().ok_or_else(over)?;
+        watcher.abort();
+        Ok(watcher.pids().collect())
+    }
+
+    /// Ends the watch: the process has ended, with an exit code or by a signal, or neither is known.
+    ///
+    /// `recorded`: the directory to which recorders have written.
+    #[pyo3(signature = (*, code=None, signal=None, recorded=None))]
+    fn end(&mut self, code: Option<i32>, signal: Option<i32>, recorded: Option<PathBuf>) -> PyResult<()> {
+        let ending = match (code, signal) {
+            (Some(code), _) => Ending::Exit(code),
+            (None, Some(signal)) => Ending::Signal(signal),
+            (None, None) => Ending::Unknown,
+        };
+        let mut session = self.watcher.take().ok_or_else(over)?.end(ending);
+        if let Some(directory) = recorded {
+            events::merge(&mut session, &directory, self.origin);
+        }
+        let report = analyse(&session);
+        self.outcome = Some((session, report));
+        Ok(())
+    }
+
+    /// The report as text for a terminal of this width, and the ids of its findings.
+    fn text(&self, colour: bool, in_ascii: bool, width: usize) -> PyResult<(String, Vec<String>)> {
+        let (session, report) = self.outcome.as_ref().ok_or_else(goes_on)?;
+        let ids = report.findings.iter().map(|finding| finding.id.clone()).collect();
+        Ok((text(session, report, Style { colour, ascii: in_ascii, width, ..Style::default() }), ids))
+    }
+
+    /// What was seen, and what follows from it, written down as `json`, `html`, `perfetto`, `sarif`.
+    fn written<'py>(&self, py: Python<'py>, form: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let (session, report) = self.outcome.as_ref().ok_or_else(goes_on)?;
+        let bytes = match form {
+            "json" => json(session, report).into_bytes(),
+            "html" => html(session, report).into_bytes(),
+            "sarif" => sarif(session, report).into_bytes(),
+            "perfetto" => perfetto(session, report),
+            _ => return Err(PyValueError::new_err(format!("nothing is written as {form:?}"))),
+        };
+        Ok(PyBytes::new(py, &bytes))
+    }
+}
+
+/// The page about a finding; None if there is no such finding.
+#[pyfunction]
+pub(crate) fn explain_finding(finding: &str) -> Option<&'static str> {
+    explain(finding)
+}
+
+fn goes_on() -> PyErr {
+    PyRuntimeError::new_err("the watch goes on")
+}
+
+fn over() -> PyErr {
+    PyRuntimeError::new_err("the watch is over")
+}
+
+fn in_a_line(stuck: &Stuck) -> String {
+    let units = stuck.units.iter().map(|unit| format!("\"{}\" waits for {}", unit.name, unit.waits_for));
+    units.collect::<Vec<_>>().join(", ")
+}
