@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 
 from ._terms import NO_TERMS
-from .errors import PoolFull
+from .errors import BrokenPool, PoolFull
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,8 +129,9 @@ async def amap(
     ordered: bool,
     window: int,
     terms: Terms,
+    goes_on: bool,
 ) -> AsyncIterator[Any]:
-    """Yields what the calls return. The input is read on while results are waited for, as far as the window reaches."""
+    """Yields what the calls return; if it `goes_on`, also what they raise. The input is read on while results are waited for, as far as the window reaches."""
     waits = any(hasattr(iterable, "__aiter__") for iterable in iterables)
     source: Any = _zipped(iterables) if waits else zip(*iterables, strict=False)
     calls: dict[asyncio.Future[Any], Future[Any]] = {}  # in the order of the input
@@ -170,7 +171,7 @@ async def amap(
             for future in awaited:
                 if future in done:
                     del calls[future]
-                    yield future.result()
+                    yield _outcome_of_each(pool, future) if goes_on else future.result()
     except asyncio.CancelledError:
         for call in calls.values():
             call.cancel()
@@ -184,6 +185,14 @@ async def amap(
             future.add_done_callback(_look_at)
         if waits:
             await source.aclose()
+
+
+def _outcome_of_each(pool: Pool, future: asyncio.Future[Any]) -> Any:
+    """What a call has returned, or raised. What ends all calls at once is raised, though."""
+    failure = None if future.cancelled() else future.exception()
+    if failure is None or (isinstance(failure, BrokenPool) and pool._lane.state() == "broken"):
+        return future.result()
+    return failure
 
 
 def _look_at(future: asyncio.Future[Any]) -> None:

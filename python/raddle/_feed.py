@@ -9,17 +9,21 @@ from __future__ import annotations
 import operator
 import time
 from collections import deque
+from functools import partial
 
 from . import _raddle
 from ._interrupt import seen_from_outside
+from .errors import BrokenPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
-    from typing import Any, Final
+    from typing import Any, Final, TypeAlias
 
     from ._pool_processes import ProcessLaneOf
     from ._pool_threads import ThreadLaneOf
+
+    _Outcome: TypeAlias = tuple[list[Any], BaseException | None, list[Any]]
 
 __all__ = ["Feed", "as_they_come", "in_order", "total_of"]
 
@@ -48,8 +52,12 @@ class Feed:
         window: int | None,
         most: int | None,
         may_batch: bool,
+        goes_on: bool,
     ) -> None:
         self._lane = lane
+        #: What came of a future: its results, the exception that ended its batch, and the items that it had no time for. It waits
+        #: until a moment of `time.monotonic`.
+        self.outcome: Callable[[Any, float | None], _Outcome] = partial(_outcome_of_each, lane) if goes_on else _outcome
         self._input = _raddle.Input(items)
         self._submit_all = submit_all
         self._may_batch = may_batch
@@ -130,8 +138,27 @@ class Feed:
             raise failure
 
 
-def _unpacked(future: Any, value: Any) -> tuple[list[Any], BaseException | None, list[Any]]:
-    """The results of a future, the exception that ended its batch, and the items that it had no time for."""
+def _outcome(future: Any, deadline: float | None) -> _Outcome:
+    try:
+        return _unpacked(future, future.result(None if deadline is None else deadline - time.monotonic()))
+    finally:
+        del future  # it has the exception whose traceback has this frame
+
+
+def _outcome_of_each(lane: ThreadLaneOf | ProcessLaneOf, future: Any, deadline: float | None) -> _Outcome:
+    """The same where exceptions are results, too. What ends all calls at once is raised, though."""
+    failure = future.exception(None if deadline is None else deadline - time.monotonic())
+    if failure is None:
+        return _unpacked(future, future.result())
+    if isinstance(failure, BrokenPool) and lane.state() == "broken":
+        try:
+            raise failure
+        finally:
+            del failure, future  # its traceback has this frame
+    return [failure] * max(1, future._items), None, []
+
+
+def _unpacked(future: Any, value: Any) -> _Outcome:
     items = future._batch
     if items is None:
         return [value], None, []
@@ -147,17 +174,18 @@ def in_order(feed: Feed, deadline: float | None) -> Generator[list[Any] | None]:
         while futures:
             future = futures.popleft()
             try:
-                value = future.result(None if deadline is None else deadline - time.monotonic())
+                results, failure, left = feed.outcome(future, deadline)
             except TimeoutError as error:
+                # Asked before it is cancelled, because then it is done, too.
+                is_of_the_call = future.done() and not future.cancelled() and future.exception() is error
                 future._cancel_waiting()
-                if future.done() or deadline is None:  # the call raised it
+                if is_of_the_call or deadline is None:
                     raise
                 raise TimeoutError(f"{len(futures) + 1} calls of this map have not ended in time") from error
             except BaseException:
                 future._cancel_waiting()
                 raise
-            results, failure, left = _unpacked(future, value)
-            del future, value  # an exception's traceback must not keep its own future alive
+            del future  # an exception's traceback must not keep its own future alive
             done = len(results)
             yield results  # and whoever takes them empties the list
             if failure is not None:
@@ -191,7 +219,7 @@ def as_they_come(feed: Feed, deadline: float | None) -> Generator[list[Any] | No
             in_flight -= len(ended)
             ended.reverse()
             while ended:
-                results, failure, left = _taken(ended)
+                results, failure, left = feed.outcome(ended.pop(), None)
                 done = len(results)
                 yield results  # as above
                 if failure is not None:
@@ -209,14 +237,6 @@ def as_they_come(feed: Feed, deadline: float | None) -> Generator[list[Any] | No
     finally:
         for future in watch.close():
             future._cancel_waiting()
-
-
-def _taken(ended: list[Any]) -> tuple[list[Any], BaseException | None, list[Any]]:
-    future = ended.pop()
-    try:
-        return _unpacked(future, future.result())
-    finally:
-        del future  # it has the exception whose traceback has this frame
 
 
 def total_of(iterables: tuple[Iterable[Any], ...]) -> int | None:

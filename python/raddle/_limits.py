@@ -10,9 +10,12 @@ from ._cpus import share_of_cpus, share_of_each
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, Final
 
 __all__ = ["Limits", "bytes_of", "whole"]
+
+#: Whole numbers are less than this.
+_TOO_LARGE: Final = 1 << 63
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -94,10 +97,15 @@ def bytes_of(size: int | str) -> int:
 
 
 def whole(number: object, what: str) -> int:
-    """A whole number; anything else is a TypeError that says what it should have been."""
+    """A whole number of no more than 63 bits; anything else is an error that says what it should have been."""
     try:
         if isinstance(number, bool):
             raise TypeError
-        return operator.index(number)  # type: ignore[arg-type]
+        found = operator.index(number)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{what} must be a whole number, not {number!r}") from None
+    if found >= _TOO_LARGE:
+        raise ValueError(
+            f"{what} must be less than 2**63, not {found:#x}"
+        )  # Python writes no decimals of thousands of digits
+    return found

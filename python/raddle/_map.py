@@ -12,12 +12,15 @@ from . import _raddle
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
-    from typing import Any
+    from typing import Any, Final
 
     from ._future import Future
     from ._types import T
 
-__all__ = ["is_overridden", "lazy_or_eager_map"]
+__all__ = ["INERT", "is_overridden", "lazy_or_eager_map"]
+
+#: To iterate over one of these runs no code of anybody's.
+INERT: Final = frozenset((list, tuple, range, str, bytes, dict, set, frozenset))
 
 
 def is_overridden(method: Callable[..., Any], ours: Callable[..., Any]) -> bool:

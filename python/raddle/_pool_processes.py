@@ -49,16 +49,17 @@ class ProcessLaneOf:
         self._lane.wait_for_place()
 
     def binder(
-        self, fn: Callable[..., Any], starred: bool, terms: Terms
+        self, fn: Callable[..., Any], starred: bool, terms: Terms, goes_on: bool
     ) -> Callable[[_raddle.Input, list[Any], int, int], None]:
         """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
 
-        An item is the only argument; if `starred`, the tuple of all arguments. The futures are appended to a list.
+        An item is the only argument; if `starred`, the tuple of all arguments. The futures are appended to a list. If it `goes_on`, no
+        exception ends a batch.
         """
         binding = self._lane.bind(fn, *terms.given)
 
         def submit_all(calls: _raddle.Input, futures: list[Any], most: int, size: int) -> None:
-            self._lane.submit_all(binding, calls, futures, starred=starred, size=size, most=most)
+            self._lane.submit_all(binding, calls, futures, starred=starred, size=size, most=most, goes_on=goes_on)
 
         return submit_all
 
@@ -96,6 +97,10 @@ class ProcessLaneOf:
     def close(self, cancel_futures: bool) -> None:
         """Takes no more calls."""
         self._lane.close(cancel_futures)
+
+    def is_over(self) -> bool:
+        """Whether no worker runs any more."""
+        return self._crew.is_over()
 
     def join(self) -> None:
         """Waits until every worker has ended."""

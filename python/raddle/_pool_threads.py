@@ -82,18 +82,26 @@ class ThreadLaneOf:
         self._lane.wait_for_place()
 
     def binder(
-        self, fn: Callable[..., Any], starred: bool, terms: Terms
+        self, fn: Callable[..., Any], starred: bool, terms: Terms, goes_on: bool
     ) -> Callable[[_raddle.Input, list[Any], int, int], None]:
         """A function that schedules a call of `fn` for each item, `most` items at most, `size` of them as one batch.
 
-        An item is the only argument; if `starred`, the tuple of all arguments. The futures are appended to a list.
+        An item is the only argument; if `starred`, the tuple of all arguments. The futures are appended to a list. If it `goes_on`, no
+        exception ends a batch.
         """
 
         def submit_all(calls: _raddle.Input, futures: list[Any], most: int, size: int) -> None:
             if self._crew.broken is not None:
                 raise BrokenPool(self._crew.broken)
             missing = self._lane.submit_all(
-                fn, calls, futures, starred=starred, size=size, most=most, priority=terms.priority
+                fn,
+                calls,
+                futures,
+                starred=starred,
+                size=size,
+                most=most,
+                priority=terms.priority,
+                goes_on=goes_on,
             )
             for _ in range(missing):
                 self._crew.grow()
@@ -155,6 +163,10 @@ class ThreadLaneOf:
         if cancel_futures:
             for future in self._lane.take_back():
                 future.cancel()
+
+    def is_over(self) -> bool:
+        """Whether no thread runs any more."""
+        return self._crew.is_over()
 
     def join(self) -> None:
         """Waits until every thread has ended."""

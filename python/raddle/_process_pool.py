@@ -11,7 +11,7 @@ import time
 from . import _exit, _raddle
 from ._context_crew import ContextCrew
 from ._cpus import share_of_cpus
-from ._map import is_overridden, lazy_or_eager_map
+from ._map import INERT, is_overridden, lazy_or_eager_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,7 +158,6 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
         *,
         max_tasks_per_child: int | None = None,
     ) -> None:
-        stdlib._check_system_limits()
         if max_workers is None:
             max_workers = share_of_cpus()
         if max_workers <= 0:
@@ -233,10 +232,31 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        deadline = None if timeout is None else timeout + time.monotonic()
         overridden = is_overridden(self.submit, ProcessPoolExecutor.submit)
+        # A worker that is replaced after so many calls counts records, and a piece of a map has many calls.
+        if chunksize == 1 and buffersize is None and not overridden and self._max_tasks_per_child is None:
+            results = self._map(fn, iterables, timeout)
+            if results is not None:
+                return results
+        deadline = None if timeout is None else timeout + time.monotonic()
         submit_all = None if overridden else functools.partial(self._submit_all, chunksize)
         return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, submit_all, chunksize > 1)
+
+    def _map(
+        self, fn: Callable[..., T], iterables: tuple[Iterable[Any], ...], timeout: float | None
+    ) -> Iterator[T] | None:
+        try:
+            binding = self._lane.bind(fn)
+        except Exception:  # noqa: BLE001  # it cannot be pickled: each call says so
+            return None
+        starred = len(iterables) != 1
+        return self._lane.map(
+            binding,
+            zip(*iterables, strict=False) if starred else iterables[0],
+            starred=starred,
+            inert=all(type(iterable) in INERT for iterable in iterables),
+            timeout=timeout,
+        )
 
     def _submit_all(self, size: int, fn: Callable[..., T], calls: _raddle.Input, starred: bool) -> list[Future[T]]:
         try:

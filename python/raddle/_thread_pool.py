@@ -11,7 +11,7 @@ from concurrent.futures._base import LOGGER
 from . import _exit, _raddle
 from ._cpus import share_of_cpus, share_of_each, take_share
 from ._future import Future  # noqa: TC001  # also tells the lane which class to make
-from ._map import is_overridden, lazy_or_eager_map
+from ._map import INERT, is_overridden, lazy_or_eager_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Crew:
             name = f"{self._prefix}_{self._started}"
             self._started += 1
             number = self.lane.hire(name)
-            thread = threading.Thread(name=name, target=self._work, args=(number,))
+            thread = threading.Thread(name=name, target=self._work, args=(number, _raddle.fork_lock_order()))
             try:
                 thread.start()
             except BaseException:
@@ -69,8 +69,10 @@ class Crew:
                 _exit.remember(self)
             self.threads.add(thread)
 
-    def _work(self, number: int) -> None:
+    def _work(self, number: int, before: list[tuple[int, int]] | None) -> None:
         take_share(self._share)
+        if before is not None:
+            _raddle.follow_lock_order(before)
         try:
             if self._initializer is not None:
                 try:
@@ -80,12 +82,15 @@ class Crew:
                     self._break(error)
                     self._leave(number)
                     return
-            if self.lane.run(number):  # it had nothing to do for a while, and has been counted out
+            left = self.lane.run(number)
+            if left is None:  # it had nothing to do for a while, and has been counted out
                 with self._lock:
                     self.threads.discard(threading.current_thread())
                 if self.lane.wants_thread() and not self.lane.is_closed():
                     self.grow()  # what came since then found no free place
-                return
+            elif left == 0:
+                _exit.forget(self)
+            return
         except BaseException:  # noqa: BLE001  # nobody is left to raise it to
             LOGGER.critical("Exception in worker", exc_info=True)
         self._leave(number)
@@ -97,7 +102,7 @@ class Crew:
     def _break(self, error: BaseException) -> None:
         self.broken = str(self._explain(error))
         self.lane.close()
-        for future in self.lane.take_back():
+        for future in self.lane.take_back(lambda: self._explain(error)):
             if future.set_running_or_notify_cancel():
                 future.set_exception(self._explain(error))
                 self.lane.count_failed(future._items or 1)
@@ -108,6 +113,8 @@ class Crew:
 
     def join(self) -> None:
         """Waits until every thread has ended."""
+        if self.lane.wait_for_exits():
+            return
         for thread in list(self.threads):
             thread.join()
 
@@ -214,17 +221,19 @@ class ThreadPoolExecutor(stdlib.ThreadPoolExecutor):
             buffersize: Calls scheduled and not yielded, at most.
         """
         deadline = None if timeout is None else timeout + time.monotonic()
-        overridden = is_overridden(self.submit, ThreadPoolExecutor.submit)
-        return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, None if overridden else self._submit_all)
-
-    def _submit_all(self, fn: Callable[..., T], calls: _raddle.Input, starred: bool) -> list[Future[T]]:
+        if buffersize is not None or is_overridden(self.submit, ThreadPoolExecutor.submit):
+            return lazy_or_eager_map(self, fn, iterables, deadline, buffersize, None)
         if self._crew.broken is not None:
             raise BrokenThreadPool(self._crew.broken)
-        futures: list[Future[T]] = []
-        missing = self._lane.submit_all(fn, calls, futures, starred=starred)
-        for _ in range(missing):
-            self._crew.grow()
-        return futures
+        starred = len(iterables) != 1
+        return self._lane.map(
+            fn,
+            zip(*iterables, strict=False) if starred else iterables[0],
+            self._crew.grow,
+            starred=starred,
+            inert=all(type(iterable) in INERT for iterable in iterables),
+            timeout=timeout,
+        )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls.

@@ -7,10 +7,12 @@ the two, and how many calls were waiting and running.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
 import os
+import stat
 import threading
 from typing import NamedTuple
 
@@ -38,14 +40,16 @@ class TracedCall(NamedTuple):
 
     Attributes:
         name: What was called: the qualified name of a function, or the ``name=`` of the call.
-        outcome: ``"returned"``, ``"raised"``, ``"cancelled"``, ``"died"`` (its worker did) or ``"broken"`` (the pool was).
-        items: How many calls it was: more than 1 for a batch.
+        outcome: ``"returned"``, ``"raised"`` (of a batch: an item did), ``"cancelled"``, ``"timeout"``, ``"died"`` (its worker did),
+            ``"broken"`` (the pool was) or ``"unsent"`` (it could not be pickled).
+        items: How many calls it was: more than 1 for a batch. The items behind one that raised, which nobody began, are another batch,
+            ``"cancelled"``.
         thread: The native number of the thread that handed it in.
-        worker: The process, or the native number of the thread, that ran it; None if none did, or if it did not live to say so.
+        worker: The process, or the native number of the thread, that ran it; None if none did.
         submitted: When it was handed in.
         queued: When its arguments were encoded, and it could be begun.
-        begun: When a worker called the function, or None.
-        ended: When the function came back, or None.
+        begun: When a worker called the function. None if none did, or if the worker has died and that is not known.
+        ended: When the function came back, or its worker was seen to be dead. None if no worker began it.
         received: When its end was known here.
     """
 
@@ -84,7 +88,7 @@ class Trace:
         try:
             if self._path is not None:
                 self._path = os.path.abspath(self._path)
-                with open(self._path, "w", encoding="utf-8"):
+                with open(self._path, "a", encoding="utf-8"):
                     pass  # what cannot be written is said now, and not when all is done
         except BaseException:
             self._lane.trace(None)
@@ -120,11 +124,33 @@ class Trace:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a file for Perfetto, speedscope or ``chrome://tracing`` with the calls that have ended up to now.
 
+        It is there when it is whole: Ctrl-C, or a disk that is full, leaves what was there before.
+
         Raises:
             OSError: If it cannot be written.
         """
-        with open(path, "w", encoding="utf-8") as file:
+        target = os.path.realpath(os.fsdecode(path))  # a link stays a link
+        # Nothing can take the place of a pipe or a terminal.
+        if os.path.isfile(target) or not os.path.exists(target):
+            with contextlib.suppress(PermissionError):  # of its folder; it may be written to all the same
+                self._save_beside(target)
+                return
+        with open(target, "w", encoding="utf-8") as file:
             self._write(file)
+
+    def _save_beside(self, target: str) -> None:
+        """Writes another file, which then takes the place of `target`."""
+        new = os.path.join(os.path.dirname(target), f".{os.getpid()}-{threading.get_ident()}.raddle-trace")
+        try:
+            with open(new, "w", encoding="utf-8") as file:
+                with contextlib.suppress(FileNotFoundError):
+                    os.fchmod(file.fileno(), stat.S_IMODE(os.stat(target).st_mode))
+                self._write(file)
+            os.replace(new, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+            raise
 
     def __len__(self) -> int:
         return len(self._log)
@@ -171,20 +197,21 @@ class Trace:
         here = os.getpid()
         handed_in = {"ph": "X", "cat": "submit", "name": f"submit {call.name}", "pid": here, "tid": call.thread}
         yield {**handed_in, **_span(call.submitted, call.queued), "args": {"outcome": call.outcome}}
-        if call.worker is None or call.begun is None or call.ended is None:
+        if call.worker is None or call.ended is None:
             return
+        begun = call.ended if call.begun is None else call.begun
         place = {"pid": call.worker if self._kind == "process" else here, "tid": call.worker}
         args = {
             "outcome": call.outcome,
             "items": call.items,
             "encoded_ms": _ms(call.submitted, call.queued),
-            "waited_ms": _ms(call.queued, call.begun),
+            "waited_ms": "not known" if call.begun is None else _ms(call.queued, begun),
             "returned_ms": _ms(call.ended, call.received),
         }
-        yield {"ph": "X", "cat": "run", "name": call.name, **place, **_span(call.begun, call.ended), "args": args}
+        yield {"ph": "X", "cat": "run", "name": call.name, **place, **_span(begun, call.ended), "args": args}
         arrow = {"cat": "call", "name": "call", "id": number}
         yield {"ph": "s", **arrow, "pid": here, "tid": call.thread, "ts": _us(call.queued)}
-        yield {"ph": "f", "bp": "e", **arrow, **place, "ts": _us(call.begun)}
+        yield {"ph": "f", "bp": "e", **arrow, **place, "ts": _us(begun)}
 
     def _counters(self, count: int) -> Iterator[dict[str, Any]]:
         """How many calls were waiting and running, over time."""

@@ -13,12 +13,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._deadlock import Deadlock
+    from ._lock_order import LockOrder
+
 __all__ = [
     "BrokenError",
     "BrokenPool",
     "CallTimeout",
+    "Closed",
     "DeadlockError",
     "InternalError",
+    "Lagged",
+    "LockOrderError",
     "PoolFull",
     "RemoteError",
     "RemoteTraceback",
@@ -28,6 +34,37 @@ __all__ = [
 
 class BrokenError(BrokenExecutor):
     """Something outside broke this: a peer died, a worker could not be set up."""
+
+
+class Closed(Exception):
+    """The channel has come to its end: this side of it was closed, or the other side is gone and nothing is left.
+
+    Attributes:
+        source: Which: the sender or receiver; of several that `raddle.select` waited for, that one, as it was given. None if nothing is
+            left to wait for.
+    """
+
+    def __init__(self, message: str = "", source: Any = None) -> None:
+        super().__init__(message)
+        self.source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args
+
+
+class Lagged(Exception):
+    """A receiver of a broadcast was too slow: values were overwritten before it had taken them. It goes on with the oldest that is left.
+
+    Attributes:
+        missed: How many.
+    """
+
+    def __init__(self, missed: int) -> None:
+        super().__init__(missed)
+        self.missed = missed
+
+    def __str__(self) -> str:
+        return f"{self.missed} values were overwritten before they were received"
 
 
 class BrokenPool(BrokenError):
@@ -139,7 +176,23 @@ class PoolFull(queue.Full):
 
 
 class DeadlockError(RuntimeError):
-    """This wait can never end. Raised instead of waiting."""
+    """This wait can never end. Raised instead of waiting.
+
+    Attributes:
+        deadlock: Who waits for whom (`raddle.Deadlock`), or None in an error that was made by hand.
+    """
+
+    deadlock: Deadlock | None = None
+
+
+class LockOrderError(RuntimeError):
+    """This lock is not to be taken here: it is taken in the other order elsewhere, and both at the same moment would be a deadlock.
+
+    Attributes:
+        order: Who has taken which locks where (`raddle.LockOrder`).
+    """
+
+    order: LockOrder | None = None
 
 
 class InternalError(RuntimeError):
@@ -178,6 +231,17 @@ class RemoteError(Exception):
         )
 
 
-for _class in (BrokenError, BrokenPool, CallTimeout, DeadlockError, InternalError, PoolFull, RemoteError, WorkerDied):
+for _class in (
+    BrokenError,
+    BrokenPool,
+    CallTimeout,
+    Closed,
+    DeadlockError,
+    InternalError,
+    LockOrderError,
+    PoolFull,
+    RemoteError,
+    WorkerDied,
+):
     _class.__module__ = "raddle"
 del _class

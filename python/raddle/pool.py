@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from concurrent.futures import Future as AnyFuture
     from types import TracebackType
-    from typing import Any, Final, NoReturn
+    from typing import Any, Final, Literal, NoReturn, overload
 
     from ._output import OutputLine
     from ._pool_processes import ProcessLaneOf
@@ -155,6 +155,42 @@ class Pool:
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
 
+    if TYPE_CHECKING:
+
+        @overload
+        def map(
+            self,
+            fn: Callable[..., T],
+            /,
+            *iterables: Iterable[Any],
+            ordered: bool = True,
+            window: int | None = None,
+            deadline: float | None = None,
+            progress: ProgressLike = False,
+            return_exceptions: Literal[False] = False,
+            timeout: float | None = None,
+            retries: int = 0,
+            priority: int = 0,
+            name: str | None = None,
+        ) -> Iterator[T]: ...
+
+        @overload
+        def map(
+            self,
+            fn: Callable[..., T],
+            /,
+            *iterables: Iterable[Any],
+            ordered: bool = True,
+            window: int | None = None,
+            deadline: float | None = None,
+            progress: ProgressLike = False,
+            return_exceptions: bool,
+            timeout: float | None = None,
+            retries: int = 0,
+            priority: int = 0,
+            name: str | None = None,
+        ) -> Iterator[T | BaseException]: ...
+
     def map(
         self,
         fn: Callable[..., T],
@@ -164,11 +200,12 @@ class Pool:
         window: int | None = None,
         deadline: float | None = None,
         progress: ProgressLike = False,
+        return_exceptions: bool = False,
         timeout: float | None = None,
         retries: int = 0,
         priority: int = 0,
         name: str | None = None,
-    ) -> Iterator[T]:
+    ) -> Iterator[T] | Iterator[T | BaseException]:
         """Returns an iterator of ``fn(*args)`` for each ``args`` of ``zip(*iterables)``.
 
         The input is read as results are taken: it may be endless. There are no chunks to choose: how many calls are in
@@ -186,9 +223,13 @@ class Pool:
                 installed. A text: the same, under this label. A bar with ``update(n)``, such as one of tqdm: it is told how many
                 more there are. A function: it is called with a `Progress`. Bars and functions are called by the thread that takes
                 the results, at most ten times a second and once at the end; what they raise ends the iteration.
+            return_exceptions: Yield what a call raises in the place of its result, and go on, as `asyncio.gather` does: also the
+                `WorkerDied` of a call whose worker has died (each call of a batch has it), and the `CallTimeout` of one that ran for too
+                long. What is not about a call is raised all the same: Ctrl-C here, what the input raises, a deadline that is over, a
+                pool that is broken or shut down.
             timeout, retries, priority, name: Terms of each call, as `options` has them. With any of them there are no batches.
 
-        The first call that raises ends the iteration; calls that have not started are then cancelled, as they are when the
+        Without `return_exceptions` the first call that raises ends the iteration; calls that have not started are then cancelled, as they are when the
         iterator is closed.
 
         Example:
@@ -201,7 +242,7 @@ class Pool:
         if timeout is not None or retries or priority or name is not None:
             terms = self._terms(timeout, retries, priority, name)
         try:
-            return self._map(fn, iterables, ordered, window, deadline, progress, terms)
+            return self._map(fn, iterables, ordered, window, deadline, progress, return_exceptions, terms)
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
 
@@ -213,6 +254,7 @@ class Pool:
         window: int | None,
         deadline: float | None,
         progress: ProgressLike,
+        goes_on: bool,
         terms: Terms,
     ) -> Iterator[T]:
         if window is not None and _checked(window, "window") < 1:
@@ -229,9 +271,9 @@ class Pool:
             display = Display(progress, self.name, total_of(iterables), self._lane)
         starred = len(iterables) > 1
         may_batch = terms is NO_TERMS and self._max_tasks is None
-        submit_all = self._lane.binder(fn, starred, terms)
+        submit_all = self._lane.binder(fn, starred, terms, bool(goes_on))
         items = self._lane.items_of(iterables, starred)
-        feed = Feed(self._lane, submit_all, items, self.workers, window, self.max_pending, may_batch)
+        feed = Feed(self._lane, submit_all, items, self.workers, window, self.max_pending, may_batch, goes_on)
         runs = in_order(feed, until) if ordered else as_they_come(feed, until)
         next(runs)  # the first calls are on their way when `map` returns
         if display is None:
@@ -332,6 +374,30 @@ class Pool:
 
         return await asyncio.wrap_future(await submit(self, fn, args, kwargs, terms, waits=self._waits))
 
+    if TYPE_CHECKING:
+
+        @overload
+        def amap(
+            self,
+            fn: Callable[..., T],
+            /,
+            *iterables: Iterable[Any] | AsyncIterable[Any],
+            ordered: bool = True,
+            window: int | None = None,
+            return_exceptions: Literal[False] = False,
+        ) -> AsyncIterator[T]: ...
+
+        @overload
+        def amap(
+            self,
+            fn: Callable[..., T],
+            /,
+            *iterables: Iterable[Any] | AsyncIterable[Any],
+            ordered: bool = True,
+            window: int | None = None,
+            return_exceptions: bool,
+        ) -> AsyncIterator[T | BaseException]: ...
+
     def amap(
         self,
         fn: Callable[..., T],
@@ -339,7 +405,8 @@ class Pool:
         *iterables: Iterable[Any] | AsyncIterable[Any],
         ordered: bool = True,
         window: int | None = None,
-    ) -> AsyncIterator[T]:
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[T] | AsyncIterator[T | BaseException]:
         """As `map`, for ``async for``. The input may be asynchronous, too.
 
         Args:
@@ -347,6 +414,7 @@ class Pool:
             *iterables: Its arguments.
             ordered: Yield results in the order of the input; otherwise as they come.
             window: Calls in flight, at most. By default 16 for each worker.
+            return_exceptions: Yield what a call raises in the place of its result, and go on.
 
         When the task is cancelled while it waits for a result, so are its calls; on processes also those that run. When the
         iteration is left in another way, calls that have not started are cancelled. What the input raises comes after the
@@ -360,7 +428,7 @@ class Pool:
             >>> asyncio.run(main())
             [3, 2, 1]
         """
-        return self._amap(fn, iterables, ordered, window, NO_TERMS)
+        return self._amap(fn, iterables, ordered, window, return_exceptions, NO_TERMS)
 
     def _amap(
         self,
@@ -368,6 +436,7 @@ class Pool:
         iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
         ordered: bool,
         window: int | None,
+        goes_on: bool,
         terms: Terms,
     ) -> AsyncIterator[T]:
         from ._async import amap
@@ -377,9 +446,9 @@ class Pool:
         if not iterables:
             raise TypeError("amap needs at least one iterable of arguments")
         width = window or 16 * self.workers
-        return amap(
-            self, fn, iterables, ordered, width if self.max_pending is None else min(width, self.max_pending), terms
-        )
+        if self.max_pending is not None:
+            width = min(width, self.max_pending)
+        return amap(self, fn, iterables, ordered, width, terms, goes_on)
 
     def options(
         self, *, timeout: float | None = None, retries: int = 0, priority: int = 0, name: str | None = None
@@ -388,7 +457,8 @@ class Pool:
 
         Args:
             timeout: Seconds that a call may run, from when a worker begins it. Then its worker is asked to end (SIGTERM, to all of its
-                process group), a second later it is killed, and the call raises `CallTimeout`. Other calls are not affected.
+                process group), a second later it is killed, and the call raises `CallTimeout`. What the call has started and is left of
+                the group when the worker has ended is killed, too. Other calls are not affected.
             retries: How often a call may run again whose worker has died or which ran for too long. Its arguments are then sent
                 whole and not through shared memory.
             priority: How urgent it is, from -32768 to 32767: of the calls that no worker has begun, the one with the largest comes first.
@@ -414,6 +484,8 @@ class Pool:
             raise ValueError(f"timeout must be more than 0 seconds, or None, not {timeout!r}")
         if _checked(retries, "retries") < 0:
             raise ValueError(f"retries must be 0 or more, not {retries}")
+        if retries >= 1 << 32:
+            raise ValueError(f"retries must be less than 2**32, not {retries}")
         if not -(1 << 15) <= _checked(priority, "priority") < 1 << 15:
             raise ValueError(f"priority must be from -32768 to 32767, not {priority}")
         if self.kind == "thread" and (timeout is not None or retries):
@@ -496,12 +568,13 @@ class Pool:
         """Writes down what becomes of each call, and when; to be used in a ``with`` statement.
 
         Of calls that are handed in inside of the block, and end: when they were submitted, queued, begun, ended and received, which
-        worker ran them, and how they ended. It costs about a microsecond and a hundred bytes per call, and writing the file
-        some tens of microseconds more. After Ctrl-C no file is written; `Trace.save` still can.
+        worker ran them, and how they ended: also those that were cancelled, killed, or could not be sent. It costs about a
+        microsecond and a hundred bytes per call, and writing the file some tens of microseconds more. After Ctrl-C no file is
+        written; `Trace.save` still can.
 
         Args:
             path: A file that is written at the end of the block, for Perfetto (https://ui.perfetto.dev), speedscope or
-                ``chrome://tracing``.
+                ``chrome://tracing``. An older one stays as it is until the new one is whole.
             most: So many calls, or batches of a map, at most; `Trace.left_out` says how many there were beyond.
 
         Raises:
@@ -581,6 +654,34 @@ class Options:
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
 
+    if TYPE_CHECKING:
+
+        @overload
+        def map(
+            self,
+            fn: Callable[..., T],
+            /,
+            *iterables: Iterable[Any],
+            ordered: bool = True,
+            window: int | None = None,
+            deadline: float | None = None,
+            progress: ProgressLike = False,
+            return_exceptions: Literal[False] = False,
+        ) -> Iterator[T]: ...
+
+        @overload
+        def map(
+            self,
+            fn: Callable[..., T],
+            /,
+            *iterables: Iterable[Any],
+            ordered: bool = True,
+            window: int | None = None,
+            deadline: float | None = None,
+            progress: ProgressLike = False,
+            return_exceptions: bool,
+        ) -> Iterator[T | BaseException]: ...
+
     def map(
         self,
         fn: Callable[..., T],
@@ -590,10 +691,11 @@ class Options:
         window: int | None = None,
         deadline: float | None = None,
         progress: ProgressLike = False,
-    ) -> Iterator[T]:
+        return_exceptions: bool = False,
+    ) -> Iterator[T] | Iterator[T | BaseException]:
         """As `Pool.map`, with these terms for each call."""
         try:
-            return self._pool._map(fn, iterables, ordered, window, deadline, progress, self._terms)
+            return self._pool._map(fn, iterables, ordered, window, deadline, progress, return_exceptions, self._terms)
         except KeyboardInterrupt as interrupt:
             raise seen_from_outside(interrupt) from None
 
@@ -602,6 +704,30 @@ class Options:
         result: T = await self._pool._run(fn, args, kwargs, self._terms)
         return result
 
+    if TYPE_CHECKING:
+
+        @overload
+        def amap(
+            self,
+            fn: Callable[..., T],
+            /,
+            *iterables: Iterable[Any] | AsyncIterable[Any],
+            ordered: bool = True,
+            window: int | None = None,
+            return_exceptions: Literal[False] = False,
+        ) -> AsyncIterator[T]: ...
+
+        @overload
+        def amap(
+            self,
+            fn: Callable[..., T],
+            /,
+            *iterables: Iterable[Any] | AsyncIterable[Any],
+            ordered: bool = True,
+            window: int | None = None,
+            return_exceptions: bool,
+        ) -> AsyncIterator[T | BaseException]: ...
+
     def amap(
         self,
         fn: Callable[..., T],
@@ -609,9 +735,10 @@ class Options:
         *iterables: Iterable[Any] | AsyncIterable[Any],
         ordered: bool = True,
         window: int | None = None,
-    ) -> AsyncIterator[T]:
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[T] | AsyncIterator[T | BaseException]:
         """As `Pool.amap`, with these terms for each call."""
-        return self._pool._amap(fn, iterables, ordered, window, self._terms)
+        return self._pool._amap(fn, iterables, ordered, window, return_exceptions, self._terms)
 
     def executor(self) -> Executor:
         """As `Pool.executor`, for calls on these terms."""

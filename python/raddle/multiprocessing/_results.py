@@ -78,9 +78,9 @@ class ApplyResult(stdlib.ApplyResult["T"]):
     ) -> None:
         self._future = future
         #: Set when the callbacks have returned; None if there are none.
-        self._told: threading.Event | None = None
+        self._told: _raddle.EventCore | None = None
         if callback is not None or error_callback is not None:
-            self._told = threading.Event()
+            self._told = _raddle.EventCore()
             self._callback = callback
             self._error_callback = error_callback
             future.add_done_callback(self._tell)
@@ -121,10 +121,13 @@ class ApplyResult(stdlib.ApplyResult["T"]):
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits until the call has ended and its callbacks have returned, `timeout` seconds at most."""
-        if self._told is not None:
-            self._told.wait(timeout)
-        else:
-            _ends(self._future, _until(timeout))
+        self._wait_for([self._future], timeout)
+
+    def _wait_for(self, futures: list[Future[Any]], timeout: float | None) -> None:
+        deadline = _until(timeout)
+        # Also where there are callbacks: who could end a call is known, so that a wait which can never end is found.
+        if all(_ends(future, deadline) for future in futures) and self._told is not None:
+            self._told.wait(_left(deadline))
 
     def get(self, timeout: float | None = None) -> T:
         """What the call returned; raises what it raised.
@@ -164,7 +167,7 @@ class MapResult(ApplyResult["list[T]"], stdlib.MapResult["T"]):
         self._told = None
         # The standard library does not tell the callbacks of an empty map either.
         if (callback is not None or error_callback is not None) and futures:
-            self._told = threading.Event()
+            self._told = _raddle.EventCore()
             self._callback = callback
             self._error_callback = error_callback
             self._missing = len(futures)
@@ -227,13 +230,7 @@ class MapResult(ApplyResult["list[T]"], stdlib.MapResult["T"]):
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits until every call has ended and the callbacks have returned, `timeout` seconds at most."""
-        if self._told is not None:
-            self._told.wait(timeout)
-            return
-        deadline = _until(timeout)
-        for future in self._futures:
-            if not _ends(future, deadline):
-                return
+        self._wait_for(self._futures, timeout)
 
 
 class _Raised:
@@ -420,7 +417,7 @@ class IMapUnorderedIterator(IMapIterator["T"]):
         iterable: Iterable[Any],
         chunksize: int,
     ) -> None:
-        self._watch = _raddle.WatchSet([])
+        self._watch = _raddle.WatchSet([], shared=True)
         self._under_way = 0
         super().__init__(workers, func, iterable, chunksize)
 

@@ -1,0 +1,214 @@
+"""The command line: `raddle run`, `raddle view`, `raddle dump`, `raddle top`, `raddle doctor`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# The other modules are imported by what needs them: `raddle run` is to start the program soon.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+_OK, _FAILED, _FOUND = 0, 1, 3
+"""Exit codes. argparse has 2 for a command line that makes no sense."""
+
+_EPILOG = """\
+exit code: 0 the process was looked into; 1 it could not be; 2 the command line makes no sense;
+           3 a deadlock was found and --fail-on deadlock was given
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        if words[:1] == ["run"]:
+            return _run(words[1:])
+        options = _parser().parse_args(words)
+        do: Callable[[argparse.Namespace], int] = getattr(options, "do", _dump)
+        return do(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader, `head` for one, has enough. What Python would still write at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _OK
+
+
+def _run(words: list[str]) -> int:
+    from . import _run as module
+
+    own, program = module.split(words)
+    options = module.Options()
+    if own or not program:
+        parser = _parser()
+        parser.parse_args(["run", *own], namespace=options)
+        if options.explain is not None:
+            return module.explain(options.explain)
+        if not program:
+            parser.error("run: which program? raddle run [OPTIONS] PROGRAM [ARGUMENTS]")
+    return module.run(options, program)
+
+
+def _view(options: argparse.Namespace) -> int:
+    from ._view import view
+
+    return view(options.session, options.port, browser=not options.no_browser)
+
+
+def _parser() -> argparse.ArgumentParser:
+    import argparse
+
+    from . import _doctor, _top
+
+    parser = argparse.ArgumentParser(prog="raddle", description="See what a Python program does.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _top.add_parser(commands, _pid, _seconds)
+    _doctor.add_parser(commands)
+    _add_view(commands)
+    shown = "the threads of a running Python process: their stacks, what they wait for, who holds it; deadlocks"
+    command = commands.add_parser(
+        "dump",
+        help=shown,
+        description=f"Shows {shown}. The process is not stopped, and needs no Raddle in it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("pid", type=_pid, metavar="PID", help="the number of the process")
+    command.add_argument("--tree", action="store_true", help="look into the Python processes that it has started, too")
+    command.add_argument("--json", action="store_true", help="write one line of JSON instead of text")
+    command.add_argument(
+        "--watch", type=_seconds, metavar="SECONDS", help="look again and again, every so many seconds"
+    )
+    command.add_argument("--fail-on", choices=["deadlock"], help="end with exit code 3 if there is one")
+    command.add_argument(
+        "--colour",
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="colours in the text; auto: if it goes to a terminal and NO_COLOR is not set",
+    )
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    import argparse
+
+    # The defaults are those of `_run.Options`.
+    command = commands.add_parser(
+        "run",
+        help="run a program, and say what its threads and processes did",
+        usage="raddle run [OPTIONS] (PROGRAM | -m MODULE | -c CODE) [ARGUMENTS]",
+        description="Runs a Python program as it is, watches it and all that it starts, and says afterwards what its threads and processes did "
+        "with their time, who waited for whom, what is wrong, and what would make it faster.",
+        argument_default=argparse.SUPPRESS,
+    )
+    command.add_argument(
+        "--output", metavar="DIRECTORY", help="where the session is kept (default: PROGRAM.raddle here)"
+    )
+    command.add_argument(
+        "--safe", action="store_true", help="watch from outside only: nothing is loaded into the program"
+    )
+    command.add_argument("--on-deadlock", choices=["report", "abort"], help="abort: end the program when there is one")
+    command.add_argument(
+        "--fail-on", type=_words, metavar="FINDING,…", help="end with exit code 3 if there is one of these findings"
+    )
+    command.add_argument("--json", metavar="FILE", help="write what was found as JSON there too; - is standard output")
+    command.add_argument(
+        "--sarif", metavar="FILE", help="the same as SARIF, which systems for continuous integration show"
+    )
+    command.add_argument("--explain", metavar="FINDING", help="show the page about a finding, and run nothing")
+    command.add_argument("--python", metavar="INTERPRETER", help="the Python to run it with (default: this one)")
+
+
+def _add_view(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "view",
+        help="show a session's report in the browser",
+        description="Serves the report of a session that `raddle run` has left, to this machine only, and opens it in the browser. Ctrl-C ends it.",
+    )
+    command.add_argument("session", metavar="SESSION", help="the session's directory, or the report in it")
+    command.add_argument(
+        "--port", type=_port, default=0, metavar="PORT", help="where to listen (default: any port that is free)"
+    )
+    command.add_argument("--no-browser", action="store_true", help="open no browser; the address is printed anyway")
+    command.set_defaults(do=_view)
+
+
+def _port(word: str) -> int:
+    import argparse
+
+    if not word.isascii() or not word.isdigit() or int(word) >= 2**16:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a port: a number up to 65535, or 0 for any that is free")
+    return int(word)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _pid(word: str) -> int:
+    import argparse
+
+    # Fits a C int, as every number of a process does.
+    if not word.isascii() or not word.isdigit() or not 0 < int(word) < 2**31:
+        raise argparse.ArgumentTypeError(f"{word!r} is not the number of a process")
+    return int(word)
+
+
+def _seconds(word: str) -> float:
+    import argparse
+    import threading
+
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a positive number of seconds")
+    return seconds
+
+
+def _dump(options: argparse.Namespace) -> int:
+    import threading
+
+    from ._raddle import dump
+    from ._terminal import wants_colour
+
+    is_terminal = sys.stdout.isatty()
+    colour = options.colour == "always" or (options.colour == "auto" and wants_colour(sys.stdout))
+    pause = threading.Event()
+    code, was_seen = _OK, False
+    while True:
+        kind, said = dump(options.pid, tree=options.tree, as_json=options.json, colour=colour)
+        if kind in ("seen", "deadlock"):
+            was_seen = True
+            if options.watch is not None and is_terminal and not options.json:
+                said = f"\x1b[H\x1b[2J{said}"
+            elif options.watch is not None and not options.json:
+                said = f"{said}\n"
+            if kind == "deadlock" and options.fail_on == "deadlock":
+                code = _FOUND
+        elif was_seen and kind in ("ended", "no-such-process"):
+            # Watching it until its end is what was asked for.
+            if not options.json:
+                sys.stderr.write(f"process {options.pid} has ended\n")
+            return code
+        elif options.json:
+            code = _FAILED
+        else:
+            sys.stderr.write(f"raddle: {said}\n")
+            return _FAILED
+        # A name in the other process may hold what this terminal's encoding has not.
+        sys.stdout.buffer.write(said.encode(sys.stdout.encoding if not options.json else "utf-8", "backslashreplace"))
+        if options.json:
+            sys.stdout.buffer.write(b"\n")
+        sys.stdout.flush()
+        if options.watch is None or code == _FAILED:
+            return code
+        pause.wait(options.watch)
