@@ -153,6 +153,14 @@ def sleep_in_a_child(path):
     child.wait()
 
 
+def sleep_in_a_stubborn_child(path):
+    """The child ignores SIGTERM, and so says; this process does not."""
+    import subprocess
+
+    script = f"trap '' TERM; echo $$ >{path}.new; mv {path}.new {path}; while sleep 1; do :; done"
+    subprocess.Popen(["sh", "-c", script]).wait()
+
+
 def nap_if_5(number):
     if number == 5:
         time.sleep(60)
@@ -285,12 +293,18 @@ def nap_and_pid(seconds):
 
 
 def slow_then_meet(value, gate):
-    """Returns `value`; 1500 takes long, and 1510 and 1511 wait for each other."""
+    """Returns `value`; 1500 takes long, and then 1510 and 1511 wait for each other.
+
+    They do not when 1500 has not returned yet: then the two are in another batch, where nothing was slow before them.
+    """
+    slow = Path(gate.path, "slow")
     if value == 1500:
         time.sleep(0.2)
+        slow.touch()
     if value in (1510, 1511):
         Path(gate.path, f"entered-{value}").touch()
-        until(lambda: gate.entered() == 2, "the other one", patience=10)
+        if slow.exists():
+            until(lambda: gate.entered() == 2, "the other one", patience=10)
     return value
 
 

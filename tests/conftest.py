@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -87,11 +88,31 @@ def runner(lane):
     return _shared[lane.name]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure():
+    """Once all is said, the interpreter ends soon; if not, it says where its threads are, and fails."""
+    faulthandler.dump_traceback_later(60, exit=True, file=sys.__stderr__)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _shut_down_shared():
     yield
     while _shared:
         _shared.popitem()[1].shutdown()
+
+
+@pytest.fixture
+def raises(monkeypatch):
+    """Whoever closes a circle gets `DeadlockError`."""
+    monkeypatch.setattr(raddle, "on_deadlock", "raise")
+
+
+@pytest.fixture
+def alarms(monkeypatch):
+    """What was found, and nothing else is done about it."""
+    found = []
+    monkeypatch.setattr(raddle, "on_deadlock", found.append)
+    return found
 
 
 @pytest.fixture

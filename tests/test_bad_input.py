@@ -38,6 +38,28 @@ def test_whatever_counts_as_an_index_is_a_number_of_workers(kind):
         assert pool.workers == 3
 
 
+@pytest.mark.parametrize("what", ["workers", "max_pending", "max_tasks_per_child", "memory"])
+def test_a_number_that_no_machine_has_is_refused_by_name(what):
+    with pytest.raises(ValueError, match=rf"^{what} must be less than 2\*\*63, not 0x1[0]+$"):
+        raddle.Pool("process", **{"workers": 1, what: 1 << 64})
+
+
+def test_terms_that_no_machine_has_are_refused_by_name(pool):
+    with pytest.raises(ValueError, match=r"^retries must be less than 2\*\*32, not 4294967296$"):
+        pool.options(retries=1 << 32)
+    with pytest.raises(ValueError, match=r"^window must be less than 2\*\*63, not 0x[8][0]+$"):
+        pool.map(calls.identity, [1], window=1 << 63)
+    assert list(pool.map(calls.identity, [1], window=sys.maxsize)) == [1]
+
+
+def test_an_odd_name_is_a_name(kind):
+    with raddle.Pool(kind, 1, name="caf\udce9") as pool, pool.trace() as trace:
+        assert pool.submit(calls.identity, 1).result(30) == 1
+        assert "caf" in repr(pool)
+        assert pool.statistics().per_worker[0].calls == 1
+        assert "caf" in repr(trace)
+
+
 @pytest.mark.parametrize("wrong", ["threads", "Process", "", "proces", "loop"])
 def test_an_unknown_kind_is_refused_with_those_that_exist(wrong):
     with pytest.raises(ValueError, match=rf"^unknown kind of pool: '{wrong}'\n  hint: use 'thread' or 'process'$"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -29,6 +30,8 @@ LIMITS = {
     "pickle.dumps + loads of the arguments, (1,)": 1e-6,
     "pickle.dumps + loads of one int in a list of 1,000": 1e-7,
     "call of an empty Python function": 1e-8,
+    "call of a native method that takes nothing": 1e-8,
+    "a bare thread starts and is waited for": 1e-5,
     "memcpy of one MiB, warm": 1e-4,
     "start and end of an interpreter that imports nothing": 0.01,
     "a forked process starts and ends": 0.001,
@@ -92,9 +95,45 @@ def test_the_document_has_every_row_and_every_note():
         assert note in text
 
 
+def test_a_floor_in_times_of_the_standard_library():
+    assert only_line(data("lock-threading", threading=100e-9, **{"raddle.threading": 119e-9})).floor().endswith(" met")
+    missed = only_line(data("lock-threading", threading=100e-9, **{"raddle.threading": 121e-9}))
+    assert missed.floor() == "≤ 1.2x the standard library's time missed"
+    assert missed.peer is None
+    assert missed.beside_peers() == "slower"
+
+
+def test_every_row_of_the_primitives_holds_raddle_against_the_standard_library():
+    found = [row for row in rows.ROWS if row.lane in contenders.PRIMITIVES]
+    assert {row.lane for row in found} == set(contenders.PRIMITIVES)
+    for row in found:
+        names = [c.name for c in contenders.of_row(row.key)]
+        if row.key == contenders.SELECT:  # the standard library has nothing like it
+            assert (names, row.at_most) == (["raddle.channel"], 1000)
+            continue
+        crosses = row.key in (contenders.ACROSS, contenders.TRIP)
+        channel = "multiprocessing.Queue" if crosses else "queue.SimpleQueue"
+        stdlib = channel if row.lane == "channel" else row.lane
+        peers = [name for name in names if name.startswith("faster-fifo")]
+        assert bool(peers) == crosses
+        assert names == [stdlib, *peers, f"raddle.{row.lane}"]
+        assert row.times_stdlib or row.stdlib_times, f"{row.key} has no floor"
+
+
+def test_rows_are_named_by_their_beginning_or_by_their_lane(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BENCH_ROWS", "threading alone")
+    chosen = {row.key for row in bench_pool.wanted_rows()}
+    assert chosen == {row.key for row in rows.ROWS if row.lane == "threading"} | {"alone-queue"}
+    monkeypatch.setenv("BENCH_ROWS", "thread-of-gold")
+    with pytest.raises(SystemExit, match="no row 'thread-of-gold'"):
+        bench_pool.wanted_rows()
+
+
 def test_every_row_has_both_faces_of_raddle_and_somebody_to_be_held_against():
     only = {contenders.FORK: {"raddle.futures"}, contenders.TERMS: {"raddle.Pool"}}
     for row in rows.ROWS:
+        if row.lane in contenders.PRIMITIVES:
+            continue
         names = [contender.name for contender in contenders.of_row(row.key, everybody=False)]
         assert len(names) == len(set(names)), row.key
         others = set(names) - set(contenders.OURS)
@@ -172,9 +211,15 @@ def test_what_a_measurement_leaves_running_is_ended_and_its_tracker_cleans_up():
         child.stdout.close()
 
 
-def test_every_row_measures_the_standard_library(tmp_path: Path):
+def test_every_row_of_threads_measures_the_standard_library_and_every_primitive_both(tmp_path: Path):
     for row in rows.ROWS:
-        if row.lane == "thread":
-            command = [sys.executable, str(HERE / "one.py"), str(tmp_path / "out"), row.key, contenders.STDLIB, "quick"]
-            subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, check=True, timeout=30)
-            assert json.loads((tmp_path / "out").read_text())["median"] > 0, row.key
+        if row.lane in ("thread", *contenders.PRIMITIVES):
+            for name in [
+                c.name
+                for c in contenders.of_row(row.key)
+                if c.name in contenders.STDLIBS or row.lane in contenders.PRIMITIVES
+                if importlib.util.find_spec(c.package) is not None  # peers are installed by `make bench` only
+            ]:
+                command = [sys.executable, str(HERE / "one.py"), str(tmp_path / "out"), row.key, name, "quick"]
+                subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, check=True, timeout=30)
+                assert json.loads((tmp_path / "out").read_text())["median"] > 0, (row.key, name)

@@ -79,6 +79,26 @@ def test_what_the_call_has_started_ends_with_it(tmp_path):
 
 
 @pytest.mark.parametrize("preload", [(), ("json",)], ids=["fresh", "preloaded"])
+def test_what_the_call_has_started_ends_with_it_also_if_it_does_not_want_to(tmp_path, preload):
+    with raddle.Pool("process", 1, preload=preload) as pool:
+        future = pool.options(timeout=1).submit(calls.sleep_in_a_stubborn_child, tmp_path / "pid")
+        assert isinstance(future.exception(20), raddle.CallTimeout)
+        child = int((tmp_path / "pid").read_text())
+        until(lambda: is_gone(child), "the grandchild to end")
+        assert pool.submit(calls.add, 1, 1).result(30) == 2
+
+
+def test_what_a_call_has_started_ends_with_it_when_it_is_cancelled(tmp_path):
+    with raddle.Pool("process", 1) as pool:
+        future = pool.submit(calls.sleep_in_a_stubborn_child, tmp_path / "pid")
+        child = int(
+            until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the call to start a process")
+        )
+        assert future.cancel()
+        until(lambda: is_gone(child), "the grandchild to end")
+
+
+@pytest.mark.parametrize("preload", [(), ("json",)], ids=["fresh", "preloaded"])
 def test_what_calls_have_started_ends_with_a_pool_that_is_interrupted(tmp_path, preload):
     with pytest.raises(KeyboardInterrupt), raddle.Pool("process", 1, preload=preload) as pool:
         pool.submit(calls.sleep_in_a_child, tmp_path / "pid")
@@ -136,7 +156,7 @@ def test_a_deadline_that_is_kept_changes_nothing(processes):
 def test_a_map_on_terms_ends_at_the_call_that_was_stopped(processes):
     seen = []
     with pytest.raises(raddle.CallTimeout, match="napping"):
-        for value in processes.options(timeout=0.5, name="napping").map(calls.nap_if_5, range(10)):
+        for value in processes.options(timeout=3, name="napping").map(calls.nap_if_5, range(10)):
             seen.append(value)
     assert seen == list(range(5))
 

@@ -346,7 +346,7 @@ def test_what_a_function_raises_ends_the_iteration_and_it_is_not_called_again(po
     until(lambda: (now := pool.statistics()).pending == now.running == 0, "the rest to be cancelled")
 
 
-@pytest.mark.parametrize("wanted", [3, 0.5, [], object()])
+@pytest.mark.parametrize("wanted", [0, 1, 3, 0.5, [], object()])
 def test_anything_else_is_refused_before_a_call_is_made(pool, wanted):
     with pytest.raises(TypeError, match="progress must be True, False, a label"):
         pool.map(calls.identity, range(3), progress=wanted)

@@ -72,6 +72,13 @@ def test_what_is_not_installed_is_one_sentence(program, package, needs, tmp_path
         ("sweep.py", ["--timeout", "0"], "timeout must be more than 0 seconds, or None, not 0.0"),
         ("grid_search.py", ["--folds", "1"], "a cross-validation needs 2 folds at least"),
         ("service.py", ["--grace", "soon"], "expected a number of seconds above 0, not 'soon'"),
+        ("pipeline.py", ["/nonexistent"], "/nonexistent is not a directory"),
+        (
+            "producers_consumers.py",
+            ["--consumers", "0"],
+            "there must be a producer and a consumer, and no number may be negative",
+        ),
+        ("runaway.py", ["--after", "0"], "--after must be more than 0 seconds"),
         ("service.py", ["--port", "70000"], "a port is a number from 0 to 65535, not 70000"),
     ],
 )
@@ -328,3 +335,63 @@ def test_a_port_that_is_taken_is_one_clear_line(service):
     done = run("service.py", "--port", running.port)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: cannot listen on port {running.port}: Address already in use\n"
+
+
+# --- philosophers -------------------------------------------------------------------------------------------------------
+
+
+def test_the_philosophers_deadlock_once_and_then_dine():
+    done = run("philosophers.py", "--meals", 50)
+    assert done.returncode == 0, done.stderr
+    assert "deadlock: 5 threads wait for each other" in done.stdout
+    assert "take the locks in the same order everywhere" in done.stdout
+    assert "250 meals in" in done.stdout
+
+
+# --- channels and stopping ----------------------------------------------------------------------------------------------
+
+
+def test_a_pipeline_reads_everything(tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number}.py").write_text("x = 1\n" * (number // 2 + 1))
+    done = run("pipeline.py", "--every", 5, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "    30 files,    0.0 MB in all; 15 are copies of others\n"
+
+
+def test_a_pipeline_is_stopped_at_its_deadline():
+    done = run("pipeline.py", "--for", 0, "--files", 1000000)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stopped after 0 s" in done.stdout
+
+
+def test_producers_and_consumers_agree():
+    done = run("producers_consumers.py", "--items", 300, "--room", 4)
+    assert (done.returncode, done.stderr) == (0, "")
+    sent, received = re.search(r"sums: (\d+) sent, (\d+) received", done.stdout).groups()
+    assert sent == received == str(sum(sum(range(first, first + 300)) for first in range(3)))
+    assert int(re.search(r"never more than (\d+) waited", done.stdout)[1]) <= 4
+
+
+def test_runaway_threads_are_ended():
+    done = run("runaway.py", "--after", 0.1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("(stopped)") == 3
+    assert "everything did not end before its deadline, and was stopped" in done.stdout
+
+
+# --- readers and writers ------------------------------------------------------------------------------------------------
+
+
+def test_the_fair_lock_lets_the_writer_through_that_readers_starve():
+    done = run("readers_writers.py", "--seconds", 0.6)
+    assert done.returncode == 0, done.stderr
+    rows = dict(re.findall(r"^(readers|writers|nobody \(fair\)) +([\d,]+) ", done.stdout, re.MULTILINE))
+    assert int(rows["nobody (fair)"]) > int(rows["readers"])
+    assert int(rows["writers"]) > int(rows["readers"])
+
+
+def test_too_few_readers_are_refused():
+    done = run("readers_writers.py", "--readers", 1)
+    assert done.returncode == 2
+    assert "it takes two or more readers" in done.stderr

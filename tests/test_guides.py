@@ -39,5 +39,6 @@ def test_an_example_runs_and_prints_what_it_says(block, tmp_path):
 
 def test_every_guide_has_an_example():
     found = {block.id.rpartition("-")[0] for block in blocks()}
-    assert found == {guide.stem for guide in GUIDES.glob("*.md")}
+    # What is for a terminal alone has none.
+    assert found == {guide.stem for guide in GUIDES.glob("*.md")} - {"top"}
     assert found >= {"pool", "futures"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -26,7 +28,10 @@ def load(path):
 
 invariants = load(HOUSE / "ci" / "invariants.py")
 
-GATE = "pub fn enter() { std::panic::catch_unwind(|| Python::attach(|py| py.detach(work))); }"
+GATE = """
+    pub fn enter() { std::panic::catch_unwind(|| Python::attach(|py| py.detach(work))); }
+    pub unsafe fn called() { unsafe { Python::assume_attached() } }
+"""
 
 SOUND = {
     "Cargo.toml": '[workspace]\nmembers = ["crates/*"]\n[profile.release]\npanic = "unwind"\n',
@@ -359,6 +364,7 @@ def test_requirements_come_from_pyproject_and_unknown_groups_are_named():
     assert names[:4] == ["cloudpickle", "maturin", "pytest", "pytest-timeout"]
     assert set(names[4:]) == {
         "numpy",
+        "pyte",
         "joblib",
         "scikit-learn",
         "dask",
@@ -401,3 +407,22 @@ def test_the_python_version_is_the_one_of_the_workspace():
     import raddle
 
     assert raddle.__version__ == tomllib.loads((HOUSE / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+
+
+def test_what_a_test_run_leaves_running_is_named_and_ended(tmp_path):
+    run = tmp_path.name
+    check = [sys.executable, HOUSE / "ci" / "leftovers.py", run, "0.1"]
+    assert subprocess.run(check, check=False).returncode == 0
+    left = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, "RADDLE_TEST_RUN": run}
+    )
+    try:
+        told = subprocess.run(check, check=False, stderr=subprocess.PIPE, text=True)
+        assert told.returncode == 1
+        assert re.search(
+            rf"^  {left.pid} \(state \w, parent \d+\): \S+python\S* -c import time", told.stderr, re.MULTILINE
+        )
+        assert left.wait(10) == -signal.SIGKILL
+    finally:
+        left.kill()
+        left.wait()

@@ -17,7 +17,9 @@ import pytest
 
 import calls
 import raddle
+import raddle.futures
 from calls import until
+from threads import start
 
 # --- submit ---------------------------------------------------------------------------------------------------------
 
@@ -503,6 +505,49 @@ def test_a_pool_that_was_never_used_ends_at_once(lane):
     with lane.make():
         pass
     lane.make().shutdown(wait=False)
+
+
+@pytest.mark.parametrize("calls_first", [0, 1, 20])
+@pytest.mark.parametrize("make", [lambda: raddle.Pool("thread", 4), lambda: raddle.futures.ThreadPoolExecutor(4)])
+def test_after_a_shutdown_that_waits_every_thread_is_over(make, calls_first):
+    for _ in range(20):
+        before = set(threading.enumerate())
+        runner = make()
+        for number in range(calls_first):
+            runner.submit(calls.identity, number)
+        ours = set(threading.enumerate()) - before
+        runner.shutdown()
+        assert not any(thread.is_alive() for thread in ours)
+        assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("make", [lambda: raddle.Pool("thread", 2), lambda: raddle.futures.ThreadPoolExecutor(2)])
+def test_a_call_that_waits_for_the_end_of_its_own_thread_is_told(make):
+    runner = make()
+    runner.submit(calls.identity).result(20)
+    with pytest.raises(RuntimeError, match="join current thread"):
+        runner.submit(runner.shutdown).result(20)
+    runner.shutdown()
+
+
+def test_a_thread_that_waits_for_the_end_of_a_pool_can_be_stopped(gate):
+    pool = raddle.Pool("thread", 1)
+    pool.submit(gate)
+    gate.wait_entered()
+    raised = []
+
+    def end():
+        try:
+            pool.shutdown()
+        except raddle.Stopped as stopped:
+            raised.append(stopped)
+
+    ending = start(end)
+    assert raddle.stop(ending)  # in the wait, or before it
+    ending.join(20)
+    assert len(raised) == 1
+    gate.open()
+    pool.shutdown()
 
 
 def test_shutdown_without_waiting_returns_and_the_calls_end_all_the_same(lane, gate):

@@ -63,6 +63,11 @@ def test_every_end_is_named(kind, pool, gate):
             gone = pool.submit(time.sleep, 60)
             until(gone.running, "the call to begin")
             assert gone.cancel()
+            late = pool.options(timeout=0.2).submit(time.sleep, 60)
+            assert isinstance(late.exception(30), raddle.CallTimeout)
+            assert pool.submit(calls.identity, threading.Lock()).exception(30)
+            lock = threading.Lock()
+            assert pool.submit(lambda: lock).exception(30)
     expected = [
         ("identity", "cancelled", False),
         ("Gate", "returned", True),
@@ -70,8 +75,9 @@ def test_every_end_is_named(kind, pool, gate):
         ("fail", "raised", True),
     ]
     if kind == "process":
-        # Of a worker that is killed nobody hears when it began.
-        expected += [("kill_itself", "died", False), ("sleep", "cancelled", False)]
+        expected += [("kill_itself", "died", True), ("sleep", "cancelled", True), ("sleep", "timeout", True)]
+        expected += [("identity", "unsent", False)]
+        expected += [("test_every_end_is_named.<locals>.<lambda>", "unsent", False)]
     assert [(call.name, call.outcome, call.begun is not None) for call in trace.calls()] == expected
 
 
@@ -87,9 +93,126 @@ def test_a_batch_that_raises_is_traced_as_far_as_it_came(pool):
     with pool.trace() as trace, pytest.raises(calls.Mishap):
         for _ in pool.map(calls.mishap_at_5000, range(20_000)):
             pass
-    outcomes = {call.outcome for call in trace.calls()}
-    assert "raised" in outcomes
-    assert outcomes <= {"returned", "raised", "cancelled"}
+    found = trace.calls()
+    (raised,) = [call for call in found if call.outcome == "raised"]
+    assert {call.outcome for call in found} <= {"returned", "raised", "cancelled"}
+    # The items behind it were handed in with it, and nobody has begun them.
+    behind = found[found.index(raised) + 1]
+    assert (behind.outcome, behind.worker, behind.begun, behind.ended) == ("cancelled", None, None, None)
+    assert (behind.submitted, behind.queued) == (raised.submitted, raised.queued)
+    numbers = pool.statistics()
+    assert sum(call.items for call in found if call.outcome == "cancelled") == numbers.cancelled
+    assert sum(call.items for call in found) == numbers.submitted
+
+
+def test_who_has_run_a_call_that_was_killed_and_since_when(tmp_path):
+    ends = {}
+    before = time.monotonic()
+    with raddle.Pool("process", 1) as pool, pool.trace(tmp_path / "trace.json") as trace:
+        ends["timeout"] = pool.options(timeout=0.3).submit(calls.ignore_and_sleep).exception(30)
+        ends["died"] = pool.submit(calls.kill_itself).exception(30)
+        gone = pool.submit(calls.touch_and_sleep, tmp_path / "pid")
+        pid = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+        assert gone.cancel()
+    found = {call.outcome: call for call in trace.calls()}
+    assert list(found) == ["timeout", "died", "cancelled"]
+    assert [call.worker for call in found.values()] == [ends["timeout"].pid, ends["died"].pid, pid]
+    for call in found.values():
+        moments = [before, call.submitted, call.queued, call.begun, call.ended, call.received, time.monotonic()]
+        assert moments == sorted(moments)
+    assert found["timeout"].ended - found["timeout"].begun > 1, "it was asked to end, and a second later it had to"
+    ran = runs(json.loads((tmp_path / "trace.json").read_text()))
+    assert [(event["args"]["outcome"], event["pid"]) for event in ran] == [
+        (k, call.worker) for k, call in found.items()
+    ]
+
+
+def test_a_batch_that_dies_has_a_row():
+    with raddle.Pool("process", 1) as pool, pool.trace() as trace, pytest.raises(raddle.WorkerDied):
+        for _ in pool.map(kill_at_5000, range(20_000)):
+            pass
+    (died,) = [call for call in trace.calls() if call.outcome == "died"]
+    assert died.worker
+    assert died.begun < died.ended <= died.received
+
+
+def kill_at_5000(number):
+    if number == 5000:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_what_runs_when_its_pool_is_killed_has_a_row(tmp_path):
+    with pytest.raises(KeyboardInterrupt), raddle.Pool("process", 1) as pool, pool.trace() as trace:
+        running = pool.submit(calls.touch_and_sleep, tmp_path / "pid")
+        waiting = pool.submit(calls.identity, 1)
+        pid = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+        raise KeyboardInterrupt
+    assert running.exception(30)
+    assert waiting.exception(30)
+    rows = [(call.name, call.outcome, call.worker, call.begun is not None) for call in trace.calls()]
+    assert rows == [("touch_and_sleep", "broken", pid, True), ("identity", "broken", None, False)]
+
+
+def test_a_worker_that_died_before_it_said_when_it_began_is_named_all_the_same(pool, tmp_path):
+    trace = pool.trace()
+    with trace:
+        pool.submit(calls.identity).result(30)
+    known = trace.calls()[0]
+    trace._calls = lambda count: iter([known._replace(begun=None, outcome="died")])
+    trace.save(tmp_path / "trace.json")
+    (event,) = runs(json.loads((tmp_path / "trace.json").read_text()))
+    assert (event["dur"], event["args"]["waited_ms"], event["args"]["outcome"]) == (0, "not known", "died")
+
+
+@pytest.mark.parametrize("there_was", [True, False])
+def test_what_interrupts_the_writing_leaves_the_file_as_it_was(pool, tmp_path, there_was):
+    path = tmp_path / "trace.json"
+    if there_was:
+        path.write_text("precious")
+        path.chmod(0o640)
+    with pool.trace() as trace:
+        pool.submit(calls.identity).result(30)
+
+    def interrupted(count):
+        raise KeyboardInterrupt
+
+    write, trace._counters = trace._counters, interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trace.save(path)
+    assert os.listdir(tmp_path) == (["trace.json"] if there_was else [])
+    assert not there_was or path.read_text() == "precious"
+    trace._counters = write
+    trace.save(path)
+    assert len(runs(json.loads(path.read_text()))) == 1
+    assert os.listdir(tmp_path) == ["trace.json"]
+    assert not there_was or path.stat().st_mode & 0o777 == 0o640
+
+
+def test_links_and_what_is_no_file_stay_what_they_are(pool, tmp_path):
+    (tmp_path / "there.json").touch()
+    (tmp_path / "link.json").symlink_to("there.json")
+    os.mkfifo(tmp_path / "pipe")
+    heard = []
+    reader = threading.Thread(target=lambda: heard.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    with pool.trace(tmp_path / "link.json") as trace:
+        pool.submit(calls.identity).result(30)
+    trace.save(tmp_path / "pipe")
+    reader.join(30)
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "there.json").read_text() == heard[0]
+
+
+def test_a_file_whose_folder_is_closed_is_written_to(pool, tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pool.trace(tmp_path / "trace.json"):
+        pool.submit(calls.identity).result(30)
+    assert len(runs(json.loads((tmp_path / "trace.json").read_text()))) == 1
+    assert os.listdir(tmp_path) == ["trace.json"]
 
 
 @pytest.mark.parametrize("size", [0, 100, 40_000, 5_000_000])
@@ -152,6 +275,11 @@ def test_a_pool_is_traced_once_at_a_time(pool):
     with pool.trace() as trace:
         pool.submit(calls.identity).result(30)
     assert len(trace) == 1
+
+
+def test_more_room_than_there_is_is_refused(pool):
+    with pytest.raises(ValueError, match=r"most must be less than 2\*\*63, not 0x10000000000000000"):
+        pool.trace(most=1 << 64)
 
 
 @pytest.mark.parametrize("most", [0, -1])

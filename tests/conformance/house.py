@@ -56,7 +56,15 @@ POOLS = Suite(
         "*.test_large_pool",
     ),
 )
-SUITES = (FUTURES, POOLS)
+THREADS = Suite(
+    "test_threading",
+    "threading",
+    "raddle.threading",
+    "raddle_conformance_baseline_threading",
+    files=("threading", "thread", "threading_local", "sched"),
+)
+QUEUES = Suite("test_queue", "queue", "raddle.queue", "raddle_conformance_baseline_queue", files=("queue",))
+SUITES = (FUTURES, POOLS, THREADS, QUEUES)
 
 
 class SetupError(Exception):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import traceback
 
@@ -222,3 +224,29 @@ def test_subprocesses_run_beside_a_pool(pool):
     for code in (0, 3):
         assert subprocess.run(["sh", "-c", f"exit {code}"]).returncode == code
     assert pool.submit(calls.add, 2, 2).result() == 4
+
+
+def test_a_program_that_has_only_imported_threading_is_told_of_the_fork():
+    source = """if True:
+        import os, warnings
+        warnings.simplefilter("ignore")
+        import threading as standard, raddle, raddle.threading
+        raddle.on_deadlock = "raise"
+        lock, holds = raddle.threading.RLock(), standard.Event()
+        def hold():
+            with lock:
+                holds.set()
+                standard.Event().wait()
+        standard.Thread(target=hold, daemon=True).start()
+        holds.wait()
+        child = os.fork()
+        if child == 0:
+            try:
+                lock.acquire()  # its holder does not exist here
+            except raddle.DeadlockError:
+                print("named", flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+    """
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "named\n", "")

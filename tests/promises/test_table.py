@@ -209,7 +209,7 @@ def test_a_running_call_is_cancelled(pool, tmp_path, how):
 
         async def main():
             task = asyncio.create_task(pool.run(calls.touch_and_sleep, tmp_path / "pid"))
-            while not (tmp_path / "pid").exists():
+            while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
                 await asyncio.sleep(0.01)
             task.cancel()
             await asyncio.wait([task])

@@ -11,6 +11,7 @@ import raddle
 import raddle.futures as rf
 import raddle.multiprocessing as rmp
 import raddle.multiprocessing.pool as rpool
+import raddle.sync as rs
 
 
 def parse(text: str, base: int = 10) -> int:
@@ -45,6 +46,9 @@ def pools() -> None:
             list[int],
         )
         assert_type(pool.map(parse, ["1"], progress="a label"), Iterator[int])
+        assert_type(pool.map(parse, ["1"], return_exceptions=True), Iterator[int | BaseException])
+        assert_type(pool.map(parse, ["1"], return_exceptions=False), Iterator[int])
+        assert_type(pool.options(retries=1).map(parse, ["1"], return_exceptions=True), Iterator[int | BaseException])
         assert_type(pool.map(parse, ["1"], progress=lambda now: print(now.done)), Iterator[int])
         assert_type(pool.map(parse, ["1"], progress=Steps()), Iterator[int])
         assert_type(pool.statistics().per_worker[0].busy_share, float)
@@ -121,3 +125,27 @@ def errors() -> None:
         assert_type(error.type_name, str)
     except (raddle.BrokenPool, raddle.DeadlockError, rf.BrokenProcessPool, rf.BrokenThreadPool):
         pass
+
+
+def sync() -> None:
+    cache: rs.ConcurrentDict[str, int] = rs.ConcurrentDict()
+    assert_type(cache["a"], int)
+    assert_type(cache.get("a"), int | None)
+    assert_type(cache.get("a", "none"), int | str)
+    assert_type(cache.get_or_compute("a", len), int)
+    assert_type(cache.update("a", lambda n: n + 1, 0), int)
+    assert_type(cache.items(), list[tuple[str, int]])
+    assert_type(cache.statistics(), rs.DictStatistics)
+    ref = rs.AtomicRef(Point(1.0))
+    assert_type(ref.load(), Point)
+    assert_type(ref.update(lambda point: point.scaled(2)), Point)
+    assert_type(rs.Once().call(lambda: "text"), str)
+    assert_type(rs.once(lambda: 3)(), int)
+    number = rs.AtomicInt(3)
+    number += 1
+    assert_type(number, rs.AtomicInt)
+    assert_type(number.add(2), int)
+    with rs.Lock(fair=True) as has, rs.RwLock(prefer="readers").read(timeout=1):
+        assert_type(has, bool)
+    with rs.Latch(2) as latch:
+        assert_type(latch.count, int)

@@ -33,6 +33,8 @@ SUBMODULES, POOLS = {
         ("ThreadPoolExecutor", "ProcessPoolExecutor"),
     ),
     "multiprocessing.pool": ((), ("Pool", "ThreadPool")),
+    "threading": ((), ("Thread",)),
+    "queue": ((), ("Queue",)),
 }[PACKAGE]
 
 
@@ -73,7 +75,8 @@ def patch(package: ModuleType) -> None:
 
     # The import machinery binds a submodule in its parent only after it has run; the face may already need it.
     parent, _, child = PACKAGE.rpartition(".")
-    setattr(sys.modules[parent], child, package)
+    if parent:
+        setattr(sys.modules[parent], child, package)
     face = importlib.import_module(face_name())
     names = [f"{PACKAGE}.{name}" for name in SUBMODULES]
     modules = [package, *(importlib.import_module(name) for name in names if importlib.util.find_spec(name))]

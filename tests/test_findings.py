@@ -1,0 +1,92 @@
+"""What `raddle run` says about programs that go wrong, and that it says nothing about their twins that do not.
+
+The programs stand in `observed`, each beside its clean twin. They know nothing of Raddle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent / "observed"
+RADDLE = os.path.join(os.path.dirname(sys.executable), "raddle")
+PATIENCE = 50
+
+FINDINGS = {
+    "abba": "deadlock",
+    "philosophers": "deadlock",
+    "relock": "self-deadlock",
+    "pool_nested": "pool-exhausted",
+    "join_before_drain": "process-deadlock",
+    "wait_with_pipe": "process-deadlock",
+    "lost_wakeup": "lost-wakeup",
+    "no_sentinel": "nobody-can-wake",
+    "fork_locked": "lost-lock",
+    "gil_bound": "gil-bound",
+    "async_block": "event-loop-blocked",
+}
+"""What is to be found from outside."""
+
+RECORDED = {
+    "inversion": "lock-order",
+    "starve": "starvation",
+}
+"""What only a recorder within the program can know for sure."""
+
+CLEAN = sorted(path.stem for path in HERE.glob("*_clean.py"))
+
+
+def observe(name, directory, *options):
+    """Runs a program; returns its process, and the report."""
+    run = subprocess.run(
+        [RADDLE, "run", "--on-deadlock", "abort", "--output", directory / "seen", *options, HERE / f"{name}.py"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=directory,
+    )
+    document = json.loads((directory / "seen" / "report.json").read_text())
+    return run, document
+
+
+def ids(document):
+    return [finding["id"] for finding in document["report"]["findings"]]
+
+
+@pytest.mark.parametrize("mode", ["safe", "recorded"])
+@pytest.mark.parametrize("name", FINDINGS)
+def test_what_goes_wrong_is_found(name, mode, tmp_path):
+    run, document = observe(name, tmp_path, *(["--safe"] if mode == "safe" else []))
+    assert FINDINGS[name] in ids(document), run.stderr
+    assert f"[{FINDINGS[name]}]" in run.stderr
+    is_stuck = bool(document["session"]["stuck"])
+    assert run.returncode == (3 if is_stuck else 0)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_went_well_by_luck_is_found(name, tmp_path):
+    run, document = observe(name, tmp_path)
+    assert RECORDED[name] in ids(document), run.stderr
+
+
+@pytest.mark.parametrize("mode", ["safe", "recorded"])
+@pytest.mark.parametrize("name", CLEAN)
+def test_nothing_is_found_in_a_clean_program(name, mode, tmp_path):
+    run, document = observe(name, tmp_path, *(["--safe"] if mode == "safe" else []))
+    assert ids(document) == [], run.stderr
+    assert run.returncode == 0
+
+
+def test_places_of_a_deadlock_are_those_of_the_program(tmp_path):
+    run, document = observe("abba", tmp_path)
+    [finding] = [finding for finding in document["report"]["findings"] if finding["id"] == "deadlock"]
+    places = document["session"]["places"]
+    lines = sorted(places[label["place"]]["line"] for label in finding["labels"])
+    source = (HERE / "abba.py").read_text().splitlines()
+    assert [source[line - 1].strip() for line in lines] == ["with x:", "with y:", "with y:", "with x:"]
+    assert "take the locks in the same order everywhere" in run.stderr

@@ -1,0 +1,535 @@
+"""The recorder: what programs leave behind when `RADDLE_SESSION` is set, and that they do not notice it."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from raddle._raddle import read_events
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(
+    not (3, 11) <= sys.version_info[:2] <= (3, 13) or not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="the recorder knows 3.11 to 3.13 with a GIL",
+)
+
+
+class Ran:
+    """A program that has run, and what was recorded of it."""
+
+    def __init__(self, process: subprocess.CompletedProcess[str], directory: Path) -> None:
+        self.code, self.out, self.err = process.returncode, process.stdout, process.stderr
+        self.files = sorted(directory.glob("*.events"))
+        self.session: dict[str, Any] = json.loads(read_events(directory))
+
+    @property
+    def process(self) -> dict[str, Any]:
+        return self.session["processes"][0]
+
+    def facts(self, kind: str) -> list[dict[str, Any]]:
+        return [fact for fact in self.session["facts"] if fact["kind"] == kind]
+
+    def line(self, place: int | None) -> int | None:
+        return None if place is None else self.session["places"][place]["line"]
+
+    def lines(self, fact: dict[str, Any]) -> list[int | None]:
+        return [self.line(label["place"]) for label in fact["labels"]]
+
+
+class Runner:
+    def __init__(self, tmp_path: Path) -> None:
+        self.tmp_path = tmp_path
+        self.session = tmp_path / "session"
+        self.session.mkdir()
+        self.home = tmp_path / "program"
+        self.home.mkdir()
+
+    def write(self, source: str, name: str = "job.py") -> Path:
+        path = self.home / name
+        path.write_text(textwrap.dedent(source).lstrip())
+        return path
+
+    def environment(self, *, record: bool, **more: str) -> dict[str, str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RADDLE")}
+        return environment | ({"RADDLE_SESSION": str(self.session)} if record else {}) | more
+
+    def start(self, path: Path, *options: str, record: bool = True, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *options, path],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(record=record, **more),
+        )
+
+    def run(self, source: str, *options: str, record: bool = True, **more: str) -> Ran:
+        process = self.start(self.write(source), *options, record=record, **more)
+        out, err = process.communicate(timeout=50)
+        return Ran(subprocess.CompletedProcess([], process.returncode, out, err), self.session)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    return Runner(tmp_path)
+
+
+def test_a_wait_for_a_lock_has_a_holder_and_places(runner: Runner) -> None:
+    ran = runner.run("""
+        import platform, sys, threading
+        lock, is_held, pause = threading.Lock(), threading.Event(), threading.Event()
+        def hold():
+            with lock:
+                is_held.set()
+                while not waits():
+                    pause.wait(0.01)
+        FUTEX = {"x86_64": "202", "aarch64": "98"}[platform.machine()]
+        def waits():
+            if sys._current_frames()[wanter.ident].f_lineno != 16:
+                return False
+            call = open(f"/proc/self/task/{wanter.native_id}/syscall").read().split()
+            return call[0] == FUTEX and call[4] == "0x0"  # without a time: not for the GIL
+        def want():
+            is_held.wait()
+            with lock:
+                pass
+        holder, wanter = threading.Thread(target=hold, name="holder"), threading.Thread(target=want, name="wanter")
+        wanter.start(); holder.start(); holder.join(); wanter.join()
+    """)
+    assert (ran.code, ran.err) == (0, "")
+    threads = ran.process["threads"]
+    names = [thread["name"] for thread in threads]
+    wanter, holder = names.index("wanter"), names.index("holder")
+    waits = [span for span in threads[wanter]["spans"] if span["state"] == "lock" and ran.line(span["place"]) == 16]
+    wait = waits[0]  # behind the wait for the GIL there may be a rest of it
+    assert wait["holder"] == holder
+    thing = ran.session["things"][wait["thing"]]
+    assert ran.line(thing["made"]) == 2
+    assert (thing["kind"], thing["taken"], thing["contended"]) == ("lock", 2, 1)
+    # `Event.wait` is a lock in the end, but is none that anybody holds.
+    events = [span for span in threads[wanter]["spans"] if span["state"] == "event"]
+    assert all(span["thing"] is None and span["holder"] is None for span in events)
+    assert threads[wanter]["starter"] == 0
+    assert ran.line(threads[holder]["function"]) == 3
+    assert any(one["thing"] == wait["thing"] and one["from"] == [0, holder] for one in ran.session["passes"])
+
+
+def test_waits_for_the_gil_are_recorded(runner: Runner) -> None:
+    ran = runner.run("""
+        import threading
+        def spin():
+            for _ in range(3_000_000):
+                pass
+        threads = [threading.Thread(target=spin) for _ in range(3)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+    """)
+    gil = ran.process["gil"]
+    assert gil["held"] > 0
+    assert gil["switches"] > 0
+    assert gil["waited"] > 0
+    assert any(span["state"] == "gil" for thread in ran.process["threads"] for span in thread["spans"])
+
+
+def test_without_the_variable_nothing_is_written(runner: Runner) -> None:
+    assert runner.run("print(1)", record=False).files == []
+
+
+def test_a_directory_that_is_not_there_changes_nothing(runner: Runner) -> None:
+    runner.session.rmdir()
+    path = runner.write("print(1)")
+    process = runner.start(path)
+    assert process.communicate(timeout=50)[0] == "1\n"
+    assert process.returncode == 0
+
+
+IDENTITY = """
+    import sys
+    before = sorted(sys.modules)
+    import threading, gc, os, _thread
+    lock, rlock = threading.Lock(), threading.RLock()
+    def show(value):
+        return repr(value).split(" at 0x")[0]
+    print(before, sys.path, sys.argv, sys.flags, sys.orig_argv[1:], sys.getswitchinterval())
+    print(type(lock), type(rlock), show(lock), show(rlock), show(lock.acquire), type(lock).acquire, _thread.start_new_thread)
+    print(threading.excepthook, sys.excepthook, sys.unraisablehook, threading.enumerate(), threading.active_count())
+    print(threading.Thread().name, threading.Thread(target=show).name, _thread._count(), len(gc.callbacks))
+    print(lock.acquire(), lock.acquire(False), lock.acquire(blocking=False), lock.acquire(timeout=0.01), lock.locked(), lock.release())
+    print(rlock.acquire(), rlock.acquire(), rlock._is_owned(), rlock._recursion_count() if hasattr(rlock, "_recursion_count") else 2)
+    print(rlock.release(), rlock.release(), rlock._is_owned())
+    for wrong in (lock.release, rlock.release, lambda: lock.acquire(1, 2, 3), lambda: lock.acquire(False, 1), lambda: lock.acquire(timeout=-5),
+                  lambda: rlock.acquire(nothing=1), lambda: lock.acquire("yes", "no")):
+        try:
+            print(wrong())
+        except Exception as error:
+            print(type(error), error)
+    print(os.listdir("/proc/self/fd"))
+    counts = [sys.getrefcount(one) for one in (True, False, None, lock, type(lock), type(rlock), show)]
+    for _ in range(2000):
+        with lock: pass
+        with rlock:
+            with rlock: pass
+        lock.acquire(False); lock.acquire(False); lock.release(); lock.locked()
+        threading.Lock(); threading.RLock()
+    after = [sys.getrefcount(one) for one in (True, False, None, lock, type(lock), type(rlock), show)]
+    print([abs(new - old) < 50 for old, new in zip(counts, after)])
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start(); thread.join()
+    print(threading.enumerate(), show(_thread.allocate_lock()))
+"""
+
+
+def test_the_program_sees_what_it_sees_without(runner: Runner) -> None:
+    plain, recorded = runner.run(IDENTITY, record=False), runner.run(IDENTITY)
+    assert len(recorded.files) == 1
+    assert re.sub(r"\d{9,}", "", recorded.out) == re.sub(r"\d{9,}", "", plain.out)
+    assert recorded.code == plain.code == 0
+    assert "ZeroDivisionError" in plain.err
+    # The name of an identifier may differ, nothing else.
+    assert [line.split("0x")[0] for line in recorded.err.splitlines()] == [
+        line.split("0x")[0] for line in plain.err.splitlines()
+    ]
+
+
+@pytest.mark.parametrize("name", ["queue", "threading", "logging", "_thread", "os", "raddle"])
+def test_a_program_has_modules_of_its_own(runner: Runner, name: str) -> None:
+    runner.write("print('mine', __name__)\n", f"{name}.py")
+    source = f"import {name}\nprint(sorted(vars({name}))[:3])\nimport queue\nprint(queue.Queue)"
+    plain, recorded = runner.run(source, record=False), runner.run(source)
+    assert len(recorded.files) == 1
+    assert (recorded.code, recorded.out, recorded.err) == (plain.code, plain.out, plain.err)
+
+
+@pytest.mark.parametrize(("option", "files"), [("-S", 0), ("-I", 1), ("-E", 1), ("-s", 1), ("-B", 1), ("-OO", 1)])
+def test_options_of_the_interpreter(runner: Runner, option: str, files: int) -> None:
+    ran = runner.run("import threading\nprint(threading.current_thread().name)", option)
+    assert (ran.code, ran.out, ran.err, len(ran.files)) == (0, "MainThread\n", "", files)
+
+
+def test_a_deadlock_is_there_after_a_kill(runner: Runner) -> None:
+    path = runner.write("""
+        import threading
+        first, second, both = threading.Lock(), threading.Lock(), threading.Barrier(2)
+        def one():
+            with first:
+                both.wait()
+                with second: pass
+        def two():
+            with second:
+                both.wait()
+                with first: pass
+        threads = [threading.Thread(target=one), threading.Thread(target=two)]
+        for thread in threads: thread.start()
+        def are_stuck():
+            return all(open(f"/proc/self/task/{thread.native_id}/stat").read().split()[2] == "S" for thread in threads) and both.n_waiting == 0
+        for _ in range(100):
+            threads[0].join(0.01)
+        print("stuck", flush=True)
+        threads[0].join()
+    """)
+    process = runner.start(path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "stuck\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    ran = Ran(subprocess.CompletedProcess([], process.returncode, "", ""), runner.session)
+    last = {
+        index: thread["spans"][-1]
+        for index, thread in enumerate(ran.process["threads"])
+        if thread["spans"] and thread["spans"][-1]["state"] == "lock"
+    }
+    assert sorted(ran.line(span["place"]) for span in last.values()) == [6, 10]
+    assert all(last[span["holder"]]["holder"] == index for index, span in last.items())
+
+
+def test_a_file_is_whole_whenever_the_process_is_killed(runner: Runner) -> None:
+    path = runner.write("""
+        import threading
+        lock = threading.Lock()
+        def work():
+            while True:
+                with lock:
+                    sum(range(2000))
+        for _ in range(4):
+            threading.Thread(target=work, daemon=True).start()
+        print("runs", flush=True)
+        work()
+    """)
+    for _ in range(6):
+        process = runner.start(path)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "runs\n"
+        process.kill()
+        process.communicate()
+    session = json.loads(read_events(runner.session))
+    assert len(session["processes"]) == 6
+    assert session["notes"] == []
+    for thread in (thread for process in session["processes"] for thread in process["threads"]):
+        spans = thread["spans"]
+        assert all(one["until"] <= other["from"] for one, other in itertools.pairwise(spans))
+
+
+def test_every_process_has_a_file(runner: Runner) -> None:
+    ran = runner.run("""
+        import multiprocessing, os, subprocess, sys
+        if __name__ == "__main__":
+            pid = os.fork()
+            if not pid:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            for method in ("spawn", "forkserver"):
+                process = multiprocessing.get_context(method).Process(target=print, args=(method,))
+                process.start(); process.join()
+            subprocess.run([sys.executable, "-c", "pass"])
+            subprocess.run([sys.executable, "-c", "pass"], preexec_fn=lambda: None)
+            sys.stdout.flush()
+            os.execv(sys.executable, [sys.executable, "-c", "print('executed')"])
+    """)
+    assert (ran.code, ran.out) == (0, "spawn\nforkserver\nexecuted\n")
+    assert len({file.name.split("-")[0] for file in ran.files}) >= 6
+    assert all(process["is_recorded"] for process in ran.session["processes"])
+    # The forked child knows who its parent is.
+    assert any(process["parent"] is not None for process in ran.session["processes"])
+
+
+def test_a_thousand_threads(runner: Runner) -> None:
+    ran = runner.run("""
+        import threading
+        start, lock, count = threading.Event(), threading.Lock(), 0
+        def work():
+            global count
+            start.wait()
+            with lock:
+                count += 1
+        threads = [threading.Thread(target=work) for _ in range(1000)]
+        for thread in threads: thread.start()
+        start.set()
+        for thread in threads: thread.join()
+        print(count)
+    """)
+    assert (ran.code, ran.out, ran.err) == (0, "1000\n", "")
+    assert len(ran.process["threads"]) == 1001
+    assert all(thread["starter"] == 0 for thread in ran.process["threads"][1:])
+
+
+def test_what_finds_no_room_is_counted(runner: Runner) -> None:
+    source = """
+        import threading
+        def ping(mine, other, n):
+            for _ in range(n):
+                mine.acquire(); other.release()
+        a, b = threading.Lock(), threading.Lock()
+        b.acquire()
+        thread = threading.Thread(target=ping, args=(b, a, 5000))
+        thread.start(); ping(a, b, 5000); thread.join()
+    """
+    ran = runner.run(source, RADDLE_BUFFER="65536")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.session["dropped"] > 0
+    # Counts are exact all the same.
+    assert {thing["taken"] for thing in ran.session["things"] if ran.line(thing["made"]) == 5} == {5001, 5000} or {
+        thing["taken"] for thing in ran.session["things"] if ran.line(thing["made"]) == 5
+    } == {5001}
+    (file,) = ran.files
+    assert file.stat().st_blocks * 512 < 1 << 20
+
+
+FACTS = """
+    import threading, os, sys
+    a, b, gate = threading.Lock(), threading.Lock(), threading.Lock()
+    done = threading.Event()
+    def one():
+        with a:
+            with b: pass
+        done.set()
+        end.wait()
+    def two():
+        done.wait()
+        with b:
+            with a: pass
+        end.set()
+    end = threading.Event()
+"""
+
+
+def test_locks_in_opposite_orders(runner: Runner) -> None:
+    ran = runner.run(
+        FACTS
+        + """
+    threads = [threading.Thread(target=one), threading.Thread(target=two)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    """
+    )
+    (fact,) = ran.facts("lock-order")
+    assert ran.lines(fact) == [5, 6, 11, 12]
+    assert len(fact["units"]) == len(fact["things"]) == 2
+
+
+@pytest.mark.parametrize(
+    "clean",
+    [
+        "def same():\n        end.set(); one(); two()\n    threading.Thread(target=same).start()",
+        "for function in (one, two):\n        end.set(); thread = threading.Thread(target=function); thread.start(); thread.join()",
+        (
+            "def gated(function):\n        with gate: function()\n    end.set()\n"
+            "    threads = [threading.Thread(target=gated, args=(function,)) for function in (one, two)]\n"
+            "    for thread in threads: thread.start()\n    for thread in threads: thread.join()"
+        ),
+    ],
+    ids=["one thread", "one after the other", "a gate"],
+)
+def test_orders_that_cannot_meet_are_not_told(runner: Runner, clean: str) -> None:
+    ran = runner.run(FACTS + "    " + clean)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.session["facts"] == []
+
+
+def test_ends_of_threads(runner: Runner) -> None:
+    ran = runner.run("""
+        import threading, time
+        def fail():
+            raise KeyError("nobody\\nhandles it")
+        def leak():
+            lock.acquire()
+        lock, other = threading.Lock(), threading.Lock()
+        for function in (fail, leak):
+            thread = threading.Thread(target=function)
+            thread.start(); thread.join()
+        def sleep():
+            started.set()
+            threading.Event().wait()
+        started = threading.Event()
+        threading.Thread(target=sleep, daemon=True, name="sleeper").start()
+        started.wait()
+        def leave(): raise SystemExit
+        thread = threading.Thread(target=leave)
+        thread.start(); thread.join()
+    """)
+    (exception,) = ran.facts("unhandled-exception")
+    assert exception["detail"] == "KeyError: nobody"
+    assert ran.lines(exception) == [3]
+    (leaked,) = ran.facts("lock-leaked")
+    assert ran.lines(leaked) == [5]
+    (daemon,) = ran.facts("daemon-killed")
+    assert ran.process["threads"][daemon["units"][0]["thread"]]["name"] == "sleeper"
+
+
+def test_a_lock_that_nobody_in_the_child_can_release(runner: Runner) -> None:
+    source = """
+        import os, threading
+        lock, is_held, is_over = threading.Lock(), threading.Event(), threading.Event()
+        def hold():
+            with lock:
+                is_held.set()
+                is_over.wait()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        is_held.wait()
+        pid = os.fork()
+        if not pid:
+            WANTS and lock.acquire(timeout=0.2)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        is_over.set()
+        thread.join()
+    """
+    ran = runner.run(source.replace("WANTS", "True"))
+    (fact,) = ran.facts("fork-with-lock")
+    assert ran.lines(fact) == [12, 4]
+
+
+def test_a_lock_that_the_child_does_not_want_is_not_told(runner: Runner) -> None:
+    ran = runner.run("""
+        import os, threading
+        lock, is_held, is_over = threading.Lock(), threading.Event(), threading.Event()
+        def hold():
+            with lock:
+                is_held.set()
+                is_over.wait()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        is_held.wait()
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        is_over.set()
+        thread.join()
+    """)
+    assert ran.session["facts"] == []
+    assert len(ran.files) == 2
+
+
+def test_a_handler_of_a_signal_ends_a_wait_as_it_does_without(runner: Runner) -> None:
+    ran = runner.run("""
+        import os, signal, threading
+        lock = threading.Lock()
+        lock.acquire()
+        def stop(*_):
+            with other: raise KeyboardInterrupt
+        other = threading.Lock()
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            lock.acquire()
+        except KeyboardInterrupt:
+            print("interrupted", other.locked())
+        lock.release()
+    """)
+    assert (ran.code, ran.out, ran.err) == (0, "interrupted False\n", "")
+
+
+def test_locks_that_are_passed_on(runner: Runner) -> None:
+    """A clean program of many kinds has nothing that is worth a word."""
+    ran = runner.run("""
+        import concurrent.futures, queue, threading
+        lock = threading.Lock()
+        lock.acquire()
+        thread = threading.Thread(target=lock.release)
+        thread.start(); thread.join()
+        barrier, condition, semaphore = threading.Barrier(2), threading.Condition(), threading.Semaphore(0)
+        items, ready = queue.Queue(2), []
+        def work():
+            barrier.wait()
+            with condition:
+                ready.append(1)
+                condition.notify()
+            semaphore.release()
+            for item in range(50): items.put(item)
+        thread = threading.Thread(target=work)
+        thread.start()
+        barrier.wait()
+        with condition:
+            condition.wait_for(lambda: ready)
+        semaphore.acquire()
+        print(sum(items.get() for _ in range(50)))
+        thread.join()
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            print(sum(pool.map(abs, range(50))))
+    """)
+    assert (ran.code, ran.out, ran.err) == (0, "1225\n1225\n", "")
+    assert ran.session["facts"] == []
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("module", ["test_thread", "test_queue", "test_threading", "test_concurrent_futures"])
+def test_the_interpreters_own_tests_do_not_notice(runner: Runner, module: str) -> None:
+    environment = runner.environment(record=True)
+    if importlib.util.find_spec(f"test.{module}") is None:
+        pytest.skip(f"this interpreter came without test.{module}")
+    command = [sys.executable, "-m", "unittest", f"test.{module}"]
+    ran = subprocess.run(command, env=environment, cwd=runner.home, capture_output=True, text=True, timeout=1100)
+    assert ran.returncode == 0, ran.stderr[-3000:]

@@ -1,0 +1,230 @@
+"""`raddle run` runs a program as it is: what it writes, how it ends, what it is told, and what it starts are those of plain Python."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+PATIENCE = 40
+# The script and not `-m raddle`: that would put the directory of the program in front of the standard library for Raddle itself.
+RADDLE = [os.path.join(os.path.dirname(sys.executable), "raddle")]
+MODES = [pytest.param([], id="recorded"), pytest.param(["--safe"], id="safe")]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a program, and returns its name."""
+
+    def write(source, name="program.py"):
+        (tmp_path / name).write_text(textwrap.dedent(source))
+        return name
+
+    return write
+
+
+@pytest.fixture(params=MODES)
+def both(request, tmp_path):
+    """Runs a command line under plain Python and under `raddle run`."""
+
+    def both(*words, **options):
+        options = {"cwd": tmp_path, "capture_output": True, "timeout": PATIENCE, **options}
+        plain = subprocess.run([sys.executable, *words], **options)
+        seen = subprocess.run([*RADDLE, "run", *request.param, *words], **options)
+        return plain, seen
+
+    return both
+
+
+def same(plain, seen):
+    """What the program wrote and how it ended are the same; what Raddle says comes after that."""
+    assert seen.stdout == plain.stdout
+    assert seen.returncode == plain.returncode
+    assert seen.stderr.startswith(plain.stderr), (plain.stderr.decode(), seen.stderr.decode())
+
+
+def test_streams_arguments_and_main_are_as_they_are(both, write):
+    program = write(
+        """
+        import os, sys, threading
+        print(sys.argv, __name__, __file__, sys.path[0] == os.getcwd(), sys.modules["__main__"].__dict__ is globals())
+        print(sys.stdin.read(), file=sys.stderr)
+        print([thread.name for thread in threading.enumerate()], threading.Thread().name)
+        print(sys.flags, sys.excepthook is sys.__excepthook__, threading.excepthook is threading.__excepthook__)
+        print(sorted(name for name in sys.modules if "raddle" not in name))
+        sys.exit(7)
+        """
+    )
+    same(*both(program, "--safe", "-x", "ä", input=b"what is said"))
+
+
+def test_a_module_and_code_are_run_too(both, write):
+    write("import sys; print(sys.argv[1:], __name__, __spec__.name)", "module.py")
+    same(*both("-m", "module", "one"))
+    same(*both("-c", "import sys; print(sys.argv, __name__)", "one", "-m"))
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "raise ValueError('wrong')",
+        "1 / 0",
+        "sys.exit('a sentence')",
+        "os._exit(9)",
+        "os.abort()",
+        "os.kill(os.getpid(), 15)",
+        "raise KeyboardInterrupt",
+        "os.kill(os.getpid(), 9)",
+        "exec('def f(:')",
+    ],
+)
+def test_it_ends_as_the_program_ends(both, write, ending):
+    same(*both(write(f"import os, sys\ndef f():\n    {ending}\nf()\n")))
+
+
+def test_what_is_not_there_fails_as_python_fails(both):
+    same(*both("missing.py"))
+    same(*both("-m", "missing"))
+
+
+def test_modules_beside_the_script_are_the_scripts_own(both, write):
+    for name in ("queue", "logging", "threading", "subprocess", "concurrent", "raddle"):
+        write(f"print('own {name}')", f"{name}.py")
+    same(*both(write("import queue, logging, threading, subprocess, concurrent, raddle")))
+
+
+def test_descriptors_and_the_environment_are_the_programs(both, write):
+    program = write(
+        """
+        import os, signal
+        print(sorted(set(os.environ) - {"RADDLE_SESSION"}) == sorted(os.environ.keys() - {"RADDLE_SESSION"}))
+        print(sorted(name for name in os.environ if name != "RADDLE_SESSION"))
+        print([number for number in range(3, 64) if os.path.exists(f"/proc/self/fd/{number}") and number != 3])
+        print([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP)])
+        """
+    )
+    read, written = os.pipe()
+    os.set_inheritable(read, True)
+    try:
+        same(*both(program, pass_fds=[read]))
+    finally:
+        os.close(read)
+        os.close(written)
+
+
+def test_a_signal_to_the_command_line_reaches_the_program(tmp_path, write):
+    program = write(
+        """
+        import signal, sys, time
+        def end(number, frame):
+            print("told", number, flush=True)
+            sys.exit(5)
+        signal.signal(signal.SIGTERM, end)
+        print("ready", flush=True)
+        time.sleep(60)
+        """
+    )
+    run = subprocess.Popen(
+        [*RADDLE, "run", program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert run.stdout.readline() == "ready\n"
+    run.send_signal(signal.SIGTERM)
+    assert run.communicate(timeout=PATIENCE)[0] == f"told {int(signal.SIGTERM)}\n"
+    assert run.returncode == 5
+
+
+def test_ctrl_c_ends_the_program_and_shows_the_report(tmp_path, write):
+    program = write("import time; print('ready', flush=True); time.sleep(60)")
+    run = subprocess.Popen(
+        [*RADDLE, "run", program],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout.readline() == "ready\n"
+    os.killpg(run.pid, signal.SIGINT)
+    said = run.communicate(timeout=PATIENCE)[1]
+    assert "KeyboardInterrupt" in said
+    assert said.index("KeyboardInterrupt") < said.index("program.raddle")
+    assert run.returncode == -signal.SIGINT
+
+
+def test_the_third_ctrl_c_ends_a_program_that_does_not_mind(tmp_path, write):
+    program = write(
+        """
+        import signal, subprocess, sys, time
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=subprocess.DEVNULL)
+        print(child.pid, flush=True)
+        time.sleep(60)
+        """
+    )
+    run = subprocess.Popen(
+        [*RADDLE, "run", program],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    child = int(run.stdout.readline())
+    for _ in range(3):
+        os.killpg(run.pid, signal.SIGINT)
+        time.sleep(0.3)
+    run.communicate(timeout=PATIENCE)
+    assert run.returncode == -signal.SIGKILL
+    with pytest.raises(ProcessLookupError):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            os.kill(child, 0)
+            time.sleep(0.01)
+
+
+def test_a_directory_that_holds_something_else_is_left_alone(tmp_path, write):
+    program = write("print('ran')")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "letter").write_text("dear")
+    run = subprocess.run(
+        [*RADDLE, "run", "--output", str(kept), program], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "it holds something else than a session" in run.stderr
+    assert "--output DIRECTORY" in run.stderr
+    assert [path.name for path in kept.iterdir()] == ["letter"]
+
+
+def test_a_session_takes_the_place_of_the_one_before(tmp_path, write):
+    program = write("print('ran')")
+    for _ in range(2):
+        run = subprocess.run([*RADDLE, "run", program], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+        assert (run.returncode, run.stdout) == (0, "ran\n")
+        (tmp_path / "program.raddle" / "own-notes").write_text("kept")
+    assert (tmp_path / "program.raddle" / "own-notes").exists()
+
+
+def test_a_command_line_without_a_program_says_so(tmp_path):
+    run = subprocess.run([*RADDLE, "run"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert run.returncode == 2
+    assert "which program?" in run.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interpreter_that_is_not_there_is_named(tmp_path, write):
+    program = write("print('ran')")
+    run = subprocess.run(
+        [*RADDLE, "run", "--python", "/nowhere/python", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert run.returncode == 1
+    assert "/nowhere/python cannot be started: No such file or directory" in run.stderr
