@@ -1,4 +1,4 @@
-"""Measures Raddle's pools beside their peers, in one run on one machine.
+"""Measures Raddle's pools and primitives beside their peers, in one run on one machine.
 
 Every row of every contender runs in a fresh session of processes, with a time limit; rounds go through all contenders in
 turn (A B C A B C ...), so that a disturbance of the machine hits all of them. The median of the rounds counts.
@@ -7,7 +7,7 @@ The results are printed as a table and written to `bench-results/latest.json`; f
 `docs/benchmarks.md`. A run that is narrowed measures less than the document promises, and leaves both alone: it writes
 `bench-results/partial.json`.
 
-Environment: `BENCH_ROWS` names rows or beginnings of rows, `BENCH_ROUNDS` the number of rounds, `BENCH_QUICK=1` makes
+Environment: `BENCH_ROWS` names rows, beginnings of rows or lanes, `BENCH_ROUNDS` the number of rounds, `BENCH_QUICK=1` makes
 everything small (for a look, not for a claim), `BENCH=all` has Ray and Dask take part, which are large and slow to start.
 """
 
@@ -37,7 +37,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RESULTS = ROOT / "bench-results"
 TIME_LIMIT = 90
-PACKAGES = ("raddle", "loky", "mpire", "pebble", "joblib", "cloudpickle")
+PACKAGES = ("raddle", "loky", "mpire", "pebble", "joblib", "faster-fifo", "cloudpickle")
 EXTRA_PACKAGES = ("ray", "distributed")
 
 
@@ -110,12 +110,17 @@ def absent_packages() -> dict[str, str]:
     return absent
 
 
+def is_named(row: rows.Row, name: str) -> bool:
+    """Whether a name, or the beginning of one, or a lane's, means this row."""
+    return row.key.startswith(name) or row.lane == name
+
+
 def wanted_rows() -> list[rows.Row]:
     names = os.environ.get("BENCH_ROWS", "").replace(",", " ").split()
     for name in names:
-        if not any(row.key.startswith(name) for row in rows.ROWS):
-            sys.exit(f"bench: BENCH_ROWS: no row {name!r}; the rows are {', '.join(row.key for row in rows.ROWS)}")
-    return [row for row in rows.ROWS if not names or any(row.key.startswith(name) for name in names)]
+        if not any(is_named(row, name) for row in rows.ROWS):
+            sys.exit(f"bench: no row {name!r}; the rows are {', '.join(row.key for row in rows.ROWS)}")
+    return [row for row in rows.ROWS if not names or any(is_named(row, name) for name in names)]
 
 
 def about_this_run() -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Who is measured: each pool, used in the way its own documentation recommends.
+"""Who is measured: each pool, used in the way its own documentation recommends, and the modules of the primitives.
 
 A contender is made in a fresh process, where nothing but its own library is imported. `open` gives a `Pool` of plain
-callables, so that the measuring loops are the same for all and add as little as they can.
+callables, so that the measuring loops are the same for all and add as little as they can. For the primitives it gives the two modules.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 STDLIB = "concurrent.futures"
-OURS = ("raddle.futures", "raddle.Pool", "raddle.multiprocessing")
+STDLIBS = (STDLIB, "threading", "queue", "queue.SimpleQueue", "multiprocessing.Queue")
+"""The standard library's contender of each lane."""
+OURS = ("raddle.futures", "raddle.Pool", "raddle.multiprocessing", "raddle.threading", "raddle.queue", "raddle.channel")
 INLINE = "no pool"
 """The same work in the parent itself: what a pool has to be worth."""
 
@@ -43,13 +45,27 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Modules:
+    """Where the primitives come from."""
+
+    threading: Any
+    queue: Any
+    channel: Callable[[], tuple[Callable[[Any], object], Callable[[], Any]]]
+    """Gives the two ends of something without a bound: what puts in, and what takes out."""
+    crossing: Callable[[int], tuple[Callable[[Any], object], Callable[[], Any]]] | None = None
+    """The same of something for so many values that crosses to a forked process."""
+
+
+@dataclass(frozen=True)
 class Contender:
-    """A way to have work done."""
+    """A way to have work done, or to wait for each other."""
 
     name: str
     lane: str
     package: str
-    open: Callable[[int], Pool]
+    open: Callable[[int], Any]
+    """Gives a running `Pool` with so many workers; in the lanes of `PRIMITIVES` the `Modules`."""
+
     only: tuple[str, ...] = ()
     """The only rows in which it appears; empty means all of its lane, except those in `NOT_FOR_ALL`."""
 
@@ -266,11 +282,73 @@ def dask_process(workers: int) -> Pool:
     )
 
 
+def stdlib_modules(workers: int) -> Modules:
+    import queue
+    import threading
+
+    def channel() -> tuple[Callable[[Any], object], Callable[[], Any]]:
+        items: Any = queue.SimpleQueue()
+        return items.put, items.get
+
+    return Modules(threading, queue, channel)
+
+
+def only_crossing(crossing: Callable[[int], tuple[Callable[[Any], object], Callable[[], Any]]]) -> Modules:
+    return Modules(None, None, lambda: crossing(1 << 16), crossing)
+
+
+def multiprocessing_queue(workers: int) -> Modules:
+    import multiprocessing
+
+    def crossing(capacity: int) -> tuple[Callable[[Any], object], Callable[[], Any]]:
+        items: Any = multiprocessing.get_context("fork").Queue(capacity)
+        return items.put, items.get
+
+    return only_crossing(crossing)
+
+
+def faster_fifo_queue(workers: int, many: bool) -> Modules:
+    import faster_fifo
+
+    def crossing(capacity: int) -> tuple[Callable[[Any], object], Callable[[], Any]]:
+        # In bytes: as many small ints as the others hold.
+        items: Any = faster_fifo.Queue(32 * capacity)
+
+        def all_of() -> Iterable[Any]:
+            while True:
+                yield from items.get_many(timeout=60)
+
+        def one() -> Any:
+            return items.get(timeout=60)
+
+        return lambda item: items.put(item, timeout=60), iter(all_of()).__next__ if many else one
+
+    return only_crossing(crossing)
+
+
+def raddle_modules(workers: int) -> Modules:
+    import raddle.queue
+    import raddle.threading
+
+    def channel() -> tuple[Callable[[Any], object], Callable[[], Any]]:
+        sender, receiver = raddle.channel(None)
+        return sender.send, receiver.recv
+
+    def crossing(capacity: int) -> tuple[Callable[[Any], object], Callable[[], Any]]:
+        sender, receiver = raddle.channel(capacity, shared=True)
+        return sender.send, receiver.recv
+
+    return Modules(raddle.threading, raddle.queue, channel, crossing)
+
+
 FORK, FRESH = "start-fork-process", "start-fresh-process"
 STREAM, TERMS = "stream-process", "terms-process"
-NOT_FOR_ALL = (FORK, FRESH, STREAM, TERMS)
+SELECT, ACROSS, TRIP = "select-channel", "across-channel", "trip-channel"
+NOT_FOR_ALL = (FORK, FRESH, STREAM, TERMS, SELECT, ACROSS, TRIP)
 """Rows in which a contender appears only if it says so."""
 WORTH = "brief-process"
+PRIMITIVES = ("threading", "queue", "channel")
+"""The lanes that are no pool's."""
 MAP = ("map-process", "map-thread", WORTH)
 LAZY = "by its `imap`, which is lazy"
 EAGER = "takes its whole input first and gives its results as one list"
@@ -327,6 +405,20 @@ CONTENDERS = (
     Contender("raddle.multiprocessing", "process", "raddle", raddle_multiprocessing_process, only=MAP, note=EAGER),
     Contender("raddle.multiprocessing", "thread", "raddle", raddle_multiprocessing_thread, only=MAP, note=EAGER),
     Contender("mpire.map", "thread", "mpire", lambda n: mpire_pool(n, "threading", lazy=False), only=MAP, note=EAGER),
+    Contender("threading", "threading", "threading", stdlib_modules),
+    Contender("queue", "queue", "queue", stdlib_modules),
+    Contender("queue.SimpleQueue", "channel", "queue", stdlib_modules),
+    Contender("multiprocessing.Queue", "channel", "multiprocessing", multiprocessing_queue, only=(ACROSS, TRIP)),
+    Contender("faster-fifo", "channel", "faster_fifo", lambda n: faster_fifo_queue(n, many=False), only=(ACROSS, TRIP)),
+    Contender(
+        "faster-fifo get_many",
+        "channel",
+        "faster_fifo",
+        lambda n: faster_fifo_queue(n, many=True),
+        only=(ACROSS,),
+        note="takes at once what is there",
+    ),
+    *(Contender(f"raddle.{lane}", lane, "raddle", raddle_modules, also=(SELECT, ACROSS, TRIP)) for lane in PRIMITIVES),
 )
 
 

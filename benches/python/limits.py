@@ -6,6 +6,7 @@ those either.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import mmap
 import os
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import timeit
 from collections.abc import Callable
 from time import perf_counter
 
@@ -215,6 +217,25 @@ def end_of_two_threads() -> float:
     return statistics.median(times)
 
 
+def native_call() -> float:
+    """A call of a method in C that takes nothing and does next to nothing."""
+    line = "call()\n" * 10
+    loops = [timeit.Timer(body, "call = b''.isascii").timeit(10_000) for body in [line, "pass"] for _ in range(5)]
+    return (min(loops[:5]) - min(loops[5:])) / 100_000
+
+
+def thread_life() -> float:
+    """A thread that runs nothing of Python but the release of a lock, which is waited for."""
+    over = threading.Lock()
+    over.acquire()
+
+    def live() -> None:
+        _thread.start_new_thread(over.release, ())
+        over.acquire()
+
+    return trips(live)
+
+
 def task_bytes() -> float:
     """The least that a pending task with a handle can be: its argument in a tuple, one empty object, a slot in a list."""
     return float(sys.getsizeof((1,)) + sys.getsizeof(1) + sys.getsizeof(object()) + 8)
@@ -230,6 +251,8 @@ def measure() -> dict[str, float]:
         "pickle.dumps + loads of the arguments, (1,)": per_call(pickled((1,)), 50_000),
         "pickle.dumps + loads of one int in a list of 1,000": per_call(pickled(many), 500) / 1000,
         "call of an empty Python function": per_call(lambda: echo(1), 100_000) - per_call(lambda: 1, 100_000),
+        "call of a native method that takes nothing": native_call(),
+        "a bare thread starts and is waited for": thread_life(),
         "memcpy of one MiB, warm": memcpy() * (1 << 20),
         "start and end of an interpreter that imports nothing": interpreter_start(),
         "a forked process starts and ends": fork_and_wait(),
@@ -246,8 +269,13 @@ def row_limits(measured: dict[str, float]) -> dict[str, tuple[float, str]]:
     pickles = measured["pickle.dumps + loads of the arguments, (1,)"]
     item = measured["pickle.dumps + loads of one int in a list of 1,000"]
     call = measured["call of an empty Python function"]
+    native = measured["call of a native method that takes nothing"]
     mebibyte = measured["memcpy of one MiB, warm"]
     return {
+        "one call": (native, "one call of a native method"),
+        "two calls": (2 * native, "two calls of native methods"),
+        "three calls": (3 * native, "three calls of native methods"),
+        "thread": (measured["a bare thread starts and is waited for"], "a bare thread starts and is waited for"),
         "one copy": (wake + 64 * mebibyte, "a futex round trip, one copy"),
         "copies": (wake + 128 * mebibyte, "a futex round trip, one copy each way"),
         "copies 1m": (wake + 2 * mebibyte, "a futex round trip, one copy each way"),

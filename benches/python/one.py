@@ -20,10 +20,11 @@ def main() -> None:
     else:
         import contenders
         import rows
+        import sizes
 
         name, *effort = rest
         contender = next(contender for contender in contenders.of_row(what) if contender.name == name)
-        numbers = rows.BY_KEY[what].measure(contender, rows.QUICK if effort == ["quick"] else rows.FULL)
+        numbers = rows.BY_KEY[what].measure(contender, sizes.QUICK if effort == ["quick"] else sizes.FULL)
     with open(out, "w", encoding="utf-8") as file:
         json.dump(numbers, file)
     # Nothing that a pool does at exit belongs to the measurement, and some would drain a queue of 100,000 tasks.

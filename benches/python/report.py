@@ -69,6 +69,9 @@ class Line:
         said = []
         if self.row.times_stdlib and self.against_stdlib:
             said.append(verdict(f"≥ {self.row.times_stdlib:g}x", self.against_stdlib >= self.row.times_stdlib))
+        if self.row.stdlib_times and self.stdlib:
+            is_met = self.value <= self.row.stdlib_times * self.stdlib
+            said.append(verdict(f"≤ {self.row.stdlib_times:g}x the standard library's time", is_met))
         if self.row.at_most:
             said.append(
                 verdict(f"≤ {self.row.at_most:g} {self.row.unit}", self.value * self.row.scale <= self.row.at_most)
@@ -95,6 +98,11 @@ def verdict(floor: str, is_met: bool) -> str:
     return f"{floor} {'met' if is_met else 'missed'}"
 
 
+def stdlib_of(numbers: dict[str, Any]) -> Any:
+    """The standard library's, of a row's numbers by contender."""
+    return next((numbers[name] for name in contenders.STDLIBS if name in numbers), None)
+
+
 def lines_of(data: dict[str, Any]) -> list[Line]:
     """The summary: one line per row, number and face of Raddle."""
     row_limits = limits.row_limits(data["limits"])
@@ -104,7 +112,8 @@ def lines_of(data: dict[str, Any]) -> list[Line]:
         for metric in ("median", "p99"):
             values = {name: result[metric] for name, result in results.items() if metric in result}
             others = {name: value for name, value in values.items() if name not in contenders.OURS}
-            stdlib, inline = others.pop(contenders.STDLIB, None), others.pop(contenders.INLINE, None)
+            stdlib, inline = stdlib_of(others), others.pop(contenders.INLINE, None)
+            others = {name: value for name, value in others.items() if name not in contenders.STDLIBS}
             peer = min(others.items(), key=lambda item: item[1]) if others else None
             lines += [
                 Line(
@@ -127,7 +136,7 @@ def lines_of(data: dict[str, Any]) -> list[Line]:
 HEADS = (
     "work",
     "lane",
-    "concurrent.futures",
+    "standard library",
     "best peer",
     "Raddle",
     "",
@@ -166,7 +175,7 @@ def details(data: dict[str, Any], row: rows.Row) -> list[tuple[str, ...]]:
     """The cells of one row's own table: every contender, the fastest first."""
     results = data["rows"].get(row.key, {})
     numbers = {name: result for name, result in results.items() if "error" not in result}
-    stdlib = numbers.get(contenders.STDLIB, {}).get("median")
+    stdlib = (stdlib_of(numbers) or {}).get("median")
     remarks = {c.name: c.note for c in contenders.of_row(row.key)} if row.key in contenders.MAP else {}
     table: list[tuple[str, ...]] = []
     for name, result in sorted(numbers.items(), key=lambda item: item[1]["median"]):
@@ -264,12 +273,13 @@ INTRODUCTION = """\
 
 # Benchmarks
 
-Raddle's pools beside the standard library's and their best-known alternatives, in one run on one machine, each used in the
-way its documentation recommends. `make bench` repeats it; `benches/README.md` defines every workload.
+Raddle's pools beside the standard library's and their best-known alternatives, each used in the way its documentation
+recommends, and its primitives beside `threading` and `queue`, in one run on one machine. `make bench` repeats it; `benches/README.md` defines every workload.
 
 Every number comes from fresh processes, round by round in turn (A B C A B C ...); the median of the rounds counts. "x stdlib"
-and "x best peer" say how many times faster Raddle is than `concurrent.futures` and than the fastest of the others in the same
-run; "x limit" how many times the physical limit of the same machine it costs. A case where Raddle loses stays in the table.
+and "x best peer" say how many times faster Raddle is than the standard library (`concurrent.futures` for pools, `threading`
+and `queue` for the rows of these lanes) and than the fastest of the others in the same run; "x limit" how many times the
+physical limit of the same machine it costs. A case where Raddle loses stays in the table.
 """
 
 
@@ -295,7 +305,7 @@ def document(data: dict[str, Any]) -> str:
 
 def short_table(data: dict[str, Any]) -> str:
     """The medians without the columns that need an explanation, for the README."""
-    heads = ("work", "lane", "concurrent.futures", "best peer", "", "Raddle", "x stdlib")
+    heads = ("work", "lane", "standard library", "best peer", "", "Raddle", "x stdlib")
     kept = [cells[:6] + cells[6:7] for line, cells in zip(lines_of(data), summary(data)) if line.metric == "median"]
     return f"{markdown(heads, kept)}\n\n{machine(data)}."
 

@@ -16,30 +16,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import across
+import primitives
 from contenders import Contender, Pool
+from sizes import Effort, Numbers, again
 from workload import brief, burn, echo, ends, hold, nap
 
 WORKERS = 2
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is done for one number."""
-
-    calls: int = 2000
-    tasks: int = 10_000
-    burns: int = 1000
-    briefs: int = 20_000
-    pending: int = 100_000
-    streamed: int = 1_000_000
-    seconds: float = 0.5
-    """Short work is repeated for as long as this."""
-
-
-FULL = Effort()
-QUICK = Effort(calls=300, tasks=2000, burns=200, briefs=4000, pending=20_000, streamed=100_000, seconds=0.1)
-
-Numbers = dict[str, float]
 
 
 def warm(pool: Pool) -> None:
@@ -47,22 +30,6 @@ def warm(pool: Pool) -> None:
     for _ in range(2):
         for handle in [pool.submit(nap, 0.02) for _ in range(WORKERS)]:
             pool.result(handle)
-
-
-def again(seconds: float, work: Callable[[], None]) -> list[float]:
-    """The durations of `work`, done once to warm up (uncounted when it is short) and repeated for a while."""
-    began = perf_counter()
-    work()
-    first = perf_counter() - began
-    if first >= seconds:
-        return [first]
-    times: list[float] = []
-    until = perf_counter() + seconds
-    while not times or perf_counter() < until:
-        began = perf_counter()
-        work()
-        times.append(perf_counter() - began)
-    return times
 
 
 def start(contender: Contender, effort: Effort) -> Numbers:
@@ -289,6 +256,9 @@ class Row:
     times_inline: float | None = None
     """How many times faster than no pool at all it has to be."""
 
+    stdlib_times: float | None = None
+    """What it may cost at most, in times of the standard library."""
+
     adds_at_most: float | None = None
     """What it may cost more than a plain call, at most, in `unit`."""
 
@@ -297,7 +267,7 @@ class Row:
         return self.key.rpartition("-")[2]
 
 
-MS, US, B, MIB = 1e3, 1e6, 1.0, 2.0**-20
+MS, US, NS, B, MIB = 1e3, 1e6, 1e9, 1.0, 2.0**-20
 
 ROWS = (
     Row("start-fork-process", "start until the first result, workers forked", "ms", MS, start, 9, "fork", at_most=60),
@@ -403,6 +373,162 @@ ROWS = (
     ),
     Row("shutdown-process", "shutdown of an idle pool", "ms", MS, shutdown, 9, "shutdown-process"),
     Row("shutdown-thread", "shutdown of an idle pool", "ms", MS, shutdown, 9, "shutdown-thread"),
+    Row("lock-threading", "with lock, alone", "ns", NS, primitives.LOCK, 5, "two calls", stdlib_times=1.2),
+    Row(
+        "contended-threading",
+        "with lock, two threads, per block",
+        "ns",
+        NS,
+        primitives.contended,
+        5,
+        "two calls",
+        times_stdlib=1,
+    ),
+    Row(
+        "semaphore-threading", "with semaphore, alone", "ns", NS, primitives.SEMAPHORE, 5, "two calls", times_stdlib=10
+    ),
+    Row(
+        "event-threading",
+        "Event: set, wait, clear",
+        "ns",
+        NS,
+        primitives.EVENT,
+        5,
+        "three calls",
+        times_stdlib=10,
+    ),
+    Row("asked-threading", "Event: is_set", "ns", NS, primitives.ASKED, 5, "one call", times_stdlib=1),
+    Row(
+        "notify-threading",
+        "Condition: with and notify, nobody waits",
+        "ns",
+        NS,
+        primitives.NOTIFY,
+        5,
+        "three calls",
+        times_stdlib=10,
+    ),
+    Row(
+        "timeout-threading",
+        "Condition: wait(0), its lock held",
+        "ns",
+        NS,
+        primitives.TIMEOUT,
+        5,
+        "one call",
+        times_stdlib=10,
+    ),
+    Row(
+        "barrier-threading",
+        "Barrier of one: wait",
+        "ns",
+        NS,
+        primitives.BARRIER,
+        5,
+        "one call",
+        times_stdlib=10,
+    ),
+    Row("birth-threading", "Thread: start + join", "µs", US, primitives.birth, 5, "thread", times_stdlib=1),
+    Row(
+        "alone-queue",
+        "Queue: put + get, one thread",
+        "ns",
+        NS,
+        primitives.put_and_get("Queue"),
+        5,
+        "two calls",
+        times_stdlib=15,
+    ),
+    Row(
+        "between-queue",
+        "Queue(1024) between two threads, per item",
+        "ns",
+        NS,
+        primitives.between,
+        5,
+        "two calls",
+        times_stdlib=6,
+    ),
+    Row(
+        "trip-queue",
+        "two Queues, there and back, one at a time",
+        "µs",
+        US,
+        primitives.trip,
+        5,
+        "latency-thread",
+        times_stdlib=1,
+    ),
+    Row(
+        "simple-queue",
+        "SimpleQueue: put + get, one thread",
+        "ns",
+        NS,
+        primitives.put_and_get("SimpleQueue"),
+        5,
+        "two calls",
+        times_stdlib=1,
+    ),
+    Row(
+        "lifo-queue",
+        "LifoQueue: put + get, one thread",
+        "ns",
+        NS,
+        primitives.put_and_get("LifoQueue"),
+        5,
+        "two calls",
+        times_stdlib=10,
+    ),
+    Row(
+        "priority-queue",
+        "PriorityQueue: put + get, one thread",
+        "ns",
+        NS,
+        primitives.put_and_get("PriorityQueue"),
+        5,
+        "two calls",
+        times_stdlib=1,
+    ),
+    Row(
+        "between-channel",
+        "a channel without a bound between two threads, per item",
+        "ns",
+        NS,
+        primitives.through,
+        5,
+        "two calls",
+        times_stdlib=1,
+    ),
+    Row(
+        "select-channel",
+        "select over 8 channels of which one is ready, and a send",
+        "ns",
+        NS,
+        primitives.select,
+        5,
+        "two calls",
+        at_most=1000,
+    ),
+    Row(
+        "across-channel",
+        "a channel for 1,024 values between two processes, per item",
+        "ns",
+        NS,
+        across.through,
+        5,
+        "one call",
+        times_stdlib=20,
+    ),
+    Row(
+        "trip-channel",
+        "two channels between two processes, there and back, one at a time",
+        "µs",
+        US,
+        across.trip,
+        5,
+        "latency-process",
+        times_stdlib=1,
+    ),
 )
 
 BY_KEY = {row.key: row for row in ROWS}
