@@ -109,6 +109,8 @@ build_extension() {
     env -u CONDA_PREFIX VIRTUAL_ENV="$VENV" CARGO_TARGET_DIR="$target" \
         "$VENV/bin/python" -m maturin develop --release --locked --quiet 2>&1 |
         sed '/^Ignoring .* markers/d; /^Requirement already satisfied/d; /^Looking in links/d; /^[^[:alnum:][:space:]=-]/d' >&2
+    # maturin leaves a wheel's data out of an editable installation.
+    cp crates/raddle-py/data/purelib/raddle_recorder.pth "$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/"
     echo "$what" >"$stamp"
 }
 

@@ -34,9 +34,18 @@ DEPENDS_ON = {
     "raddle-shm": {"raddle-core"},
     "raddle-proc": {"raddle-core", "raddle-shm"},
     "raddle-reactor": {"raddle-core"},
-    "raddle-trace": {"raddle-core"},
     "raddle-probe": {"raddle-core"},
-    "raddle-py": {"raddle-core", "raddle-shm", "raddle-proc", "raddle-reactor", "raddle-trace", "raddle-probe"},
+    "raddle-trace": {"raddle-core", "raddle-probe"},
+    "raddle-top": {"raddle-probe"},
+    "raddle-py": {
+        "raddle-core",
+        "raddle-shm",
+        "raddle-proc",
+        "raddle-reactor",
+        "raddle-trace",
+        "raddle-probe",
+        "raddle-top",
+    },
 }
 """Which of our crates a crate may use: only those below it."""
 
@@ -58,6 +67,7 @@ SLEEPS = {
     "crates/raddle-shm/src/futex/": "the futex between processes",
     "crates/raddle-proc/src/watch.rs": "the keeper's one epoll wait, and the reaping of what it reported",
     "crates/raddle-proc/src/kernel.rs": "the waitid of that reaping",
+    "crates/raddle-top/src/wait.rs": "the one wait of `raddle top`, a program of its own: for a key, a signal, or the next look",
 }
 
 UNSAFE = {
@@ -67,17 +77,27 @@ UNSAFE = {
     "crates/raddle-proc/src/signal.rs": "signal masks and handlers through libc",
     "crates/raddle-proc/src/kernel.rs": "system calls that rustix does not wrap",
     "crates/raddle-proc/src/child.rs": "descriptors that a child inherits by number",
+    "crates/raddle-py/src/attached.rs": "sharing what the interpreter's lock guards",
+    "crates/raddle-py/src/gate.rs": "functions of ours that CPython calls without PyO3 in between",
+    "crates/raddle-py/src/turnstile.rs": "what a fork leaves behind and nobody may free",
+    "crates/raddle-py/src/shortcut.rs": "methods in CPython's own calling convention",
+    "crates/raddle-py/src/queue.rs": "the collector's visit of what the interpreter's lock guards",
     "crates/raddle-py/src/buffer.rs": "shared memory behind the buffer protocol",
     "crates/raddle-py/src/parcel.rs": "buffers of Python objects, and shared memory that they are copied to",
+    "crates/raddle-py/src/shared_channel/": "descriptors that Python hands over by number, and what a forked child must not drop",
     "crates/raddle-py/src/codec.rs": "CPython's C functions that PyO3 does not wrap",
     "crates/raddle-py/src/process_lane.rs": "descriptors that Python hands over by number",
     "crates/raddle-py/src/zygote.rs": "descriptors that Python hands over by number",
     "crates/raddle-py/src/worker.rs": "descriptors that Python hands over by number",
+    "crates/raddle-py/src/unit.rs": "the interpreter's number of a thread",
+    "crates/raddle-py/src/wait_graph.rs": "the interpreter's list of thread states",
+    "crates/raddle-py/src/recorder/": "functions in front of CPython's and pthread's, a mapped file, the interpreter's frames",
     "crates/raddle-py/src/runtime.rs": "making an object of a Python subclass through its type's slots",
 }
 
 PRIVATE_BOOKS = {
     "crates/raddle-shm/src/heap/": "books about shared memory, in the ordinary memory of the process that keeps them",
+    "crates/raddle-shm/src/ear.rs": "the line of those of one process who wait at a gong, in its ordinary memory",
 }
 
 ENDS_PROCESS = {
@@ -92,9 +112,15 @@ SPINS = {
 }
 
 SHORT_TIMES = {
-    "crates/raddle-py/src/gate.rs": "the main thread comes back a few times for a signal that came in a gap (decision 0012)",
+    "crates/raddle-py/src/gate.rs": "the main thread comes back a few times for a signal that came in a gap (decision 0012); how long a "
+    "thread keeps the interpreter while it runs one call after the other",
+    "crates/raddle-py/src/wait_graph.rs": "a thread that was asked whether its wait can ever end looks a few times, while another one is just ending; and "
+    "who waits for a call enters the wait graph once, after a moment",
     "crates/raddle-py/src/batch.rs": "when a batch of calls that were thought cheap is handed back",
     "crates/raddle-core/src/park/patience.rs": "the longest look before a sleep",
+    "crates/raddle-probe/src/look.rs": "for how long the names of threads are believed by who looks again and again",
+    "crates/raddle-probe/src/watch.rs": "for how long the list of processes is believed; observation is the exception of invariant 11",
+    "crates/raddle-top/src/wait.rs": "how long the second half of a key may take to arrive",
     "crates/raddle-proc/src/lane/seat.rs": "when a call that was foretold to be short turns out not to be",
 }
 """Files that may name durations in milliseconds or less."""

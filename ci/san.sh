@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # make san: the Rust tests of core, shm and proc under the address (with leak) and the thread sanitizer.
 #
-# SANITIZERS="thread" picks one; arguments go to `cargo test`. Needs a nightly toolchain (NIGHTLY, default `nightly`), whose
+# SANITIZERS="thread" picks one; SAN_SECONDS=60 runs the tests again and again until so much time has passed; arguments go to `cargo test`. Needs a nightly toolchain (NIGHTLY, default `nightly`), whose
 # sanitizer runtimes come with it. Where rust-src is installed the standard library is instrumented too; where it is not,
-# ci/tsan-suppressions.txt names what the thread sanitizer misunderstands, each line with its reason.
+# ci/tsan-suppressions.txt names what the thread sanitizer misunderstands, each line with its reason. ci/lsan-suppressions.txt names what
+# is leaked on purpose.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -32,10 +33,15 @@ for sanitizer in ${SANITIZERS:-address thread}; do
         suppressions="suppressions=$PWD/ci/tsan-suppressions.txt:"
     fi
     [[ "$sanitizer" != thread ]] || flags+=" --cfg raddle_tsan"
-    RUSTFLAGS="$flags" \
-        ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1" \
-        TSAN_OPTIONS="${suppressions}second_deadlock_stack=1:history_size=4" \
-        CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/san-$sanitizer" \
-        cargo "+$nightly" test --locked --target "$host" ${build_std[@]+"${build_std[@]}"} --lib --tests "$@"
+    rounds=0 started=$SECONDS
+    while ((rounds == 0 || SECONDS - started < ${SAN_SECONDS:-0})); do
+        RUSTFLAGS="$flags" \
+            ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1" \
+            LSAN_OPTIONS="suppressions=$PWD/ci/lsan-suppressions.txt:print_suppressions=0" \
+            TSAN_OPTIONS="${suppressions}second_deadlock_stack=1:history_size=4" \
+            CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/san-$sanitizer" \
+            cargo "+$nightly" test --locked --target "$host" ${build_std[@]+"${build_std[@]}"} --lib --tests "$@"
+        ((++rounds > 1)) || started=$SECONDS # building does not count
+    done
 done
 echo "> no findings: ${SANITIZERS:-address thread}" >&2

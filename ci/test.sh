@@ -5,8 +5,8 @@
 # Arguments go to pytest.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-say "cargo test: raddle-core, raddle-shm, raddle-proc"
-crates=(-p raddle-core -p raddle-shm -p raddle-proc)
+say "cargo test: the crates without Python"
+crates=(-p raddle-core -p raddle-shm -p raddle-proc -p raddle-probe -p raddle-trace -p raddle-top)
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --locked "${crates[@]}" --status-level fail
     cargo test --locked --quiet "${crates[@]}" --doc
@@ -18,7 +18,11 @@ pythons=0
 test_python() { # with $VENV ready
     pythons=$((pythons + 1))
     say "pytest with $("$VENV/bin/python" -VV | head -1)"
-    "$VENV/bin/python" -m pytest -m "not stress" "$@"
+    local run="$$-$pythons-$RANDOM" rc=0
+    RADDLE_TEST_RUN="$run" "$VENV/bin/python" -m pytest -m "not stress" "$@" || rc=$?
+    # A process that is left holds the output open, and whoever reads it would wait for ever.
+    ci/leftovers.py "$run" || rc=1
+    return "$rc"
 }
 
 test_python "$@"
