@@ -42,6 +42,7 @@ use crate::reply::name_of;
 use crate::runtime;
 use crate::span::{Harvest, Row, Slot, Span};
 use crate::trace::{CallLog, Fate, Tracer};
+use crate::turnstile;
 use crate::wait_graph;
 
 /// One call in the queue.
@@ -358,11 +359,12 @@ impl ThreadLane {
                 }
                 Pop::Empty => {
                     let wake = std::mem::take(&mut owed);
-                    let waited = gate::detached(py, || {
+                    let (waited, pass) = gate::detached(py, || {
                         FutureCore::wake(wake);
                         let until = self.work.idle.and_then(|idle| Instant::now().checked_add(idle));
-                        self.work.queue.wait(until)
+                        (self.work.queue.wait(until), turnstile::enter())
                     })?;
+                    drop(pass);
                     breath = Breath::new();
                     match waited {
                         Waited::Interrupted => py.check_signals()?,

@@ -1,9 +1,9 @@
 //! The turnstile before the interpreter: of many threads that have been woken, few at a time ask for it.
 //!
 //! Who waits for CPython's lock looks every five milliseconds whether somebody else has got it meanwhile. Of a few threads nobody notices.
-//! Thousands that are woken at once (an event that is set, a channel that ends) spend all processors on looking, and take minutes for what
-//! is the work of a second. So a thread that comes back from a wait goes through here: [`ABREAST`] threads at a time ask for the interpreter, the
-//! others sleep in line, first come first served.
+//! Thousands that are woken at once (an event that is set, a channel that ends, a wide pool that is given work or shut down) spend all
+//! processors on looking, and take minutes for what is the work of a second. So a thread that comes back from a wait goes through here:
+//! [`ABREAST`] threads at a time ask for the interpreter, the others sleep in line, first come first served.
 //!
 //! # Rules
 //!
