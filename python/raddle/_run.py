@@ -118,16 +118,16 @@ def run(options: Options, program: list[str]) -> int:
         environment["RADDLE_SESSION"] = directory
     command = [python, *program]
     started = time.time()
-    try:
-        with _Sent() as sent:
+    with _Sent() as sent:
+        try:
             # Python ignores these two, and its children would.
             usual = [signal.SIGPIPE, signal.SIGXFSZ]
             pid = os.posix_spawn(python, command, environment, setsigdef=usual)
-            watcher = Watcher(pid, command, os.getcwd(), len(os.sched_getaffinity(0)), started)
-            status = _watch(pid, watcher, options, sent)
-    except OSError as error:
-        sys.stderr.write(f"raddle: {python} cannot be started: {error.strerror}\n")
-        return _NOT_STARTED
+        except OSError as error:
+            sys.stderr.write(f"raddle: {python} cannot be started: {error.strerror}\n")
+            return _NOT_STARTED
+        watcher = Watcher(pid, command, os.getcwd(), len(os.sched_getaffinity(0)), started)
+        status = _watch(pid, watcher, options, sent)
     code = os.waitstatus_to_exitcode(status)
     watcher.end(
         code=code if code >= 0 else None,
@@ -181,7 +181,12 @@ def _send(pid: int, number: int) -> None:
 def _watch(pid: int, watcher: Watcher, options: Options, sent: _Sent) -> int:
     """Looks until the program has ended; returns its status."""
     sent.pid = pid
-    end = os.pidfd_open(pid)
+    try:
+        end = os.pidfd_open(pid)
+    except OSError as error:
+        # It has been started, and is to run as it would without.
+        sys.stderr.write(f"raddle: the program runs, and cannot be watched: {error.strerror}\n")
+        return os.waitpid(pid, 0)[1]
     try:
         poll = select.poll()
         poll.register(end, select.POLLIN)
