@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 export RADDLE_STRESS_SECONDS="${TIME:-20}"
 failed=0
 say "stress tests, $RADDLE_STRESS_SECONDS s each"
-"$VENV/bin/python" -m pytest -m stress -s -o faulthandler_timeout=0 --timeout $((RADDLE_STRESS_SECONDS * 6 + 120)) tests/stress "$@" || failed=1
+"$VENV/bin/python" -m pytest -m stress -s -o faulthandler_timeout=0 --timeout $((RADDLE_STRESS_SECONDS * 6 + 120)) "$@" || failed=1
 if (($# == 0)); then
     say "core and shm under the thread sanitizer, $RADDLE_STRESS_SECONDS s"
     SANITIZERS=thread SAN_SECONDS="$RADDLE_STRESS_SECONDS" ci/san.sh -p raddle-core -p raddle-shm || failed=1

@@ -32,5 +32,5 @@ pub use layout::offsets;
 pub use look::{look, look_at_tree};
 pub use model::{AsyncTask, Child, Deadlock, Held, Holder, Look, NativeThread, Place, Process, State, Thread, Wait};
 pub use process::handles_signals;
-pub use text::{Style, clean, is_library, place_in, text, without_start};
+pub use text::{Style, clean, is_library, place_in, plural, text, without_start};
 pub use watch::{Watch, Watched};

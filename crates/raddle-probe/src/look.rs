@@ -288,7 +288,7 @@ fn describe_all<M: Memory>(
         task_deadlocks.retain(|circle| circle.iter().all(|index| again.get(*index) == Some(&tasks[*index])));
     }
     let stat = process::stat(pid).ok_or(Trouble::Ended { pid })?;
-    if matches!(stat.letter, 'Z' | 'X') {
+    if stat.has_ended() {
         return Err(Trouble::Ended { pid });
     }
     let known: Vec<u32> = threads.iter().map(|thread| thread.native_id).collect();

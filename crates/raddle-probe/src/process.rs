@@ -60,6 +60,13 @@ pub(crate) struct Stat {
     pub(crate) started: u64,
 }
 
+impl Stat {
+    /// Whether nothing of it runs any more: a zombie, or one that is just being taken away.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.letter, 'Z' | 'X')
+    }
+}
+
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&read(&format!("/proc/{pid}/stat")).ok()?)
 }
@@ -76,7 +83,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
 
 /// Whether it is there and has not ended.
 pub(crate) fn is_alive(pid: u32) -> bool {
-    stat(pid).is_some_and(|stat| !matches!(stat.letter, 'Z' | 'X'))
+    stat(pid).is_some_and(|stat| !stat.has_ended())
 }
 
 /// Whether it has ended, or has given its memory back because it ends.
@@ -118,7 +125,7 @@ pub(crate) fn all() -> Vec<u32> {
 
 /// The processes that this one has started and that are there, in the order of their numbers.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
-    let is_child = |other: &u32| stat(*other).is_some_and(|stat| stat.parent == pid && stat.letter != 'Z');
+    let is_child = |other: &u32| stat(*other).is_some_and(|stat| stat.parent == pid && !stat.has_ended());
     all().into_iter().filter(is_child).collect()
 }
 

@@ -112,7 +112,7 @@ impl Writer<'_> {
             self.out.push('\n');
             self.line(&format!(
                 "it has started {} (--tree looks into them too)",
-                plural_of(process.children.len(), "process", "processes")
+                plural(process.children.len(), "process")
             ));
             for child in &process.children {
                 self.line(&format!("    {}  {}", child.pid, shorten(&clean(&child.command.join(" ")), 100)));
@@ -445,12 +445,14 @@ fn shorten(text: &str, longest: usize) -> String {
     format!("{kept}…")
 }
 
-fn plural(count: usize, word: &str) -> String {
-    plural_of(count, word, &format!("{word}s"))
-}
-
-fn plural_of(count: usize, one: &str, many: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+/// So many of something that a regular English noun names: `1 thread`, `8 threads`, `2 processes`.
+#[must_use]
+pub fn plural(count: usize, one: &str) -> String {
+    match one.strip_suffix("ss") {
+        Some(_) if count != 1 => format!("{count} {one}es"),
+        _ if count != 1 => format!("{count} {one}s"),
+        _ => format!("1 {one}"),
+    }
 }
 
 fn duration(seconds: f64) -> String {

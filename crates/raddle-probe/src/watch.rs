@@ -122,21 +122,19 @@ impl Watch {
         let stats: HashMap<u32, process::Stat> =
             process::all().into_iter().filter_map(|pid| Some((pid, process::stat(pid)?))).collect();
         let is_there = |member: &Member| {
-            stats
-                .get(&member.pid)
-                .is_some_and(|stat| !matches!(stat.letter, 'Z' | 'X') && stat.started == member.started)
+            stats.get(&member.pid).is_some_and(|stat| !stat.has_ended() && stat.started == member.started)
         };
         self.members.retain(is_there);
         let mut known: HashSet<u32> = self.members.iter().map(|member| member.pid).collect();
         let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
         for (pid, stat) in &stats {
-            if !matches!(stat.letter, 'Z' | 'X') {
+            if !stat.has_ended() {
                 children.entry(stat.parent).or_default().push(*pid);
             }
         }
         let mut queue: Vec<u32> = known.iter().copied().chain([self.root]).collect();
         while let Some(pid) = queue.pop() {
-            if let Some(stat) = stats.get(&pid).filter(|stat| !matches!(stat.letter, 'Z' | 'X'))
+            if let Some(stat) = stats.get(&pid).filter(|stat| !stat.has_ended())
                 && known.insert(pid)
             {
                 let eye = Eye::Closed { until: Instant::now(), tries: 0 };

@@ -1,5 +1,6 @@
 //! What rows are about, and small words in them.
 
+pub(crate) use raddle_probe::plural;
 use raddle_probe::{Place, Process, State, Thread, Wait, clean, is_library, place_in};
 
 use crate::history::ThreadId;
@@ -106,16 +107,6 @@ pub(crate) fn span(seconds: f64) -> String {
 /// A share as a whole number of per cent.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
-}
-
-/// `1 thread`, `2 threads`.
-pub(crate) fn plural(count: usize, word: &str) -> String {
-    let ending = match word {
-        _ if count == 1 => "",
-        "process" => "es",
-        _ => "s",
-    };
-    format!("{count} {word}{ending}")
 }
 
 #[cfg(test)]

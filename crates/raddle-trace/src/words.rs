@@ -1,5 +1,7 @@
 //! How numbers and names are said.
 
+pub(crate) use raddle_probe::plural;
+
 use crate::session::{Ending, Nanos, Place, Session, Thread, UnitId};
 
 /// A length of time, as exact as one wants to read it: `12.4 s`, `310 ms`, `45 µs`, `3 min 20 s`.
@@ -35,15 +37,6 @@ pub(crate) fn range((low, high): (f64, f64)) -> String {
 /// A share from 0 to 1: `71 %`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", (share * 100.0).clamp(0.0, 9999.0))
-}
-
-/// `1 thread`, `8 threads`.
-pub(crate) fn plural(count: usize, one: &str) -> String {
-    match one.strip_suffix("ss") {
-        Some(_) if count != 1 => format!("{count} {one}es"),
-        _ if count != 1 => format!("{count} {one}s"),
-        _ => format!("1 {one}"),
-    }
 }
 
 /// Names in a row: `"a", "b" and 6 more`.
