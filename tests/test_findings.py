@@ -38,6 +38,9 @@ RECORDED = {
 }
 """What only a recorder within the program can know for sure."""
 
+TRIES = {"starve": 6}
+"""For how long a thread is passed over is a matter of luck, in each of its runs: the system may give it the lock soon."""
+
 CLEAN = sorted(path.stem for path in HERE.glob("*_clean.py"))
 
 
@@ -70,8 +73,11 @@ def test_what_goes_wrong_is_found(name, mode, tmp_path):
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_what_went_well_by_luck_is_found(name, tmp_path):
-    run, document = observe(name, tmp_path)
-    assert RECORDED[name] in ids(document), run.stderr
+    for _ in range(TRIES.get(name, 1)):
+        run, document = observe(name, tmp_path)
+        if RECORDED[name] in ids(document):
+            return
+    pytest.fail(run.stderr)
 
 
 @pytest.mark.parametrize("mode", ["safe", "recorded"])

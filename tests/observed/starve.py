@@ -1,5 +1,6 @@
-"""A thread that takes its lock again at once, and two that want it too."""
+"""A thread that takes its lock again at once, and two of low priority that want it too."""
 
+import os
 import threading
 import time
 
@@ -15,6 +16,7 @@ def greedy():
 
 
 def modest():
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
     while time.monotonic() < until:
         with lock:
             pass
