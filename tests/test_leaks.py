@@ -103,6 +103,23 @@ def test_pools_that_are_dropped_leave_nothing(measured, lane):
 
 
 @pytest.mark.parametrize("lane", LANES)
+def test_what_is_kept_of_pools_that_have_ended_holds_no_descriptors(measured, lane):
+    measured(f"""
+        kept = []
+
+        def work():
+            with {LANES[lane]} as runner:
+                results = runner.map(calls.identity, range(20))
+                kept.append([runner.submit(calls.add, 1, 1), results, list(results)])
+
+        if __name__ == "__main__":
+            steady(work, 5)
+            for future, _, results in kept:
+                assert (future.result(), results) == (2, list(range(20)))
+    """)
+
+
+@pytest.mark.parametrize("lane", LANES)
 def test_a_pool_that_was_shut_down_is_freed_without_the_collector(measured, lane):
     measured(f"""
         if __name__ == "__main__":

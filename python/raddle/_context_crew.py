@@ -81,13 +81,13 @@ class ContextCrew:
     def _begin(self) -> Begun:
         """Starts a process."""
         seat, link, words = self.lane.seat()
-        descriptors = tuple(raddle_boot.Descriptor(fd) for fd in (link, *self.lane.fds(), words))
         # The fork server's children see its end, not ours: they hold one end of a socket, and we the other.
         ours, theirs = socket.socketpair() if self._method == "forkserver" else (None, None)
         parent = None if ours else os.getpid()
         lifeline = raddle_boot.Descriptor(theirs.fileno()) if theirs else None
         rules = (self._share, self._initializer, self._initargs, self._max_tasks, self._for_pool)
         try:
+            descriptors = tuple(raddle_boot.Descriptor(fd) for fd in (link, *self.lane.fds(), words))
             process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
                 target=raddle_boot.drop_in,
                 args=(_raddle.__file__, descriptors, parent, lifeline, *rules),

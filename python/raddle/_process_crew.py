@@ -161,11 +161,15 @@ class ProcessCrew:
             "log_levels": None if self._showing is None else log_levels(),
         }
         boot = _written(settings)
-        if self._close_boot is not None:
-            self._close_boot()
+        self._close_boot_file()
         close = weakref.finalize(self, os.close, boot)
         close.atexit = False
         self._boot, self._written_for, self._close_boot = boot, moment, close
+
+    def _close_boot_file(self) -> None:
+        if self._close_boot is not None:
+            self._close_boot()
+        self._boot = None
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
         if self._showing is not None:
@@ -210,6 +214,7 @@ class ProcessCrew:
     def join(self) -> None:
         """Waits until every worker has ended."""
         if self.lane.join():
+            self._close_boot_file()
             _exit.forget(self)
             if self._showing is not None:
                 self._showing.finish()

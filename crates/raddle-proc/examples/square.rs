@@ -104,6 +104,7 @@ mod linux {
     }
 
     fn start_worker(lane: &Lane<Call>) -> Result<(), Box<dyn Error>> {
+        let post = lane.post()?;
         let seating = lane.seat()?;
         let process = spawn(&Spawn {
             // The child finds the descriptors under these numbers.
@@ -117,7 +118,7 @@ mod linux {
                 std::process::id().to_string().into(),
             ],
             env: vec![],
-            fds: vec![seating.link.as_fd(), lane.page_fd(), lane.bell_fd(), lane.heap_fd()],
+            fds: vec![seating.link.as_fd(), post.page(), post.bell(), lane.heap_fd()],
             own_group: false,
         });
         match process {

@@ -516,11 +516,12 @@ impl ProcessLane {
         use std::os::fd::{AsFd, BorrowedFd};
         let lane = &self.shared.lane;
         let started = gate::detached(py, || {
+            let post = lane.post()?;
             let seating = lane.seat()?;
             // SAFETY: the caller keeps `boot` open during the call.
             let boot = unsafe { BorrowedFd::borrow_raw(boot) };
             let words = seating.words.as_fd();
-            let fds = vec![seating.link.as_fd(), lane.page_fd(), lane.bell_fd(), lane.heap_fd(), words, boot];
+            let fds = vec![seating.link.as_fd(), post.page(), post.bell(), lane.heap_fd(), words, boot];
             match spawn(&Spawn { argv, env: Vec::new(), fds, own_group: true }) {
                 Ok(process) => {
                     let pid = process.pid();
@@ -554,10 +555,12 @@ impl ProcessLane {
         self.shared.lane.zygote_pid()
     }
 
-    /// The descriptors of the lane's page, the keeper's bell and the heap; they stay the lane's.
-    fn fds(&self) -> (i32, i32, i32) {
+    /// The descriptors of the lane's page, the keeper's bell and the heap; they stay the lane's, which has them as long as the caller
+    /// has a seat to fill.
+    fn fds(&self) -> PyResult<(i32, i32, i32)> {
         let lane = &self.shared.lane;
-        (lane.page_fd().as_raw_fd(), lane.bell_fd().as_raw_fd(), lane.heap_fd().as_raw_fd())
+        let post = lane.post().map_err(errors::of_system)?;
+        Ok((post.page().as_raw_fd(), post.bell().as_raw_fd(), lane.heap_fd().as_raw_fd()))
     }
 
     /// Starts the keeper. `departed(seat, pid, exitcode, expected, has_work)` and `broken(reason)` are called by it, and with

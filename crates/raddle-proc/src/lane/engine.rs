@@ -19,11 +19,12 @@ use super::dispatch::{Dispatch, Elastic, Owed};
 use super::keeper::{self, Client};
 use super::lead::{Lead, Waited};
 use super::link::Page;
+use super::post::{Post, Posted};
 use super::seat::{Holding, LATE, Seat};
 use super::ticket::{OnDeath, Outgoing, SEATS, Spot, Ticket};
 use super::words::Words;
 use super::zygote::Zygote;
-use crate::{Process, Watch, with_signals_blocked};
+use crate::{Process, with_signals_blocked};
 
 pub use super::dispatch::{Counts, Departure, Report};
 
@@ -76,7 +77,7 @@ pub struct Seating {
 /// A process lane, as the [`lane`](crate::lane) module describes it.
 pub struct Lane<H> {
     pub(super) page: Page,
-    pub(super) watch: Watch,
+    pub(super) post: Posted,
     pub(super) dispatch: Mutex<Dispatch<H>>,
     pub(super) lead: Lead,
     /// How long the leader looks before it sleeps.
@@ -119,9 +120,10 @@ impl<H: Ticket> Lane<H> {
         let quota = Arc::new(Quota::new(config.most));
         let dispatch =
             Dispatch::new(config.on_death, quota.clone(), Elastic { least: config.least, idle: config.idle });
+        let (page, segment) = Page::create()?;
         Ok(Self {
-            page: Page::create()?,
-            watch: Watch::new()?,
+            page,
+            post: Posted::new(segment)?,
             lent: dispatch.lent.clone(),
             quota,
             crowd: Crowd::default(),
@@ -135,14 +137,13 @@ impl<H: Ticket> Lane<H> {
         })
     }
 
-    /// The descriptor of the lane's page, for a worker.
-    pub fn page_fd(&self) -> BorrowedFd<'_> {
-        self.page.fd()
-    }
-
-    /// The descriptor through which a worker wakes the keeper.
-    pub fn bell_fd(&self) -> BorrowedFd<'_> {
-        self.watch.bell()
+    /// The descriptors that a worker is given of the lane, to be held until it has them.
+    ///
+    /// # Errors
+    ///
+    /// When the lane has ended. With a [`seat`](Self::seat) to fill it has not.
+    pub fn post(&self) -> io::Result<Arc<Post>> {
+        self.post.get().ok_or_else(|| io::Error::other("the lane has ended"))
     }
 
     /// The descriptor of the heap, for a worker.
@@ -180,7 +181,7 @@ impl<H: Ticket> Lane<H> {
     /// When the process cannot be watched. The seat is vacated then and the process is ended.
     pub fn occupy(&self, number: usize, mut process: Process) -> io::Result<()> {
         let mut dispatch = self.dispatch.lock();
-        match self.watch.add(&process, number) {
+        match self.post().and_then(|post| post.watch.add(&process, number)) {
             Ok(true) => {
                 if dispatch.broken.is_some() {
                     process.kill_group(Signal::KILL); // it was being started while the lane broke
@@ -201,14 +202,14 @@ impl<H: Ticket> Lane<H> {
             }
         }
         self.release(dispatch);
-        self.watch.wake();
+        self.post.wake();
         Ok(())
     }
 
     /// Gives up a seat whose process could not be started. Its calls go back to the backlog.
     pub fn vacate(&self, number: usize) {
         self.dispatch.lock().vacate(number);
-        self.watch.wake();
+        self.post.wake();
     }
 
     /// Registers a function, once, under the number that calls then name.
@@ -341,7 +342,7 @@ impl<H: Ticket> Lane<H> {
     pub fn watch(&self, ticket: &H) {
         let must_look = self.dispatch.lock().watch(ticket);
         if must_look {
-            self.watch.wake();
+            self.post.wake();
         }
     }
 
@@ -459,10 +460,10 @@ impl<H: Ticket> Lane<H> {
             self.page.bell().ring();
         }
         if owed.wake {
-            self.watch.wake();
+            self.post.wake();
         }
         if owed.time {
-            self.watch.wake_in(LATE);
+            self.post.wake_in(LATE);
         }
         self.crowd.wake();
     }
@@ -470,7 +471,7 @@ impl<H: Ticket> Lane<H> {
     /// Sets the keeper's alarm. Under the dispatch's lock: a later one must not take the place of an earlier one.
     pub(super) fn set_alarm(&self, owed: Owed) {
         if let Some(at) = owed.alarm {
-            self.watch.alarm_in(at.saturating_duration_since(Instant::now()));
+            self.post.alarm_in(at.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -516,7 +517,7 @@ impl<H: Ticket> Lane<H> {
         dispatch.stop_workers();
         drop(dispatch);
         self.wake_crowd();
-        self.watch.wake();
+        self.post.wake();
         taken
     }
 
@@ -535,7 +536,7 @@ impl<H: Ticket> Lane<H> {
             zygote.wake();
         }
         self.release(dispatch);
-        self.watch.wake();
+        self.post.wake();
     }
 
     /// Who has what of shared memory.
@@ -623,6 +624,7 @@ impl<H: Ticket> Lane<H> {
         }
         let mut over = Over { lane: self, has_panicked: true };
         keeper::run(self, client);
+        self.post.give_up();
         over.has_panicked = false;
     }
 

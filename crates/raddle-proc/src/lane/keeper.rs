@@ -9,7 +9,7 @@ use super::dispatch::Departure;
 use super::engine::Lane;
 use super::ticket::Ticket;
 use super::zygote::{self, ZygoteNews};
-use crate::Watched;
+use crate::{Watch, Watched};
 
 /// What the language above does for a lane. All of it is called by the keeper, with no lock held.
 pub trait Client<H>: Send + Sync + 'static {
@@ -41,26 +41,28 @@ pub trait Client<H>: Send + Sync + 'static {
 const HEAP: usize = 256;
 
 pub(super) fn run<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>) {
+    // It is there until this thread gives it up.
+    let Some(post) = lane.post.get() else { return };
     client.surround(&mut || {
         let mut seen = Vec::new();
         // The first pass does not wait: something may have happened before this thread was there.
-        while pass(lane, client, &mut seen) {
-            lane.watch.wait(&mut seen);
+        while pass(lane, &post.watch, client, &mut seen) {
+            post.watch.wait(&mut seen);
         }
     });
 }
 
 /// Looks at everything once. Returns whether there is more to come.
-fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watched>) -> bool {
+fn pass<H: Ticket>(lane: &Lane<H>, watch: &Watch, client: &impl Client<H>, seen: &mut Vec<Watched>) -> bool {
     let mut dispatch = lane.dispatch.lock();
     dispatch.keeper_looks();
     let heard = seen.contains(&Watched::Zygote);
-    let news = if heard { zygote::attend(lane, &mut dispatch) } else { Vec::new() };
+    let news = if heard { zygote::attend(lane, watch, &mut dispatch) } else { Vec::new() };
     for watched in seen.drain(..) {
         let Watched::Ended(number) = watched else { continue };
         let Some(process) = dispatch.seat_mut(number).and_then(|seat| seat.process.as_mut()) else { continue };
         let Some(ending) = process.poll() else { continue };
-        lane.watch.remove(process);
+        watch.remove(process);
         dispatch.bury(number, ending);
     }
     dispatch.ask_for_backlog(&lane.page);
@@ -109,7 +111,7 @@ fn pass<H: Ticket>(lane: &Lane<H>, client: &impl Client<H>, seen: &mut Vec<Watch
     }
     let over = lane.dispatch.lock().is_over() && lane.zygote.lock().is_none();
     if again && !over {
-        lane.watch.wake();
+        watch.wake();
     }
     !over
 }

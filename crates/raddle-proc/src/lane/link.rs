@@ -150,16 +150,16 @@ pub mod flag {
 /// The page of a lane.
 #[derive(Debug)]
 pub(crate) struct Page {
-    segment: Segment,
     mapping: Mapping,
 }
 
 impl Page {
-    pub(crate) fn create() -> io::Result<Self> {
+    /// Makes one, with the descriptor by which workers open it.
+    pub(crate) fn create() -> io::Result<(Self, Segment)> {
         let segment = Segment::create("raddle-page", HEAD)?;
         let mapping = segment.map(0, HEAD)?;
         write_magic(&mapping);
-        Ok(Self { segment, mapping })
+        Ok((Self { mapping }, segment))
     }
 
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
@@ -169,11 +169,7 @@ impl Page {
         }
         let mapping = segment.map(0, HEAD)?;
         check_magic(&mapping)?;
-        Ok(Self { segment, mapping })
-    }
-
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.segment.as_fd()
+        Ok(Self { mapping })
     }
 
     /// Where the leader sleeps.

@@ -14,6 +14,8 @@ pub mod parcel;
 #[cfg(not(loom))]
 mod payload;
 #[cfg(not(loom))]
+mod post;
+#[cfg(not(loom))]
 mod seat;
 #[cfg(not(loom))]
 mod tally;
@@ -44,6 +46,8 @@ pub use lead::{Lead, Waited};
 pub use link::{flag, kind};
 #[cfg(not(loom))]
 pub use payload::Payload;
+#[cfg(not(loom))]
+pub use post::Post;
 #[cfg(not(loom))]
 pub use seat::Holding;
 #[cfg(not(loom))]

@@ -17,7 +17,7 @@ use super::dispatch::Dispatch;
 use super::engine::Lane;
 use super::seat::Stage;
 use super::ticket::Ticket;
-use crate::{Ending, Process, Spawn, spawn};
+use crate::{Ending, Process, Spawn, Watch, spawn};
 
 /// Descriptors that one worker is given through the socket, at most.
 const GIVEN: usize = 8;
@@ -98,10 +98,11 @@ impl<H: Ticket> Lane<H> {
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let fds = vec![theirs.as_fd(), self.page_fd(), self.bell_fd(), self.heap_fd(), boot];
+        let post = self.post()?;
+        let fds = vec![theirs.as_fd(), post.page(), post.bell(), self.heap_fd(), boot];
         let mut process = spawn(&Spawn { argv, env: Vec::new(), fds, own_group: true })?;
         let mut slot = self.zygote.lock();
-        let watched = if slot.is_some() { Ok(()) } else { self.watch.add_zygote(&process, ours.as_fd()) };
+        let watched = if slot.is_some() { Ok(()) } else { post.watch.add_zygote(&process, ours.as_fd()) };
         if slot.is_some() || watched.is_err() {
             process.kill(Signal::KILL);
             process.wait()?;
@@ -234,7 +235,7 @@ enum Heard {
 }
 
 /// Takes in what the zygote has said, and that it has ended.
-pub(super) fn attend<H: Ticket>(lane: &Lane<H>, dispatch: &mut Dispatch<H>) -> Vec<ZygoteNews> {
+pub(super) fn attend<H: Ticket>(lane: &Lane<H>, watch: &Watch, dispatch: &mut Dispatch<H>) -> Vec<ZygoteNews> {
     let mut news = Vec::new();
     let mut slot = lane.zygote.lock();
     let Some(zygote) = slot.as_mut() else { return news };
@@ -244,7 +245,7 @@ pub(super) fn attend<H: Ticket>(lane: &Lane<H>, dispatch: &mut Dispatch<H>) -> V
             Heard::Message(head, text) => news.extend(take_in(zygote, dispatch, head, text)),
             Heard::Nothing => break,
             Heard::End => {
-                lane.watch.remove_socket(zygote.socket.as_fd());
+                watch.remove_socket(zygote.socket.as_fd());
                 zygote.process.kill(Signal::KILL);
                 break;
             }
@@ -254,14 +255,14 @@ pub(super) fn attend<H: Ticket>(lane: &Lane<H>, dispatch: &mut Dispatch<H>) -> V
         zygote.have_collected();
         return news;
     };
-    lane.watch.remove(&zygote.process);
+    watch.remove(&zygote.process);
     let wanted = zygote.withdraw(dispatch);
     for &seat in zygote.children.values() {
         let is_watched = match dispatch.seat_mut(seat).and_then(|seat| seat.process.as_mut()) {
             Some(process) => {
                 process.orphaned();
                 process.kill(Signal::KILL); // the kernel has told it to end; it may not have listened
-                lane.watch.add(process, seat).unwrap_or(false)
+                watch.add(process, seat).unwrap_or(false)
             }
             None => false,
         };

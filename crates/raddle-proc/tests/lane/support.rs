@@ -234,10 +234,11 @@ fn start_process(lane: &Lane<Call>, link: std::os::fd::BorrowedFd<'_>, mode: &st
         std::process::id()
     );
     let itself = std::env::current_exe().unwrap().into_os_string();
+    let post = lane.post().unwrap();
     spawn(&Spawn {
         argv: vec!["/bin/sh".into(), "-c".into(), script.into(), itself],
         env: vec![(MODE.into(), mode.into())],
-        fds: vec![link, lane.page_fd(), lane.bell_fd(), lane.heap_fd()],
+        fds: vec![link, post.page(), post.bell(), lane.heap_fd()],
         own_group: true,
     })
     .unwrap()

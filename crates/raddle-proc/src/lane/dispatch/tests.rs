@@ -166,7 +166,7 @@ impl Play {
         for tag in 0..3_u32 {
             assert_eq!(dispatch.define(&tag.to_ne_bytes()), tag);
         }
-        let page = Page::create().unwrap();
+        let (page, _) = Page::create().unwrap();
         let heap = Heap::create("raddle-test-heap", 1 << 20, 0).unwrap();
         Self { page, dispatch, players: HashMap::new(), calls: Vec::new(), taken: Vec::new(), heap, blocks: Vec::new() }
     }

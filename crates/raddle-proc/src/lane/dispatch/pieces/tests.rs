@@ -240,7 +240,7 @@ impl Play {
         dispatch.define(b"function");
         let heap = Heap::create("raddle-test-heap", 1 << 20, 0).unwrap();
         let field = Arc::new(Field { fates: Mutex::default(), runs: Mutex::default(), pace });
-        let page = Page::create().unwrap();
+        let (page, _) = Page::create().unwrap();
         let mut play =
             Self { page, dispatch, heap, field, players: (0..3).map(|_| None).collect(), later: Duration::ZERO };
         (0..3).for_each(|_| play.hire());
