@@ -90,9 +90,11 @@ def test_the_items_of_batches_add_up(pool):
 
 
 def test_a_batch_that_raises_is_traced_as_far_as_it_came(pool):
-    with pool.trace() as trace, pytest.raises(calls.Mishap):
-        for _ in pool.map(calls.mishap_at_5000, range(20_000)):
-            pass
+    with pool.trace() as trace:
+        with pytest.raises(calls.Mishap):
+            for _ in pool.map(calls.mishap_at_5000, range(20_000)):
+                pass
+        until(lambda: pool.statistics().pending == 0, "what the other worker has begun to end")
     found = trace.calls()
     (raised,) = [call for call in found if call.outcome == "raised"]
     assert {call.outcome for call in found} <= {"returned", "raised", "cancelled"}

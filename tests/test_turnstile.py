@@ -8,7 +8,7 @@ pytestmark = pytest.mark.timeout(120)
 
 #: Threads that wait until something is said to all of them at once.
 MANY = """
-import os, resource, sys, threading
+import os, resource, sys, threading, warnings
 import raddle
 from raddle.threading import Event, Thread
 
@@ -56,10 +56,26 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before) // number)
     assert int(switches) < 60
 
 
+def test_the_workers_of_a_wide_pool_do_not_all_look_for_the_interpreter(script):
+    switches = run(
+        script,
+        """
+before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+with raddle.Pool("thread", number) as pool:
+    assert list(pool.map(abs, range(40_000))) == list(range(40_000))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before) // number)
+""",
+        1500,
+    )
+    # As above, when they are given work and when they are told to end.
+    assert int(switches) < 60
+
+
 def test_a_process_that_is_forked_off_in_the_middle_begins_anew(script):
     out = run(
         script,
         """
+warnings.simplefilter("ignore", DeprecationWarning)  # Python warns when a process with threads forks
 threads = start(over.wait)
 over.set()
 for _ in range(3):
