@@ -6,8 +6,8 @@
 //! # Rules
 //!
 //! 1. Each item is received once, and the items of one sender in the order in which it has sent them.
-//! 2. An attempt succeeds or joins the line, in one step under the one mutex. Whoever joined and does not want to wait any more leaves;
-//!    if it was called meanwhile, the call goes on to the next for whom there is something.
+//! 2. An attempt succeeds or joins the line, in one step under the one mutex, or under what its users hold anyway ([`Guarding`]). Whoever
+//!    joined and does not want to wait any more leaves; if it was called meanwhile, the call goes on to the next for whom there is something.
 //! 3. Items are dropped by the caller only, never under the mutex: what drops them may run anything.
 //! 4. Receivers act, offers are passive: a receiver accepts an offer by its claim, under the mutex. Whoever waits for the first of
 //!    several things makes offers last, after having joined all its lines, and withdraws them first, before it acts itself. So of
@@ -18,10 +18,11 @@
 //! The rendezvous and the choice among several are those of C. A. R. Hoare, "Communicating sequential processes" (1978).
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use super::pass::{Claim, Place, Received, Sent};
 use crate::park::{Called, Line, Waiter};
-use crate::prim::{Arc, Mutex};
+use crate::prim::{Arc, ByMutex, Guarding};
 
 /// The channel, without its handles: whoever makes handles says when one comes and when one goes.
 ///
@@ -50,13 +51,12 @@ use crate::prim::{Arc, Mutex};
 /// assert_eq!(sum, 6);
 /// # sender.join().unwrap();
 /// ```
-#[derive(Debug)]
-pub struct Channel<T> {
+pub struct Channel<T, G: Guarding = ByMutex> {
     /// `usize::MAX`: any number.
     capacity: usize,
     /// Whether it ends with its first item.
     is_once: bool,
-    inside: Mutex<Inside<T>>,
+    inside: G::Cell<Inside<T>>,
 }
 
 #[derive(Debug)]
@@ -78,13 +78,25 @@ struct Offer<T> {
 }
 
 impl<T> Channel<T> {
-    /// One with a sender and a receiver. Without a `capacity` it is never full; with none of it, it is a rendezvous.
+    /// One with a sender and a receiver, behind a mutex. Without a `capacity` it is never full; with none of it, it is a rendezvous.
     pub fn new(capacity: Option<usize>) -> Self {
+        Self::guarded(capacity)
+    }
+
+    /// One for a single item, behind a mutex: with that it is closed for senders.
+    pub fn once() -> Self {
+        Self::guarded_once()
+    }
+}
+
+impl<T, G: Guarding> Channel<T, G> {
+    /// As [`new`](Channel::new), guarded otherwise.
+    pub fn guarded(capacity: Option<usize>) -> Self {
         Self::with(capacity.unwrap_or(usize::MAX), false)
     }
 
-    /// One for a single item: with that it is closed for senders.
-    pub fn once() -> Self {
+    /// As [`once`](Channel::once), guarded otherwise.
+    pub fn guarded_once() -> Self {
         Self::with(1, true)
     }
 
@@ -97,7 +109,7 @@ impl<T> Channel<T> {
             getters: Line::default(),
             putters: Line::default(),
         };
-        Self { capacity, is_once, inside: Mutex::new(inside) }
+        Self { capacity, is_once, inside: G::cell(inside) }
     }
 
     /// How many items there is room for. `None`: any number.
@@ -113,151 +125,152 @@ impl<T> Channel<T> {
     /// Sends, or joins the line of senders. A rendezvous is always full: see [`offer`](Self::offer).
     #[inline]
     pub fn send(&self, item: T, place: Option<Place<'_>>) -> Sent<T> {
-        let mut inside = self.inside.lock();
-        if inside.receivers == 0 || inside.senders == 0 {
-            return Sent::Closed(item);
-        }
-        if inside.items.len() >= self.capacity {
-            if let Some(place) = place {
-                inside.putters.join_as(place.waiter, place.is_first);
+        let (sent, called) = G::with(&self.inside, |inside| {
+            if inside.receivers == 0 || inside.senders == 0 {
+                return (Sent::Closed(item), Called::default());
             }
-            return Sent::Full(item);
-        }
-        inside.items.push_back(item);
-        let called = if self.is_once {
-            inside.senders = 0;
-            inside.getters.call_all()
-        } else {
-            inside.getters.call()
-        };
-        drop(inside);
+            if inside.items.len() >= self.capacity {
+                if let Some(place) = place {
+                    inside.putters.join_as(place.waiter, place.is_first);
+                }
+                return (Sent::Full(item), Called::default());
+            }
+            inside.items.push_back(item);
+            if self.is_once {
+                inside.senders = 0;
+                (Sent::Done, inside.getters.call_all())
+            } else {
+                (Sent::Done, inside.getters.call())
+            }
+        });
         called.wake();
-        Sent::Done
+        sent
     }
 
     /// Offers an item under a claim, as the offer of this number. Wait to be called, then [withdraw](Claim::withdraw) the claim, and
     /// [take the offer back](Self::take_back). Where it is closed, the caller is called at once.
     pub fn offer(&self, item: T, claim: &Arc<Claim>, number: usize, waiter: &Arc<Waiter>) {
-        let mut inside = self.inside.lock();
-        let is_closed = inside.receivers == 0 || inside.senders == 0;
-        inside.offers.push_back(Offer { item, claim: claim.clone(), number, waiter: waiter.clone() });
-        // Not oneself, who may stand there as well: one does not accept one's own offers.
-        let called = if is_closed { Called::of([waiter.clone()]) } else { inside.getters.call_other(waiter) };
-        drop(inside);
+        let offer = Offer { item, claim: claim.clone(), number, waiter: waiter.clone() };
+        let called = G::with(&self.inside, |inside| {
+            let is_closed = inside.receivers == 0 || inside.senders == 0;
+            inside.offers.push_back(offer);
+            // Not oneself, who may stand there as well: one does not accept one's own offers.
+            if is_closed { Called::of([waiter.clone()]) } else { inside.getters.call_other(waiter) }
+        });
         called.wake();
     }
 
     /// Takes an offer out whose claim was withdrawn. `None`: it was accepted, or there is none of this number.
     pub fn take_back(&self, claim: &Arc<Claim>, number: usize) -> Option<T> {
-        let mut inside = self.inside.lock();
-        let at = inside.offers.iter().position(|offer| offer.number == number && Arc::ptr_eq(&offer.claim, claim))?;
-        inside.offers.remove(at).map(|offer| offer.item)
+        let offer = G::with(&self.inside, |inside| {
+            let at =
+                inside.offers.iter().position(|offer| offer.number == number && Arc::ptr_eq(&offer.claim, claim))?;
+            inside.offers.remove(at)
+        });
+        offer.map(|offer| offer.item)
     }
 
     /// Receives, or joins the line of receivers.
     #[inline]
     pub fn recv(&self, place: Option<Place<'_>>) -> Received<T> {
-        let mut inside = self.inside.lock();
-        let (item, called) = if let Some(item) = inside.items.pop_front() {
-            (item, inside.putters.call())
-        } else if let Some(offer) = inside.accept(place.and_then(|place| place.own)) {
-            (offer.item, Called::of([offer.waiter]))
-        } else {
+        let (received, called) = G::with(&self.inside, |inside| {
+            if let Some(item) = inside.items.pop_front() {
+                return (Received::Item(item), inside.putters.call());
+            }
+            if let Some(offer) = inside.accept(place.and_then(|place| place.own)) {
+                return (Received::Item(offer.item), Called::of([offer.waiter]));
+            }
             if inside.senders == 0 {
-                return Received::Closed;
+                return (Received::Closed, Called::default());
             }
             if let Some(place) = place {
                 inside.getters.join_as(place.waiter, place.is_first);
             }
-            return Received::Empty;
-        };
-        drop(inside);
+            (Received::Empty, Called::default())
+        });
         called.wake();
-        Received::Item(item)
+        received
     }
 
     /// Takes a waiter out of the line of senders, and passes its call on if it was called.
     pub fn leave_send(&self, waiter: &Arc<Waiter>) {
-        let mut inside = self.inside.lock();
-        let is_due = !inside.putters.leave(waiter) && inside.items.len() < self.capacity;
-        let called = if is_due { inside.putters.call() } else { Called::default() };
-        drop(inside);
+        let called = G::with(&self.inside, |inside| {
+            let is_due = !inside.putters.leave(waiter) && inside.items.len() < self.capacity;
+            if is_due { inside.putters.call() } else { Called::default() }
+        });
         called.wake();
     }
 
     /// Takes a waiter out of the line of receivers, and passes its call on if it was called.
     pub fn leave_recv(&self, waiter: &Arc<Waiter>) {
-        let mut inside = self.inside.lock();
-        let is_due = !inside.getters.leave(waiter) && inside.has_something();
-        let called = if is_due { inside.getters.call() } else { Called::default() };
-        drop(inside);
+        let called = G::with(&self.inside, |inside| {
+            let is_due = !inside.getters.leave(waiter) && inside.has_something();
+            if is_due { inside.getters.call() } else { Called::default() }
+        });
         called.wake();
     }
 
     /// One more sender. `false`: it is closed for them.
     pub fn add_sender(&self) -> bool {
-        let mut inside = self.inside.lock();
-        inside.senders += usize::from(inside.senders > 0);
-        inside.senders > 0
+        G::with(&self.inside, |inside| {
+            inside.senders += usize::from(inside.senders > 0);
+            inside.senders > 0
+        })
     }
 
     /// One more receiver. `false`: it is closed for them.
     pub fn add_receiver(&self) -> bool {
-        let mut inside = self.inside.lock();
-        inside.receivers += usize::from(inside.receivers > 0);
-        inside.receivers > 0
+        G::with(&self.inside, |inside| {
+            inside.receivers += usize::from(inside.receivers > 0);
+            inside.receivers > 0
+        })
     }
 
     /// A sender has gone. Senders who wait look again, if it was the last: their handle is gone, too.
     pub fn drop_sender(&self) {
-        let mut inside = self.inside.lock();
-        inside.senders = inside.senders.saturating_sub(1);
-        let called = if inside.senders == 0 { inside.call_everybody() } else { Default::default() };
-        drop(inside);
+        let called = G::with(&self.inside, |inside| {
+            inside.senders = inside.senders.saturating_sub(1);
+            if inside.senders == 0 { inside.call_everybody() } else { Default::default() }
+        });
         called.into_iter().for_each(Called::wake);
     }
 
     /// A receiver has gone. If it was the last, what was not received is returned, for the caller to drop.
     pub fn drop_receiver(&self) -> Vec<T> {
-        let mut inside = self.inside.lock();
-        inside.receivers = inside.receivers.saturating_sub(1);
-        if inside.receivers > 0 {
-            return Vec::new();
-        }
-        let items = std::mem::take(&mut inside.items);
-        let called = inside.call_everybody();
-        drop(inside);
+        let (items, called) = G::with(&self.inside, |inside| {
+            inside.receivers = inside.receivers.saturating_sub(1);
+            if inside.receivers > 0 {
+                return Default::default();
+            }
+            (std::mem::take(&mut inside.items), inside.call_everybody())
+        });
         called.into_iter().for_each(Called::wake);
         items.into()
     }
 
     /// Has all senders look again who wait, in line and with offers: the handle of some was closed.
     pub fn call_senders(&self) {
-        let mut inside = self.inside.lock();
-        let called = inside.call_all_senders();
-        drop(inside);
+        let called = G::with(&self.inside, Inside::call_all_senders);
         called.into_iter().for_each(Called::wake);
     }
 
     /// Has all receivers look again who wait: the handle of some was closed.
     pub fn call_receivers(&self) {
-        let called = self.inside.lock().getters.call_all();
+        let called = G::with(&self.inside, |inside| inside.getters.call_all());
         called.wake();
     }
 
     /// Takes all items out, as if they had been received. Offers stay.
     pub fn take_all(&self) -> Vec<T> {
-        let mut inside = self.inside.lock();
-        let items = std::mem::take(&mut inside.items);
-        let called = inside.putters.call_all();
-        drop(inside);
+        let (items, called) =
+            G::with(&self.inside, |inside| (std::mem::take(&mut inside.items), inside.putters.call_all()));
         called.wake();
         items.into()
     }
 
     /// How many items lie in it.
     pub fn len(&self) -> usize {
-        self.inside.lock().items.len()
+        G::with(&self.inside, |inside| inside.items.len())
     }
 
     /// Whether none does.
@@ -267,14 +280,21 @@ impl<T> Channel<T> {
 
     /// How many senders and receivers there are.
     pub fn ends(&self) -> (usize, usize) {
-        let inside = self.inside.lock();
-        (inside.senders, inside.receivers)
+        G::with(&self.inside, |inside| (inside.senders, inside.receivers))
     }
 
     /// Shows every item, for the garbage collector, which does not run code of users. Shows nothing if another thread is in here.
-    pub fn peek<E>(&self, mut show: impl FnMut(&T) -> Result<(), E>) -> Result<(), E> {
-        let Some(inside) = self.inside.try_lock() else { return Ok(()) };
-        inside.items.iter().chain(inside.offers.iter().map(|offer| &offer.item)).try_for_each(&mut show)
+    pub fn peek<E>(&self, show: impl FnMut(&T) -> Result<(), E>) -> Result<(), E> {
+        let shown = G::try_with(&self.inside, |inside| {
+            inside.items.iter().chain(inside.offers.iter().map(|offer| &offer.item)).try_for_each(show)
+        });
+        shown.unwrap_or(Ok(()))
+    }
+}
+
+impl<T, G: Guarding> fmt::Debug for Channel<T, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("capacity", &self.capacity()).finish_non_exhaustive()
     }
 }
 

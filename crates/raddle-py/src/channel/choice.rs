@@ -16,7 +16,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyTuple, PyType};
-use raddle_core::channel::{Case, Channel, Claim, Joined, Place, Received, Sent, Standing, Tried, Turn, try_all};
+use raddle_core::channel::{Case, Claim, Joined, Place, Received, Sent, Standing, Tried, Turn, try_all};
 use raddle_core::park::Waiter;
 use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Release, Ordering::SeqCst};
@@ -24,6 +24,7 @@ use raddle_core::prim::atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Order
 use raddle_core::sync::Event;
 
 use super::ends::{PyReceiver, PySender};
+use super::pipe::Values;
 use super::timer::PyTimer;
 use crate::errors;
 use crate::gate::{self, Timeout};
@@ -114,9 +115,10 @@ impl<'a> Choice<'a> {
     }
 
     /// The rendezvous that it would send through, and the value.
-    fn rendezvous(&self) -> Option<(&'a Channel<Py<PyAny>>, &Slot)> {
+    fn rendezvous(&self) -> Option<(&Values, &Slot)> {
         let Kind::Send(sender, value) = &self.kind else { return None };
-        sender.anyway().as_channel().filter(|channel| channel.is_rendezvous()).map(|channel| (channel, value))
+        let py = self.source.py();
+        sender.anyway().as_channel(py).filter(|channel| channel.is_rendezvous()).map(|channel| (channel, value))
     }
 }
 
@@ -140,7 +142,7 @@ impl Case for Choice<'_> {
             Kind::Send(sender, value) => {
                 let Some(pipe) = sender.pipe() else { return Err(sender.refusal(&self.source)) };
                 let Some(item) = value.take() else { return Ok(Tried::NotYet) };
-                match pipe.send(item, place) {
+                match pipe.send(py, item, place) {
                     Sent::Done => Ok(Tried::Happened(py.None())),
                     Sent::Full(item) => {
                         value.set(Some(item));
@@ -192,8 +194,8 @@ impl Case for Choice<'_> {
 
     fn leave(&self, waiter: &Arc<Waiter>) {
         match &self.kind {
-            Kind::Recv(receiver) => receiver.anyway().leave_recv(waiter),
-            Kind::Send(sender, _) => sender.anyway().leave_send(waiter),
+            Kind::Recv(receiver) => receiver.anyway().leave_recv(self.source.py(), waiter),
+            Kind::Send(sender, _) => sender.anyway().leave_send(self.source.py(), waiter),
             Kind::Event(event, _, was_set) => {
                 if event.event().leave(waiter) {
                     was_set.store(true, Release);

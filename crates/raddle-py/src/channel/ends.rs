@@ -10,7 +10,7 @@ use raddle_core::prim::atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Order
 use super::choice::{Choice, choose};
 use super::pipe::{Kind, Mark, PyPipe};
 use crate::errors;
-use crate::gate::Timeout;
+use crate::gate::{self, Timeout};
 use crate::shortcut::{self, shortcuts};
 
 /// A sender. Any number of threads may use one; it counts once.
@@ -56,7 +56,7 @@ impl PySender {
     pub(crate) fn refusal(&self, source: &Bound<'_, PyAny>) -> PyErr {
         let what = if self.is_closed.load(Acquire) {
             "this sender was closed"
-        } else if self.anyway().ends().1 == 0 {
+        } else if self.anyway().ends(source.py()).1 == 0 {
             "there is no receiver any more"
         } else {
             "the one item that it takes was sent"
@@ -67,7 +67,11 @@ impl PySender {
 
 impl Drop for PySender {
     fn drop(&mut self) {
-        self.shut();
+        // It is attached: Python objects are dropped so.
+        gate::attached(|py| {
+            self.shut(py);
+            Ok(())
+        });
     }
 }
 
@@ -75,16 +79,16 @@ impl PySender {
     fn count_one_more(slf: &Bound<'_, Self>) -> PyResult<Py<PyPipe>> {
         let me = slf.get();
         match me.pipe() {
-            Some(pipe) if pipe.add_sender() => Ok(me.pipe.clone_ref(slf.py())),
+            Some(pipe) if pipe.add_sender(slf.py()) => Ok(me.pipe.clone_ref(slf.py())),
             _ => Err(me.refusal(slf.as_any())),
         }
     }
 
-    fn shut(&self) {
+    fn shut(&self, py: Python<'_>) {
         if !self.is_closed.swap(true, AcqRel) {
-            self.pipe.get().drop_sender();
+            self.pipe.get().drop_sender(py);
             if self.users.load(Acquire) > 0 {
-                self.pipe.get().call_senders();
+                self.pipe.get().call_senders(py);
             }
         }
     }
@@ -116,7 +120,7 @@ impl PySender {
     fn send(slf: &Bound<'_, Self>, value: Py<PyAny>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let (py, me) = (slf.py(), slf.get());
         let Some(pipe) = me.pipe() else { return Err(me.refusal(slf.as_any())) };
-        let value = match pipe.send(value, None) {
+        let value = match pipe.send(slf.py(), value, None) {
             Sent::Done => return Ok(()),
             Sent::Closed(_) => return Err(me.refusal(slf.as_any())),
             Sent::Full(value) => value,
@@ -133,7 +137,7 @@ impl PySender {
     fn _try(slf: &Bound<'_, Self>, value: Py<PyAny>) -> PyResult<bool> {
         let me = slf.get();
         let Some(pipe) = me.pipe() else { return Err(me.refusal(slf.as_any())) };
-        match pipe.send(value, None) {
+        match pipe.send(slf.py(), value, None) {
             Sent::Done => Ok(true),
             Sent::Full(_) => Ok(false),
             Sent::Closed(_) => Err(me.refusal(slf.as_any())),
@@ -141,8 +145,8 @@ impl PySender {
     }
 
     /// Closes it, for all who use it. The channel ends with its last sender. Closing again does nothing.
-    fn close(&self) {
-        self.shut();
+    fn close(&self, py: Python<'_>) {
+        self.shut(py);
     }
 
     #[getter(closed)]
@@ -151,12 +155,12 @@ impl PySender {
     }
 
     #[getter]
-    fn capacity(&self) -> Option<usize> {
-        self.anyway().capacity()
+    fn capacity(&self, py: Python<'_>) -> Option<usize> {
+        self.anyway().capacity(py)
     }
 
-    fn __len__(&self) -> usize {
-        self.anyway().len()
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.anyway().len(py)
     }
 
     fn __bool__(&self) -> bool {
@@ -164,8 +168,8 @@ impl PySender {
     }
 
     /// How many senders and receivers there are.
-    fn _ends(&self) -> (usize, usize) {
-        self.anyway().ends()
+    fn _ends(&self, py: Python<'_>) -> (usize, usize) {
+        self.anyway().ends(py)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -198,7 +202,7 @@ impl PyReceiver {
         place: Option<raddle_core::channel::Place<'_>>,
     ) -> Received<Py<PyAny>> {
         match &pipe.kind {
-            Kind::Channel(channel) => channel.recv(place),
+            Kind::Channel(channel) => channel.of(py).recv(place),
             Kind::Broadcast(_) => {
                 // It wakes senders, which may run anything: not under the mutex. Its mark never changes.
                 let mut mark = *self.mark.lock();
@@ -217,13 +221,13 @@ impl PyReceiver {
         )
     }
 
-    fn shut(&self) {
+    fn shut(&self, py: Python<'_>) {
         if !self.is_closed.swap(true, AcqRel) {
             // What is dropped and who is woken may run anything: not under the mutex.
             let mark = *self.mark.lock();
-            self.pipe.get().drop_receiver(mark);
+            self.pipe.get().drop_receiver(py, mark);
             if self.users.load(Acquire) > 0 {
-                self.pipe.get().call_receivers();
+                self.pipe.get().call_receivers(py);
             }
         }
     }
@@ -231,7 +235,7 @@ impl PyReceiver {
     fn count_one_more(slf: &Bound<'_, Self>) -> PyResult<(Py<PyPipe>, Mark)> {
         let me = slf.get();
         let mark = *me.mark.lock();
-        match me.pipe().and_then(|pipe| pipe.copy_receiver(mark)) {
+        match me.pipe().and_then(|pipe| pipe.copy_receiver(slf.py(), mark)) {
             Some(mark) => Ok((me.pipe.clone_ref(slf.py()), mark)),
             None => Err(me.end(slf.as_any())),
         }
@@ -264,7 +268,11 @@ impl PyReceiver {
 
 impl Drop for PyReceiver {
     fn drop(&mut self) {
-        self.shut();
+        // It is attached: Python objects are dropped so.
+        gate::attached(|py| {
+            self.shut(py);
+            Ok(())
+        });
     }
 }
 
@@ -324,8 +332,8 @@ impl PyReceiver {
     }
 
     /// Closes it, for all who use it. With the last receiver what is left in the channel is dropped. Closing again does nothing.
-    fn close(&self) {
-        self.shut();
+    fn close(&self, py: Python<'_>) {
+        self.shut(py);
     }
 
     /// The value of a watch, whether or not it was seen. It counts as seen then.
@@ -342,14 +350,14 @@ impl PyReceiver {
     }
 
     #[getter]
-    fn capacity(&self) -> Option<usize> {
-        self.anyway().capacity()
+    fn capacity(&self, py: Python<'_>) -> Option<usize> {
+        self.anyway().capacity(py)
     }
 
-    fn __len__(&self) -> usize {
+    fn __len__(&self, py: Python<'_>) -> usize {
         match &self.anyway().kind {
             Kind::Broadcast(channel) => channel.len_for(self.mark.lock().0),
-            _ => self.anyway().len(),
+            _ => self.anyway().len(py),
         }
     }
 
@@ -358,8 +366,8 @@ impl PyReceiver {
     }
 
     /// How many senders and receivers there are.
-    fn _ends(&self) -> (usize, usize) {
-        self.anyway().ends()
+    fn _ends(&self, py: Python<'_>) -> (usize, usize) {
+        self.anyway().ends(py)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -370,7 +378,7 @@ impl PyReceiver {
 shortcuts! {
     SenderSend: PySender, c"send", |py, this, arguments| {
         let ([value], Some(pipe)) = (arguments, this.get().pipe()) else { return None };
-        match pipe.as_channel()?.send((**value).clone().unbind(), None) {
+        match pipe.as_channel(py)?.send((**value).clone().unbind(), None) {
             Sent::Done => Some(py.None()),
             Sent::Full(value) | Sent::Closed(value) => {
                 value.drop_ref(py); // the caller has a reference, too
@@ -378,9 +386,9 @@ shortcuts! {
             }
         }
     };
-    ReceiverRecv: PyReceiver, c"recv", |_py, this, arguments| {
+    ReceiverRecv: PyReceiver, c"recv", |py, this, arguments| {
         let ([], Some(pipe)) = (arguments, this.get().pipe()) else { return None };
-        match pipe.as_channel()?.recv(None) {
+        match pipe.as_channel(py)?.recv(None) {
             Received::Item(value) => Some(value),
             _ => None,
         }
