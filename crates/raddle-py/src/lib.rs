@@ -5,6 +5,7 @@ mod awaited;
 mod batch;
 mod buffer;
 mod channel;
+mod classes;
 mod codec;
 mod crew;
 mod dump;
@@ -44,12 +45,9 @@ use pyo3::prelude::*;
 /// The compiled half of Raddle.
 #[pymodule]
 mod _raddle {
+    // Functions. The classes are in `classes.rs`.
     #[pymodule_export]
-    use super::batch::Input;
-    #[pymodule_export]
-    use super::buffer::Buffer;
-    #[pymodule_export]
-    use super::channel::{PyPipe, PyReceiver, PySelection, PySender, PySending, PyTimer, select, silence_bells};
+    use super::channel::{select, silence_bells};
     #[pymodule_export]
     use super::dump::dump;
     #[pymodule_export]
@@ -57,43 +55,15 @@ mod _raddle {
     #[pymodule_export]
     use super::events::read_events;
     #[pymodule_export]
-    use super::future::FutureCore;
-    #[pymodule_export]
     use super::lock_order::{end_lock_order, follow_lock_order, fork_lock_order, watch_lock_order};
     #[pymodule_export]
-    use super::marks::Marks;
-    #[pymodule_export]
-    use super::outlet::Outlet;
-    #[pymodule_export]
-    use super::piece::Harvest as PieceHarvest;
-    #[pymodule_export]
-    use super::process_lane::{Binding, ProcessLane};
-    #[pymodule_export]
-    use super::queue::{PyQueue, PySimpleQueue};
-    #[pymodule_export]
-    use super::results::{Meter, Results};
-    #[pymodule_export]
-    use super::run::{PyWatcher, explain_finding};
+    use super::run::explain_finding;
     #[pymodule_export]
     use super::runtime::{forked, limit_shared_memory, set_future_type, shared_memory_in_use, shared_memory_limit};
     #[pymodule_export]
-    use super::shared_channel::{
-        PySharedChannel, PySharedEnd, PySharedReceiver, PySharedSender, channels_after_fork, channels_before_fork,
-        channels_in_child, channels_taken_up,
-    };
-    #[pymodule_export]
-    use super::span::Harvest;
-    #[pymodule_export]
-    use super::sync::{
-        PyAtomicFlag, PyAtomicInt, PyAtomicRef, PyBarrier, PyConcurrentDict, PyCondition, PyCounter, PyEvent, PyGuard,
-        PyLatch, PyLock, PyOnce, PyRGuard, PyRLock, PyRwLock, PyRwSide, PySemaphore,
-    };
-    #[pymodule_export]
-    use super::thread_lane::ThreadLane;
+    use super::shared_channel::{channels_after_fork, channels_before_fork, channels_in_child, channels_taken_up};
     #[pymodule_export]
     use super::top::top;
-    #[pymodule_export]
-    use super::trace::CallLog;
     #[pymodule_export]
     use super::unit::{
         arm, checkpoint, disarm, join_unit, list_units, lower_shield, my_unit, order, raise_shield, recall, throw,
@@ -101,14 +71,12 @@ mod _raddle {
     #[pymodule_export]
     use super::wait_graph::wait_of;
     #[pymodule_export]
-    use super::watch_set::WatchSet;
-    #[pymodule_export]
     use super::worker::work;
     #[pymodule_export]
     use super::zygote::{follow, look_at_child};
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
-        super::shortcut::open_all(module.py())
+        super::classes::add_to(module)
     }
 }

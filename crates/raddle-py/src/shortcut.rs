@@ -11,7 +11,7 @@
 //! 2. A shortcut runs no code of users, and does not leave Python.
 //! 3. A reference is dropped by `drop_ref`: PyO3, which does not know that the thread is attached, would drop it later otherwise.
 //! 4. A method's name, signature and documentation are those that PyO3 has given it.
-//! 5. Shortcuts are put in place once, before the module can be used.
+//! 5. Shortcuts are put in place once, before Python has the class (`classes.rs`).
 
 use std::ffi::{CStr, c_int};
 use std::sync::OnceLock;
@@ -23,10 +23,7 @@ use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 use pyo3::{Borrowed, PyClass, ffi};
 
-use raddle_core::prim::atomic::{AtomicBool, Ordering::AcqRel};
-
 use crate::gate::{self, Raised};
-use crate::{channel, queue, sync};
 
 /// A shortcut into one method.
 pub(crate) trait Shortcut: 'static {
@@ -61,20 +58,12 @@ impl LongWay {
     }
 }
 
-/// Opens all shortcuts there are, when the module is made for the first time. Classes are the process', and a sub-interpreter that imports
-/// the module, too, must leave those of another interpreter alone.
-pub(crate) fn open_all(py: Python<'_>) -> PyResult<()> {
-    static ARE_OPEN: AtomicBool = AtomicBool::new(false);
-    if ARE_OPEN.swap(true, AcqRel) {
+/// Puts a shortcut in front of its method, once. Classes are the process', and a sub-interpreter that imports the module, too, must leave
+/// those of another interpreter alone.
+pub(crate) fn open<S: Shortcut>(py: Python<'_>) -> PyResult<()> {
+    if S::long_way().0.get().is_some() {
         return Ok(());
     }
-    channel::open_shortcuts(py)?;
-    sync::open_shortcuts(py)?;
-    queue::open_shortcuts(py)
-}
-
-/// Puts a shortcut in front of its method.
-pub(crate) fn open<S: Shortcut>(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<S::Class>();
     let method = class.getattr(PyString::from_bytes(py, S::NAME.to_bytes())?)?;
     // SAFETY: what `cast` would say; there is no wrapper for the type of these objects.
@@ -96,7 +85,7 @@ pub(crate) fn open<S: Shortcut>(py: Python<'_>) -> PyResult<()> {
         }
         flags => return Err(PySystemError::new_err(format!("no shortcut for a method with flags {flags:#x}"))),
     };
-    // Nobody has opened it before.
+    // Before anybody can come this way. If another thread is here, too, it has found the same method, or the shortcut, and is late.
     _ = S::long_way().0.set(function);
     let definition = Box::leak(Box::new(ffi::PyMethodDef { ml_meth: short, ..definition }));
     // SAFETY: a class, and a definition that lives for ever; the new descriptor, or an error, is ours.
