@@ -216,8 +216,8 @@ class Pool:
             fn: The function.
             *iterables: Its arguments.
             ordered: Yield results in the order of the input; otherwise as they come.
-            window: Calls in flight, at most; then there are no batches. By default about 50 ms of work per worker, and 16384 at
-                most.
+            window: Calls in flight, at most; then there are no batches. By default about 50 ms of work per worker, at most 4096 per
+                worker and 16384 in all.
             deadline: Seconds from now until the last result; `TimeoutError` is raised when they are over.
             progress: Show how far it is, with how busy the workers are. True: on stderr, by tqdm or rich where one of them is
                 installed. A text: the same, under this label. A bar with ``update(n)``, such as one of tqdm: it is told how many
