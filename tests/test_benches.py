@@ -132,7 +132,7 @@ def test_rows_are_named_by_their_beginning_or_by_their_lane(monkeypatch: pytest.
 def test_every_row_has_both_faces_of_raddle_and_somebody_to_be_held_against():
     only = {contenders.FORK: {"raddle.futures"}, contenders.TERMS: {"raddle.Pool"}}
     for row in rows.ROWS:
-        if row.lane in contenders.PRIMITIVES:
+        if row.lane in (*contenders.PRIMITIVES, contenders.OBSERVED):
             continue
         names = [contender.name for contender in contenders.of_row(row.key, everybody=False)]
         assert len(names) == len(set(names)), row.key
@@ -177,8 +177,53 @@ def test_a_call_on_terms_is_held_against_a_plain_one():
 def test_every_row_has_a_note_and_a_limit():
     known = report.limits.row_limits(LIMITS)
     for row in rows.ROWS:
-        assert row.limit in known, row.key
+        assert row.limit in known or row.limit == contenders.PYTHON, row.key
     assert {row.key for row in rows.ROWS} - set(report.notes()) <= {"array-64k-process"}
+
+
+def test_what_is_observed_is_held_against_itself_in_the_same_round():
+    rounds = {
+        contenders.PYTHON: [{"median": 1.0}, {"median": 2.0}, {"error": "no"}],
+        contenders.RUN: [{"median": 1.04}, {"median": 2.2}, {"median": 9.0}],
+    }
+    measured = data("locks-run")
+    plain = rounds[contenders.PYTHON]
+    measured["rows"]["locks-run"] = {
+        name: bench_pool.summed_up(found) | bench_pool.beside(found, plain) for name, found in rounds.items()
+    }
+    line = only_line(measured)
+    assert line.beside_plain == pytest.approx(1.07)
+    assert (line.limit, line.beside_peers()) == (1.5, "")
+    assert line.floor() == "≤ 1.05x its own time missed"
+    measured["rows"]["locks-run"][contenders.RUN]["times"] = 1.049
+    assert only_line(measured).floor() == "≤ 1.05x its own time met"
+    cells = next(cells for cells in report.details(measured, rows.BY_KEY["locks-run"]) if cells[0] == contenders.RUN)
+    assert cells[-1] == "1.05x the time of the program by itself"
+
+
+def test_a_start_is_held_against_what_it_adds():
+    line = only_line(data("empty-run", **{contenders.PYTHON: 0.020, contenders.RUN: 0.099, "VizTracer": 0.3}))
+    assert line.floor() == "≤ 80 ms more than by itself met"
+    assert line.beside_peers() == "faster", "nobody is faster than a program by itself"
+    missed = only_line(data("empty-run", **{contenders.PYTHON: 0.020, contenders.RUN: 0.101}))
+    assert missed.floor() == "≤ 80 ms more than by itself missed"
+
+
+def test_who_observes_is_known_by_row():
+    for row in rows.ROWS:
+        names = [contender.name for contender in contenders.of_row(row.key)]
+        if row.key == contenders.LOOKS:
+            assert names == [contenders.DUMP, "py-spy dump"]
+        elif row.lane == contenders.OBSERVED:
+            assert names == [contenders.PYTHON, contenders.RUN, contenders.SAFE, "VizTracer", "py-spy record"]
+
+
+@pytest.mark.parametrize("row", [row.key for row in rows.ROWS if row.lane == contenders.OBSERVED])
+def test_a_program_is_measured_with_raddle_and_without(tmp_path: Path, row: str):
+    for name in [c.name for c in contenders.of_row(row) if c.package in ("threading", "raddle")]:
+        command = [sys.executable, str(HERE / "one.py"), str(tmp_path / "out"), row, name, "quick"]
+        subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, cwd=tmp_path, check=True, timeout=50)
+        assert json.loads((tmp_path / "out").read_text())["median"] > 0, (row, name)
 
 
 @pytest.mark.parametrize("row", [contenders.TERMS, contenders.STREAM, contenders.WORTH])

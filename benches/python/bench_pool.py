@@ -37,7 +37,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RESULTS = ROOT / "bench-results"
 TIME_LIMIT = 90
-PACKAGES = ("raddle", "loky", "mpire", "pebble", "joblib", "faster-fifo", "cloudpickle")
+PACKAGES = ("raddle", "loky", "mpire", "pebble", "joblib", "faster-fifo", "cloudpickle", "viztracer", "py-spy")
 EXTRA_PACKAGES = ("ray", "distributed")
 
 
@@ -96,12 +96,19 @@ def run_one(*words: str) -> dict[str, Any]:
         return {"error": problem or (lines[-1] if lines else f"ended with status {child.returncode}")}
 
 
+def is_installed(package: str) -> bool:
+    """Whether there is a package of this name, which may be a command and no module."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return bool(importlib.metadata.version(package))
+    return False
+
+
 def absent_packages() -> dict[str, str]:
     """The packages that cannot be measured here, and why."""
     absent = {}
     wanted = {c.package for c in contenders.CONTENDERS if contenders.is_everybody() or not c.extra}
     for package in sorted(wanted - {"raddle"}):
-        if importlib.util.find_spec(package) is None:
+        if importlib.util.find_spec(package.replace("-", "_")) is None and not is_installed(package):
             absent[package] = "is not installed"
     check = "import raddle, raddle.futures; raddle.Pool"
     done = subprocess.run([sys.executable, "-P", "-c", check], capture_output=True, text=True, check=False)
@@ -175,6 +182,12 @@ def summed_up(samples: list[dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
+def beside(samples: list[dict[str, Any]], plain: list[dict[str, Any]]) -> dict[str, float]:
+    """How many times the time of the plain program it took, round by round: the median."""
+    pairs = [(one["median"], other["median"]) for one, other in zip(samples, plain) if not {"error"} & {*one, *other}]
+    return {"times": statistics.median(one / other for one, other in pairs)} if pairs else {}
+
+
 def measure(
     chosen: list[rows.Row], absent: dict[str, str], most_rounds: int | None, quick: bool
 ) -> dict[str, dict[str, Any]]:
@@ -188,7 +201,7 @@ def measure(
             if number >= rounds[row.key]:
                 continue
             for contender in contenders.of_row(row.key, contenders.is_everybody()):
-                if contender.package in absent:
+                if contender.package in absent or (contender.once and number > 0):
                     continue
                 progress(f"{time.monotonic() - began:4.0f} s  round {number + 1}  {row.key}  {contender.name}")
                 sample = run_one(row.key, contender.name, *effort)
@@ -198,7 +211,9 @@ def measure(
     progress("")
     results: dict[str, dict[str, Any]] = {row.key: {} for row in chosen}
     for (row_key, name), list_of_samples in samples.items():
-        results[row_key][name] = summed_up(list_of_samples)
+        results[row_key][name] = summed_up(list_of_samples) | beside(
+            list_of_samples, samples.get((row_key, contenders.PYTHON), [])
+        )
     return results
 
 

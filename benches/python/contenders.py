@@ -1,7 +1,8 @@
 """Who is measured: each pool, used in the way its own documentation recommends, and the modules of the primitives.
 
 A contender is made in a fresh process, where nothing but its own library is imported. `open` gives a `Pool` of plain
-callables, so that the measuring loops are the same for all and add as little as they can. For the primitives it gives the two modules.
+callables, so that the measuring loops are the same for all and add as little as they can. For the primitives it gives the two modules,
+for what observes programs the command.
 """
 
 from __future__ import annotations
@@ -13,10 +14,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import observers
+
 STDLIB = "concurrent.futures"
-STDLIBS = (STDLIB, "threading", "queue", "queue.SimpleQueue", "multiprocessing.Queue")
+PYTHON = "python"
+"""A program by itself, with nobody who observes it."""
+STDLIBS = (STDLIB, "threading", "queue", "queue.SimpleQueue", "multiprocessing.Queue", PYTHON)
 """The standard library's contender of each lane."""
-OURS = ("raddle.futures", "raddle.Pool", "raddle.multiprocessing", "raddle.threading", "raddle.queue", "raddle.channel")
+RUN, SAFE, DUMP = "raddle run", "raddle run --safe", "raddle dump"
+OURS = (
+    "raddle.futures",
+    "raddle.Pool",
+    "raddle.multiprocessing",
+    "raddle.threading",
+    "raddle.queue",
+    "raddle.channel",
+    RUN,
+    SAFE,
+    DUMP,
+)
 INLINE = "no pool"
 """The same work in the parent itself: what a pool has to be worth."""
 
@@ -64,7 +80,7 @@ class Contender:
     lane: str
     package: str
     open: Callable[[int], Any]
-    """Gives a running `Pool` with so many workers; in the lanes of `PRIMITIVES` the `Modules`."""
+    """Gives a running `Pool` with so many workers; in the lanes of `PRIMITIVES` the `Modules`, in `OBSERVED` an `Observer`."""
 
     only: tuple[str, ...] = ()
     """The only rows in which it appears; empty means all of its lane, except those in `NOT_FOR_ALL`."""
@@ -77,6 +93,9 @@ class Contender:
 
     note: str = ""
     """What a reader of the rows about `map` has to know."""
+
+    once: bool = False
+    """One round of it has to do."""
 
     def takes_part(self, row: str) -> bool:
         if not row.endswith(f"-{self.lane}"):
@@ -344,11 +363,14 @@ def raddle_modules(workers: int) -> Modules:
 FORK, FRESH = "start-fork-process", "start-fresh-process"
 STREAM, TERMS = "stream-process", "terms-process"
 SELECT, ACROSS, TRIP = "select-channel", "across-channel", "trip-channel"
-NOT_FOR_ALL = (FORK, FRESH, STREAM, TERMS, SELECT, ACROSS, TRIP)
+LOOKS = "dump-run"
+NOT_FOR_ALL = (FORK, FRESH, STREAM, TERMS, SELECT, ACROSS, TRIP, LOOKS)
 """Rows in which a contender appears only if it says so."""
 WORTH = "brief-process"
 PRIMITIVES = ("threading", "queue", "channel")
 """The lanes that are no pool's."""
+OBSERVED = "run"
+"""The lane of programs that are observed."""
 MAP = ("map-process", "map-thread", WORTH)
 LAZY = "by its `imap`, which is lazy"
 EAGER = "takes its whole input first and gives its results as one list"
@@ -419,6 +441,13 @@ CONTENDERS = (
         note="takes at once what is there",
     ),
     *(Contender(f"raddle.{lane}", lane, "raddle", raddle_modules, also=(SELECT, ACROSS, TRIP)) for lane in PRIMITIVES),
+    Contender(PYTHON, OBSERVED, "threading", observers.plain),
+    Contender(RUN, OBSERVED, "raddle", observers.raddle),
+    Contender(SAFE, OBSERVED, "raddle", lambda n: observers.raddle(n, "--safe"), once=True),
+    Contender("VizTracer", OBSERVED, "viztracer", observers.viztracer, once=True),
+    Contender("py-spy record", OBSERVED, "py-spy", observers.py_spy, once=True),
+    Contender(DUMP, OBSERVED, "raddle", observers.raddle, only=(LOOKS,)),
+    Contender("py-spy dump", OBSERVED, "py-spy", observers.py_spy, only=(LOOKS,)),
 )
 
 

@@ -46,9 +46,11 @@ class Line:
     value: float
     stdlib: float | None
     peer: tuple[str, float] | None
-    limit: float
+    limit: float | None
     inline: float | None = None
     plain: float | None = None
+    beside_plain: float | None = None
+    """How many times the time of the program by itself, round by round."""
 
     @property
     def title(self) -> str:
@@ -70,8 +72,9 @@ class Line:
         if self.row.times_stdlib and self.against_stdlib:
             said.append(verdict(f"≥ {self.row.times_stdlib:g}x", self.against_stdlib >= self.row.times_stdlib))
         if self.row.stdlib_times and self.stdlib:
-            is_met = self.value <= self.row.stdlib_times * self.stdlib
-            said.append(verdict(f"≤ {self.row.stdlib_times:g}x the standard library's time", is_met))
+            is_met = (self.beside_plain or self.value / self.stdlib) <= self.row.stdlib_times
+            whose = "its own time" if self.row.lane == contenders.OBSERVED else "the standard library's time"
+            said.append(verdict(f"≤ {self.row.stdlib_times:g}x {whose}", is_met))
         if self.row.at_most:
             said.append(
                 verdict(f"≤ {self.row.at_most:g} {self.row.unit}", self.value * self.row.scale <= self.row.at_most)
@@ -79,15 +82,18 @@ class Line:
         if self.row.times_inline and self.inline:
             floor = f"≥ {self.row.times_inline:g}x {contenders.INLINE}"
             said.append(verdict(floor, self.inline / self.value >= self.row.times_inline))
-        if self.row.adds_at_most and self.plain is not None:
-            added = (self.value - self.plain) * self.row.scale
-            floor = f"≤ {self.row.adds_at_most:g} {self.row.unit} more than a plain call"
+        plain = self.stdlib if self.row.lane == contenders.OBSERVED else self.plain
+        if self.row.adds_at_most and plain is not None:
+            added = (self.value - plain) * self.row.scale
+            than = "than by itself" if self.row.lane == contenders.OBSERVED else "than a plain call"
+            floor = f"≤ {self.row.adds_at_most:g} {self.row.unit} more {than}"
             said.append(verdict(floor, added <= self.row.adds_at_most))
         return ", ".join(said)
 
     def beside_peers(self) -> str:
         """Whether the best of all others, the standard library included, is slower."""
-        others = [ratio for ratio in (self.against_peer, self.against_stdlib) if ratio is not None]
+        stdlib = None if self.row.lane == contenders.OBSERVED else self.against_stdlib  # nobody is faster than nobody
+        others = [ratio for ratio in (self.against_peer, stdlib) if ratio is not None]
         if not others:
             return ""
         worst = min(others)
@@ -103,12 +109,22 @@ def stdlib_of(numbers: dict[str, Any]) -> Any:
     return next((numbers[name] for name in contenders.STDLIBS if name in numbers), None)
 
 
+def limit_of(
+    row: rows.Row, results: dict[str, Any], row_limits: dict[str, tuple[float, str]]
+) -> tuple[float | None, str]:
+    """What a row is held against, and what that is made of."""
+    if row.limit == contenders.PYTHON:
+        return results.get(contenders.PYTHON, {}).get("median"), "the program by itself"
+    return row_limits[row.limit]
+
+
 def lines_of(data: dict[str, Any]) -> list[Line]:
     """The summary: one line per row, number and face of Raddle."""
     row_limits = limits.row_limits(data["limits"])
     lines = []
     for row in rows.ROWS:
         results = {name: result for name, result in data["rows"].get(row.key, {}).items() if "error" not in result}
+        limit = limit_of(row, results, row_limits)[0]
         for metric in ("median", "p99"):
             values = {name: result[metric] for name, result in results.items() if metric in result}
             others = {name: value for name, value in values.items() if name not in contenders.OURS}
@@ -123,9 +139,10 @@ def lines_of(data: dict[str, Any]) -> list[Line]:
                     values[face],
                     stdlib,
                     peer,
-                    row_limits[row.limit][0],
+                    limit,
                     inline,
                     results[face].get("plain"),
+                    results[face].get("times"),
                 )
                 for face in contenders.OURS
                 if face in values
@@ -163,7 +180,7 @@ def summary(data: dict[str, Any]) -> list[tuple[str, ...]]:
                 shown(line.value * row.scale, row.unit),
                 times(line.against_stdlib) if line.against_stdlib else "–",
                 times(line.against_peer) if line.against_peer else "–",
-                times(line.value / line.limit),
+                times(line.value / line.limit) if line.limit else "–",
                 line.floor(),
                 line.beside_peers(),
             )
@@ -188,6 +205,8 @@ def details(data: dict[str, Any], row: rows.Row) -> list[tuple[str, ...]]:
             extra.insert(0, f"a plain call {shown(result['plain'] * row.scale, row.unit)}")
         if "each" in result:
             extra.insert(0, f"{shown(result['each'] * 1e6, 'µs')} per item")
+        if "times" in result and name != contenders.PYTHON:
+            extra.insert(0, f"{times(result['times'])} the time of the program by itself")
         if "failed_rounds" in result:
             extra.append(f"{result['failed_rounds']} of its rounds failed")
         table.append(
@@ -274,11 +293,12 @@ INTRODUCTION = """\
 # Benchmarks
 
 Raddle's pools beside the standard library's and their best-known alternatives, each used in the way its documentation
-recommends, and its primitives beside `threading` and `queue`, in one run on one machine. `make bench` repeats it; `benches/README.md` defines every workload.
+recommends, its primitives beside `threading` and `queue`, and programs under `raddle run` beside themselves, in one run on one machine. `make bench` repeats it;
+`benches/README.md` defines every workload.
 
 Every number comes from fresh processes, round by round in turn (A B C A B C ...); the median of the rounds counts. "x stdlib"
 and "x best peer" say how many times faster Raddle is than the standard library (`concurrent.futures` for pools, `threading`
-and `queue` for the rows of these lanes) and than the fastest of the others in the same run; "x limit" how many times the
+and `queue` for the rows of these lanes; for those of `run` the program by itself, which nobody beats) and than the fastest of the others in the same run; "x limit" how many times the
 physical limit of the same machine it costs. A case where Raddle loses stays in the table.
 """
 
@@ -294,10 +314,11 @@ def document(data: dict[str, Any]) -> str:
         "## Row by row",
     ]
     for row in rows.ROWS:
-        value, made_of = row_limits[row.limit]
+        value, made_of = limit_of(row, data["rows"].get(row.key, {}), row_limits)
         parts.append(f"### {row.title[0].upper()}{row.title[1:]} ({row.lane})")
         parts.append(markdown(DETAIL_HEADS, details(data, row)))
-        parts.append(f"Physical limit: {shown(value * row.scale, row.unit)} ({made_of}).")
+        if value is not None:
+            parts.append(f"Physical limit: {shown(value * row.scale, row.unit)} ({made_of}).")
         if row.key in prose:
             parts.append(prose[row.key])
     return "\n\n".join(parts) + "\n"

@@ -17,8 +17,9 @@ from time import perf_counter
 from typing import Any
 
 import across
+import observers
 import primitives
-from contenders import Contender, Pool
+from contenders import PYTHON, Contender, Pool
 from sizes import Effort, Numbers, again
 from workload import brief, burn, echo, ends, hold, nap
 
@@ -245,7 +246,7 @@ class Row:
     measure: Callable[[Contender, Effort], Numbers]
     rounds: int
     limit: str
-    """The physical limit it is held against: a key of `limits.row_limits`."""
+    """The physical limit it is held against: a key of `limits.row_limits`, or `contenders.PYTHON`: the program by itself."""
 
     times_stdlib: float | None = None
     """How many times faster than the standard library it has to be."""
@@ -260,7 +261,7 @@ class Row:
     """What it may cost at most, in times of the standard library."""
 
     adds_at_most: float | None = None
-    """What it may cost more than a plain call, at most, in `unit`."""
+    """What it may cost more than a plain call, or a program by itself, at most, in `unit`."""
 
     @property
     def lane(self) -> str:
@@ -529,6 +530,19 @@ ROWS = (
         "latency-process",
         times_stdlib=1,
     ),
+    *(
+        Row(f"{key}-run", title, "s", 1.0, observers.program(*what), 2, PYTHON, stdlib_times=1.05)
+        for key, title, what in (
+            ("cpu", "four threads of pure Python", ("cpu_threads", 290_000)),
+            ("pool", "a process pool", ("process_pool", 215)),
+            ("pipeline", "a pipeline of queues", ("pipeline", 110_000)),
+            ("server", "a server and its clients in one event loop", ("server", 1150)),
+            ("locks", "transfers under three locks each", ("locks", 110_000)),
+        )
+    ),
+    Row("loop-run", "with lock, alone, observed", "ns", NS, observers.loop(2_000_000), 3, PYTHON, stdlib_times=2),
+    Row("empty-run", "a program that does nothing", "ms", MS, observers.empty, 3, PYTHON, adds_at_most=80),
+    Row("dump-run", "a look at 200 waiting threads", "ms", MS, observers.dump, 3, "start", at_most=100),
 )
 
 BY_KEY = {row.key: row for row in ROWS}

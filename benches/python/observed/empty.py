@@ -1,0 +1,3 @@
+"""Nothing."""
+
+from __future__ import annotations
