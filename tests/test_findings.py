@@ -35,6 +35,7 @@ FINDINGS = {
 RECORDED = {
     "inversion": "lock-order",
     "starve": "starvation",
+    "hot_lock": "hot-lock",
 }
 """What only a recorder within the program can know for sure."""
 
@@ -96,3 +97,37 @@ def test_places_of_a_deadlock_are_those_of_the_program(tmp_path):
     source = (HERE / "abba.py").read_text().splitlines()
     assert [source[line - 1].strip() for line in lines] == ["with x:", "with y:", "with y:", "with x:"]
     assert "take the locks in the same order everywhere" in run.stderr
+
+
+def test_the_lock_that_the_length_hangs_on_is_ranked_first_and_the_serial_fraction_is_the_known_one(tmp_path):
+    """Four tenths of each piece of work are done under one lock, by all eight threads."""
+    source = (HERE / "hot_lock.py").read_text().splitlines()
+    # Where the machine is busy with something else nothing is predicted, and sleeps are longer.
+    for attempt in range(4):
+        directory = tmp_path / str(attempt)
+        directory.mkdir()
+        run, document = observe("hot_lock", directory)
+        report, session = document["report"], document["session"]
+        first, *others = report["locks"]
+        made = session["places"][session["things"][first["thing"]]["made"]]
+        assert source[made["line"] - 1] == "ledger = threading.Lock()", run.stderr
+        assert Path(made["file"]).name == "hot_lock.py"
+        assert session["things"][first["thing"]]["taken"] == 8 * 30
+        assert first["share"] > sum(other["share"] for other in others)
+        if report["speed_up"] is not None and 0.3 < report["speed_up"]["serial_fraction"] < 0.55:
+            break
+    else:
+        pytest.fail(f"the serial fraction is not near 0.4: {report['speed_up']}")
+    waited = [
+        sum(span["until"] - span["from"] for span in thread["spans"] if span["state"] == "lock")
+        for thread in session["processes"][0]["threads"]
+        if thread["name"] != "MainThread"
+    ]
+    slept = [
+        sum(span["until"] - span["from"] for span in thread["spans"] if span["state"] == "sleep")
+        for thread in session["processes"][0]["threads"]
+        if thread["name"] != "MainThread"
+    ]
+    assert len(waited) == 8
+    # Of eight pieces that meet at the lock one goes on: each thread waits for most of the time, and sleeps ten milliseconds of each piece.
+    assert min(slept) > 30 * 0.010e9 / 2, (slept, waited)

@@ -3,10 +3,11 @@
 //! # Rules
 //!
 //! 1. What is in the session keeps its index. Processes, threads, places and things are found again by what identifies them, or added behind.
-//! 2. An exact span replaces what was guessed for its time, and spans still do not overlap.
+//! 2. An exact span replaces what was guessed for its time, and spans still do not overlap. Where each wait of a kind is known, and none was left out, what looks
+//!    took for another one was none.
 //! 3. A file that is not one of events, or that cannot be read, is left out with a note.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::classify::{Class, classify};
@@ -265,6 +266,8 @@ impl Merging<'_> {
     fn add_spans(&mut self, context: &Context<'_>, names: &Names) {
         let events = context.events();
         let mut waits: HashMap<usize, Vec<Span>> = HashMap::new();
+        // Where threads wait for what is recorded.
+        let mut recorded: HashSet<(State, Option<PlaceId>)> = HashSet::new();
         for wait in &events.waits {
             let Some(thread) = names.threads.get(&wait.thread).copied() else { continue };
             let class = class_of(context, wait);
@@ -276,6 +279,7 @@ impl Merging<'_> {
             let place = self.own_place(context, wait.stack);
             let thing = names.things.get(&wait.lock).copied().filter(|_| !class.is_inner);
             let holder = names.threads.get(&wait.holder).map(|holder| *holder as u32).filter(|_| !class.is_inner);
+            recorded.insert((class.state, place));
             waits.entry(thread).or_default().push(Span { from, until, state: class.state, place, thing, holder });
             if let Some(from) =
                 names.threads.get(&wait.releaser).copied().filter(|from| wait.released != 0 && *from != thread)
@@ -289,6 +293,7 @@ impl Merging<'_> {
                 });
             }
         }
+        let of_file: HashSet<ThingId> = names.things.values().copied().collect();
         let mut gils: HashMap<usize, Vec<Span>> = HashMap::new();
         for wait in &events.gil_waits {
             let Some(thread) = names.threads.get(&wait.thread).copied() else { continue };
@@ -307,12 +312,24 @@ impl Merging<'_> {
             });
         }
         let is_exact = events.flags & flag::GIL != 0;
+        let is_whole = events.dropped == 0 && self.shortest == 0;
+        // What came before the recorder and after it is only guessed.
+        let (began, end) = (self.moment(events.began), names.end);
+        let is_wrong = |span: &Span| {
+            let is_known = span.place.is_some() && recorded.contains(&(span.state, span.place));
+            (began..end).contains(&span.from)
+                && (is_known || span.state == State::Lock && span.thing.is_some_and(|thing| of_file.contains(&thing)))
+        };
         for (index, thread) in self.session.processes[names.process].threads.iter_mut().enumerate() {
             if is_exact && names.threads.values().any(|known| *known == index) {
                 // What looks took for a wait for the GIL, and was none: it ran.
                 for span in thread.spans.iter_mut().filter(|span| span.state == State::Gil) {
                     (span.state, span.holder) = (State::Running, None);
                 }
+            }
+            if is_whole && names.threads.values().any(|known| *known == index) {
+                overlay::split(&mut thread.spans, end);
+                overlay::correct(&mut thread.spans, is_wrong);
             }
             for mut exact in [waits.remove(&index), gils.remove(&index)].into_iter().flatten() {
                 overlay::in_order(&mut exact);

@@ -1,6 +1,6 @@
 //! Laying exact spans over those that looks have guessed.
 
-use crate::session::Span;
+use crate::session::{Nanos, Span, State};
 
 /// Lays `exact` over `spans`. Both are in order and neither overlaps itself; nor does the outcome. An exact span that says no place or no thing takes those of what
 /// it lies on.
@@ -41,6 +41,49 @@ pub(super) fn lay(spans: &[Span], exact: &[Span]) -> Vec<Span> {
     laid
 }
 
+/// Makes two spans of the one that goes on over a moment.
+pub(super) fn split(spans: &mut Vec<Span>, at: Nanos) {
+    let first = spans.partition_point(|span| span.until <= at);
+    if let Some(span) = spans.get_mut(first).filter(|span| span.from < at) {
+        let rest = Span { from: at, ..*span };
+        span.until = at;
+        spans.insert(first + 1, rest);
+    }
+}
+
+/// Puts in the place of guesses that are known to be wrong what the thread was seen to wait for next to them in time. Where there is nothing of the kind
+/// they stay.
+///
+/// Looks guess that a thread which has run in between has waited for the same thing all the time. Where each wait for that thing is known, what is left of the guess
+/// was something else.
+pub(super) fn correct(spans: &mut [Span], is_wrong: impl Fn(&Span) -> bool) {
+    let is_wait = |span: &Span| {
+        !matches!(span.state, State::Running | State::Native | State::Runnable | State::Gil | State::Unknown)
+    };
+    let can_be: Vec<usize> = (0..spans.len()).filter(|at| is_wait(&spans[*at]) && !is_wrong(&spans[*at])).collect();
+    let mut next = 0;
+    for at in 0..spans.len() {
+        while can_be.get(next).is_some_and(|other| *other < at) {
+            next += 1;
+        }
+        if !is_wrong(&spans[at]) {
+            continue;
+        }
+        let before = next.checked_sub(1).map(|index| spans[can_be[index]]);
+        let behind = can_be.get(next).map(|other| spans[*other]);
+        let nearest = match (before, behind) {
+            (Some(before), Some(behind)) => {
+                let (back, forth) = (spans[at].from.abs_diff(before.until), behind.from.abs_diff(spans[at].until));
+                Some(if back <= forth { before } else { behind })
+            }
+            (before, behind) => before.or(behind),
+        };
+        if let Some(seen) = nearest {
+            spans[at] = Span { from: spans[at].from, until: spans[at].until, ..seen };
+        }
+    }
+}
+
 /// Puts spans in order and cuts what overlaps: the one that began first stays whole.
 pub(super) fn in_order(spans: &mut Vec<Span>) {
     spans.sort_by_key(|span| (span.from, span.until));
@@ -55,7 +98,6 @@ pub(super) fn in_order(spans: &mut Vec<Span>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::State;
     use proptest::prelude::*;
 
     fn row() -> impl Strategy<Value = Vec<Span>> {
@@ -73,6 +115,42 @@ mod tests {
     /// What a row says of a moment.
     fn at(row: &[Span], moment: u64) -> Option<State> {
         row.iter().find(|span| span.from <= moment && moment < span.until).map(|span| span.state)
+    }
+
+    #[test]
+    fn a_wrong_guess_becomes_what_is_seen_nearest() {
+        let span = |from, until, state| Span { from, until, state, place: None, thing: None, holder: None };
+        let is_lock = |span: &Span| span.state == State::Lock;
+        let mut spans = vec![
+            span(0, 4, State::Lock),
+            span(4, 5, State::Running),
+            span(5, 9, State::Sleep),
+            span(10, 12, State::Lock),
+            span(12, 20, State::Lock),
+            span(21, 30, State::Io),
+        ];
+        correct(&mut spans, is_lock);
+        let states: Vec<_> = spans.iter().map(|span| span.state).collect();
+        let expected = [State::Sleep, State::Running, State::Sleep, State::Sleep, State::Io, State::Io];
+        assert_eq!(states, expected);
+        assert_eq!((spans[4].from, spans[4].until), (12, 20));
+        let mut alone = vec![span(0, 4, State::Lock), span(4, 5, State::Running)];
+        correct(&mut alone, is_lock);
+        assert_eq!(alone[0].state, State::Lock, "nothing better is known");
+    }
+
+    #[test]
+    fn a_span_is_split_where_it_goes_on() {
+        let span = |from, until| Span { from, until, state: State::Event, place: None, thing: None, holder: None };
+        let ends = |at| {
+            let mut spans = vec![span(0, 5), span(7, 9)];
+            split(&mut spans, at);
+            spans.iter().map(|span| (span.from, span.until)).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(3), [(0, 3), (3, 5), (7, 9)]);
+        for at in [0, 5, 6, 7, 9, 20] {
+            assert_eq!(ends(at), [(0, 5), (7, 9)], "at {at}");
+        }
     }
 
     proptest! {
