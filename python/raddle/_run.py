@@ -51,8 +51,10 @@ FOUND = 3
 
 _NOT_STARTED = 1
 
-_SHARE = 0.02
-"""Looking takes at most this share of one processor."""
+_SHARE, _SHARE_AT_FIRST = 0.01, 0.02
+"""Looking takes at most this share of one processor; and this during the first looks, since something is to be told of a short program, too."""
+
+_FIRST = 30
 
 _SHORTEST, _LONGEST, _QUIET = 0.01, 1.0, 0.2
 """Seconds from one look to the next: at least, at most, and when nothing runs."""
@@ -191,7 +193,9 @@ def _watch(pid: int, watcher: Watcher, options: Options, sent: _Sent) -> int:
         poll = select.poll()
         poll.register(end, select.POLLIN)
         told_to_go_on = False
+        looks = 0
         while True:
+            looks += 1
             began = time.thread_time()
             for kind, who in watcher.look():
                 _tell(kind, who)
@@ -200,7 +204,8 @@ def _watch(pid: int, watcher: Watcher, options: Options, sent: _Sent) -> int:
                     sent.has_aborted = True
                     _kill(watcher, pid)
             cost = time.thread_time() - began
-            pause = max(cost / _SHARE, _QUIET if watcher.is_quiet() else _SHORTEST)
+            share = _SHARE if looks > _FIRST else _SHARE_AT_FIRST
+            pause = max(cost / share, _QUIET if watcher.is_quiet() else _SHORTEST)
             if poll.poll(min(pause, _LONGEST) * 1000):
                 return os.waitpid(pid, 0)[1]
             if sent.interrupts and not told_to_go_on and time.monotonic() - sent.interrupted > _AFTER_INTERRUPT:

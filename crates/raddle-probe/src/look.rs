@@ -194,9 +194,26 @@ pub(crate) struct Memo {
     people: HashMap<u64, Person>,
     /// When the people were asked for their names, and how many threads there were.
     asked: Option<(Instant, usize)>,
+    /// What the kernel says of the process, and when it was asked.
+    about: Option<(Instant, About)>,
 }
 
-/// Names of threads change rarely.
+/// What the kernel says of a process, and what rarely changes.
+#[derive(Clone)]
+struct About {
+    command: Vec<String>,
+    directory: Option<String>,
+    age: Option<f64>,
+}
+
+impl About {
+    fn of(pid: u32) -> Self {
+        let age = process::stat(pid).and_then(process::age);
+        Self { command: process::command(pid), directory: process::directory(pid), age }
+    }
+}
+
+/// Names of threads change rarely, and so do the words of a process.
 const NAMES_LAST: Duration = Duration::from_millis(500);
 
 pub(crate) fn look_once<M: Memory>(target: &Target<M>, memo: &mut Memo) -> Result<Process, Trouble> {
@@ -221,7 +238,14 @@ pub(crate) fn look_once<M: Memory>(target: &Target<M>, memo: &mut Memo) -> Resul
         memo.people = interpreters.iter().flat_map(|one| people_of(target, one.modules)).collect();
         memo.asked = Some((Instant::now(), sights.len()));
     }
-    let seen = describe_all(target, &interpreters, &sights, &memo.people);
+    if memo.about.as_ref().is_none_or(|(asked, _)| asked.elapsed() > NAMES_LAST) {
+        memo.about = Some((Instant::now(), About::of(pid)));
+    }
+    let about = memo
+        .about
+        .as_ref()
+        .map(|(asked, about)| About { age: about.age.map(|age| age + asked.elapsed().as_secs_f64()), ..about.clone() });
+    let seen = describe_all(target, &interpreters, &sights, &memo.people, about);
     memo.sights = sights.into_iter().map(|sight| (sight.state.at, sight)).collect();
     seen
 }
@@ -231,6 +255,7 @@ fn describe_all<M: Memory>(
     interpreters: &[Interpreter],
     sights: &[Sight],
     people: &HashMap<u64, Person>,
+    about: Option<About>,
 ) -> Result<Process, Trouble> {
     let pid = target.pid;
     let mut threads: Vec<Thread> = Vec::new();
@@ -294,12 +319,13 @@ fn describe_all<M: Memory>(
     let known: Vec<u32> = threads.iter().map(|thread| thread.native_id).collect();
     let native =
         task::list(pid).into_iter().filter(|task| !known.contains(task)).filter_map(|task| Task::of(pid, task));
+    let About { command, directory, age } = about.unwrap_or_else(|| About::of(pid));
     Ok(Process {
         pid,
-        command: process::command(pid),
+        command,
         version: Some(target.version.clone()),
-        directory: process::directory(pid),
-        age: process::age(stat),
+        directory,
+        age,
         notes: notes(sights, &threads),
         threads,
         native_threads: native

@@ -10,6 +10,13 @@ pub(crate) fn read(path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Reads a file of `/proc` that is one short record: as [`read`], with a third of the calls.
+pub(crate) fn read_record(path: &str) -> io::Result<String> {
+    let mut room = [0; 4096];
+    let length = fs::File::open(path)?.read(&mut room)?;
+    Ok(String::from_utf8_lossy(&room[..length]).into_owned())
+}
+
 /// A file that is mapped into a process, at the address where its beginning lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
@@ -68,7 +75,7 @@ impl Stat {
 }
 
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
-    parse_stat(&read(&format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&read_record(&format!("/proc/{pid}/stat")).ok()?)
 }
 
 fn parse_stat(text: &str) -> Option<Stat> {
@@ -93,7 +100,7 @@ pub(crate) fn is_ending(pid: u32) -> bool {
 
 /// For how many seconds it has been there.
 pub(crate) fn age(stat: Stat) -> Option<f64> {
-    let text = fs::read_to_string("/proc/uptime").ok()?;
+    let text = read_record("/proc/uptime").ok()?;
     let up: f64 = text.split_ascii_whitespace().next()?.parse().ok()?;
     // The kernel's clock for user space has 100 ticks a second on every architecture that CPython supports here.
     Some((up - stat.started as f64 / 100.0).max(0.0))

@@ -6,7 +6,7 @@
 use std::fs;
 
 use crate::kernel::{self, Call};
-use crate::process::read;
+use crate::process::read_record;
 
 /// A thread at one moment.
 #[derive(Clone, Debug)]
@@ -48,8 +48,8 @@ impl Task {
     pub(crate) fn of(pid: u32, native_id: u32) -> Option<Self> {
         let directory = format!("/proc/{pid}/task/{native_id}");
         let schedule = schedule(pid, native_id);
-        let call = read(&format!("{directory}/syscall")).ok().and_then(|line| kernel::parse(&line));
-        let stat = read(&format!("{directory}/stat")).ok()?;
+        let call = read_record(&format!("{directory}/syscall")).ok().and_then(|line| kernel::parse(&line));
+        let stat = read_record(&format!("{directory}/stat")).ok()?;
         let (name, letter) = name_and_letter(&stat)?;
         let spent = schedule.map_or((0, 0), |schedule| (schedule.cpu, schedule.queued));
         Some(Self { native_id, letter, name, call, runs: schedule.map(|schedule| schedule.runs), spent })
@@ -68,7 +68,7 @@ pub(crate) fn runs(pid: u32, native_id: u32) -> Option<u64> {
 
 /// What the scheduler has counted for a thread; `None` where it does not count.
 pub(crate) fn schedule(pid: u32, native_id: u32) -> Option<Schedule> {
-    let line = read(&format!("/proc/{pid}/task/{native_id}/schedstat")).ok()?;
+    let line = read_record(&format!("/proc/{pid}/task/{native_id}/schedstat")).ok()?;
     let mut numbers = line.split_ascii_whitespace().map(|word| word.parse::<u64>().ok());
     let mut next = || numbers.next().flatten();
     Some(Schedule { cpu: next()?, queued: next()?, runs: next()? })

@@ -8,7 +8,7 @@
 //! 1. What was read once of types, code and names is believed for [`BELIEVED`]: memory is used again for other objects.
 //! 2. A thread that sleeps and has not run since the last look is not looked at again.
 //! 3. The list of processes is asked for every [`CENSUS`], or when a process that is watched has ended. A process stays watched until it ends, also when
-//!    the one that started it has ended before.
+//!    the one that started it has ended before. One that was there and did not belong to it never will: a number is not given again between two censuses.
 //! 4. Circles through several processes need all that have a pipe open: they are looked for every [`CIRCLES`] only.
 
 use std::collections::{HashMap, HashSet};
@@ -25,11 +25,15 @@ use crate::task;
 const BELIEVED: Duration = Duration::from_secs(2);
 const CENSUS: Duration = Duration::from_millis(200);
 const CIRCLES: Duration = Duration::from_millis(400);
+/// Hundredths of a second by which a process is older than the newest one, so that all who began before it are on the list too.
+const SETTLED: u64 = 100;
 
 /// A process and its descendants, looked at again and again.
 pub struct Watch {
     root: u32,
     members: Vec<Member>,
+    /// Processes that have nothing to do with it.
+    others: HashSet<u32>,
     counted: Option<Instant>,
     circled: Option<Instant>,
 }
@@ -45,7 +49,7 @@ struct Member {
 enum Eye {
     Python {
         target: Box<Target>,
-        memo: Memo,
+        memo: Box<Memo>,
         since: Instant,
     },
     /// It runs something else, or is not ready yet. When to try again.
@@ -75,7 +79,7 @@ impl Watch {
     /// Watches a process and all that it starts.
     #[must_use]
     pub fn new(pid: u32) -> Self {
-        Self { root: pid, members: Vec::new(), counted: None, circled: None }
+        Self { root: pid, members: Vec::new(), others: HashSet::new(), counted: None, circled: None }
     }
 
     /// The processes that are watched, each behind the one that has started it.
@@ -119,8 +123,13 @@ impl Watch {
             return;
         }
         self.counted = Some(Instant::now());
-        let stats: HashMap<u32, process::Stat> =
-            process::all().into_iter().filter_map(|pid| Some((pid, process::stat(pid)?))).collect();
+        let there = process::all();
+        let mut others = std::mem::take(&mut self.others);
+        let stats: HashMap<u32, process::Stat> = there
+            .iter()
+            .filter(|pid| !others.contains(pid))
+            .filter_map(|pid| Some((*pid, process::stat(*pid)?)))
+            .collect();
         let is_there = |member: &Member| {
             stats.get(&member.pid).is_some_and(|stat| !stat.has_ended() && stat.started == member.started)
         };
@@ -142,6 +151,12 @@ impl Watch {
             }
             queue.extend(children.get(&pid).into_iter().flatten().filter(|child| !known.contains(child)));
         }
+        others.retain(|pid| there.binary_search(pid).is_ok());
+        // One that has just begun may belong to one that began while the list was made.
+        let newest = stats.values().map(|stat| stat.started).max().unwrap_or(0);
+        let is_settled = |stat: &process::Stat| stat.started.saturating_add(SETTLED) < newest;
+        others.extend(stats.iter().filter(|(pid, stat)| !known.contains(pid) && is_settled(stat)).map(|(pid, _)| *pid));
+        self.others = others;
     }
 }
 
@@ -179,7 +194,7 @@ impl Member {
     /// will stay so.
     fn open(&mut self, now: Instant, tries: u32) {
         self.eye = match Target::open(self.pid) {
-            Ok(target) => Eye::Python { target: Box::new(target), memo: Memo::default(), since: now },
+            Ok(target) => Eye::Python { target: Box::new(target), memo: Box::default(), since: now },
             Err(Trouble::NotReady { .. } | Trouble::Ended { .. }) => Eye::Closed { until: now, tries },
             Err(_) => Eye::Closed { until: now + Duration::from_millis(20 << tries.min(6)), tries: tries + 1 },
         };
@@ -253,5 +268,30 @@ input()
         std::io::Write::write_all(&mut input, b"\n").expect("it reads");
         child.wait().expect("it is ours");
         looks(&mut watch, &|look| look.processes.is_empty());
+    }
+
+    #[test]
+    fn what_is_started_later_is_seen_although_others_are_not_asked_again() {
+        let piped = Stdio::piped;
+        let child = Command::new("sh").args(["-c", "read go; sleep 60 & wait"]).stdin(piped()).stdout(piped()).spawn();
+        let Ok(mut child) = child else { return };
+        let mut watch = Watch::new(child.id());
+        let begin = Instant::now();
+        while begin.elapsed() < 3 * CENSUS {
+            assert!(watch.look().processes.iter().all(|process| process.pid == child.id()));
+        }
+        assert!(!watch.others.contains(&child.id()));
+        let mut input = child.stdin.take().expect("it is piped");
+        std::io::Write::write_all(&mut input, b"\n").expect("it reads");
+        let is_there = |watch: &mut Watch| watch.look().processes.iter().any(|process| process.pid != child.id());
+        while begin.elapsed() < Duration::from_secs(20) && !is_there(&mut watch) {
+            std::thread::yield_now();
+        }
+        let later = watch.members().find(|member| member.parent == child.id()).expect("it was started and is there");
+        assert!(!watch.others.contains(&later.pid));
+        for pid in [later.pid, child.id()] {
+            Command::new("kill").args(["-9", &pid.to_string()]).status().expect("it is ours");
+        }
+        child.wait().expect("it is ours");
     }
 }

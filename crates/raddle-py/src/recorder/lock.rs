@@ -107,6 +107,9 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool) {
     // SAFETY: this thread's own, and an entry under the GIL; nothing of Python is called until the end.
     let (here, entry) = unsafe { (&mut *here, &mut *entry) };
     entry.owner = here.number;
+    if entry.flags & lock::IS_WAITER != 0 {
+        return; // nobody asks where, how often or how long
+    }
     entry.taken += 1;
     entry.since = table::coarse();
     if let Some(frame) = place::innermost(here)
@@ -115,7 +118,7 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool) {
         entry.taken_at = place::place(here, frame).id;
         (entry.code, entry.instruction) = (frame.code, frame.instruction);
     }
-    if entry.flags & lock::IS_WAITER != 0 || here.held_count >= MOST_HELD {
+    if here.held_count >= MOST_HELD {
         return;
     }
     if here.held_count > 0 && !is_try {
@@ -135,13 +138,18 @@ fn released(map: Map, here: *mut Here, object: Object) {
         return;
     }
     here.turn();
-    entry.held += table::coarse().saturating_sub(entry.since);
+    let is_waiter = entry.flags & lock::IS_WAITER != 0;
+    if !is_waiter {
+        entry.held += table::coarse().saturating_sub(entry.since);
+    }
     if entry.waiters != 0 {
         entry.releaser = here.number;
         entry.released = file::now();
     }
     let owner = std::mem::replace(&mut entry.owner, 0);
-    table::forget_held(here, number, owner);
+    if !is_waiter {
+        table::forget_held(here, number, owner);
+    }
 }
 
 /// A call of a method that may wait for a lock which is held.
@@ -164,13 +172,15 @@ fn slow(
         let from = file::now();
         let first = place::innermost(me);
         let stack = place::stack(me, first, STACK_DEPTH);
-        let other = Here::of(entry.owner);
+        // Who waits for a notification has taken the lock for it: it is not held by anybody.
+        let holder = if entry.flags & lock::IS_WAITER != 0 { 0 } else { entry.owner };
+        let other = Here::of(holder);
         // SAFETY: rule 2 of `here`.
         let other = if other.is_null() { ptr::null_mut() } else { unsafe { (*other).tstate } };
-        let taken = if entry.owner == 0 { 0 } else { place::stack_of_other(me, other, entry.code, entry.taken_at) };
+        let taken = if holder == 0 { 0 } else { place::stack_of_other(me, other, entry.code, entry.taken_at) };
         entry.waiters += 1;
         entry.flags |= lock::IS_NAMED;
-        let published = Published { lock: entry.serial, holder: entry.owner, since: from, stack, taken };
+        let published = Published { lock: entry.serial, holder, since: from, stack, taken };
         (from, me.publish(published), published)
     };
     let result = call();
@@ -328,11 +338,14 @@ unsafe extern "C" fn rlock_acquire(this: Object, arguments: Object, keywords: Ob
     // SAFETY: as above.
     unsafe {
         let Some((map, here)) = enter() else { return original(this, arguments, keywords) };
-        if asks(this, &RLOCK.asks) {
+        let owner = table::find(map, this as usize).map(|(_, entry)| (*entry).owner);
+        // One that nothing is known of can have been taken before there was a recorder.
+        let is_mine = owner.map_or_else(|| asks(this, &RLOCK.asks), |owner| owner == (*here).number);
+        if is_mine {
             return original(this, arguments, keywords); // once more by the same thread
         }
         let patience = patience(arguments, keywords);
-        let is_free = table::find(map, this as usize).is_none_or(|(_, entry)| (*entry).owner == 0);
+        let is_free = owner.is_none_or(|owner| owner == 0);
         if is_free || patience == Patience::None {
             let result = original(this, arguments, keywords);
             if is_true(result) {
@@ -423,8 +436,8 @@ unsafe fn made(object: Object, kind: u8) -> Object {
         // SAFETY: this thread's own; nothing of Python is called meanwhile.
         let here = unsafe { &mut *here };
         let first = place::innermost(here);
-        let made = place::stack(here, first, 6);
         let is_waiter = first.is_some_and(|first| place::place(here, first).is_wait);
+        let made = if is_waiter { 0 } else { place::stack(here, first, 6) };
         table::remove(map, here, object as usize); // one that was taken apart unseen
         if let Some((_, entry)) = table::find_or_add(map, object as usize, kind) {
             // SAFETY: an entry under the GIL.

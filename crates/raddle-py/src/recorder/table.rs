@@ -189,7 +189,8 @@ pub(super) fn remove(map: Map, here: &mut Here, object: usize) {
         if (*entry).owner != 0 {
             forget_held(here, number, (*entry).owner);
         }
-        if (*entry).flags & lock::IS_NAMED != 0 {
+        // What `Condition.wait` makes for one wait is nobody's lock: nothing is told of it but the wait.
+        if (*entry).flags & (lock::IS_NAMED | lock::IS_WAITER) == lock::IS_NAMED {
             let words = entry.cast::<[u64; 9]>().read();
             here.write(record::LOCK, 0, (*entry).serial, &words);
         }

@@ -38,12 +38,15 @@ const SCRIPTS: [&str; 8] = [
 /// More JSON than this is deflated.
 const LARGE: usize = 64 << 10;
 
+/// How hard it is tried: the next levels take several times as long for a few per cent, and whoever has run the program waits for the page.
+const EFFORT: u8 = 1;
+
 /// Writes the page.
 #[must_use]
 pub fn html(session: &Session, report: &Report) -> String {
     let data = data::data(session, report);
     let (kind, data) = if data.len() > LARGE {
-        ("deflate", base64(&miniz_oxide::deflate::compress_to_vec_zlib(data.as_bytes(), 6)))
+        ("deflate", base64(&miniz_oxide::deflate::compress_to_vec_zlib(data.as_bytes(), EFFORT)))
     } else {
         ("json", data.replace('<', "\\u003c").replace('&', "\\u0026"))
     };

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::report::{Finding, Report};
-use crate::session::{Nanos, PlaceId, Process, Session, Span, State, UnitId};
+use crate::session::{Nanos, PlaceId, Process, Session, Span, State, ThingId, UnitId};
 use crate::words::{place, program, thread_name, unit};
 use crate::write::words::state_name;
 
@@ -32,7 +32,14 @@ use protobuf::Message;
 /// Writes a trace.
 #[must_use]
 pub fn perfetto(session: &Session, report: &Report) -> Vec<u8> {
-    let mut trace = Trace { session, packets: Message::new(), next_flow: 1, strings: HashMap::new() };
+    let mut trace = Trace {
+        session,
+        packets: Message::new(),
+        next_flow: 1,
+        strings: HashMap::new(),
+        said: HashMap::new(),
+        room: Message::new(),
+    };
     trace.names();
     trace.tracks();
     for (index, process) in session.processes.iter().enumerate() {
@@ -137,22 +144,30 @@ fn thread_track(process: usize, thread: usize) -> u64 {
     process_track(process) + 16 + thread as u64
 }
 
+/// What a slice is about: its process, place, thing and holder.
+type About = (usize, Option<PlaceId>, Option<ThingId>, Option<u32>);
+
 struct Trace<'a> {
     session: &'a Session,
     packets: Message,
     next_flow: u64,
     /// Values of slices' annotations, by their interned numbers: there may be a million slices with some hundred values.
     strings: HashMap<String, u64>,
+    /// What slices say: most say what one before has said.
+    said: HashMap<About, Message>,
+    /// Room in which a packet is put together.
+    room: Message,
 }
 
 impl Trace<'_> {
     fn packet(&mut self, packet: Message) {
         let packet = packet.uint(packet::SEQUENCE, 1);
-        self.packets.append(&Message::new().message(packet::PACKET, &packet));
+        self.packets.add(packet::PACKET, &packet);
+        self.room = packet;
     }
 
     fn event(&mut self, at: Nanos, event: &Message) {
-        let packet = Message::new().uint(packet::TIMESTAMP, at).message(packet::TRACK_EVENT, event);
+        let packet = self.room.take().uint(packet::TIMESTAMP, at).message(packet::TRACK_EVENT, event);
         self.packet(packet.uint(packet::SEQUENCE_FLAGS, packet::NEEDS_STATE));
     }
 
@@ -225,12 +240,19 @@ impl Trace<'_> {
         for (number, thread) in process.threads.iter().enumerate() {
             let uuid = thread_track(index, number);
             for span in &thread.spans {
-                let begin = Message::new()
+                let mut begin = Message::new()
                     .uint(event::TYPE, event::BEGIN)
                     .uint(event::TRACK, uuid)
                     .uint(event::NAME_ID, span.state as u64 + 1)
                     .uint(event::CATEGORY_ID, STATE);
-                let begin = self.annotated(begin, process, span);
+                let key = (index, span.place, span.thing, span.holder);
+                if let Some(said) = self.said.get(&key) {
+                    begin.append(said);
+                } else {
+                    let said = self.annotations(process, span);
+                    begin.append(&said);
+                    self.said.insert(key, said);
+                }
                 self.event(span.from, &begin);
                 let end = Message::new().uint(event::TYPE, event::END).uint(event::TRACK, uuid);
                 self.event(span.until, &end);
@@ -238,8 +260,9 @@ impl Trace<'_> {
         }
     }
 
-    fn annotated(&self, mut event: Message, process: &Process, span: &Span) -> Message {
+    fn annotations(&self, process: &Process, span: &Span) -> Message {
         let session = self.session;
+        let mut event = Message::new();
         let place_at = |id: Option<PlaceId>| id.and_then(|id| session.places.get(id as usize));
         let mut say = |key: u64, value: &str| {
             let said = Message::new().uint(interned::ANNOTATION_NAME_ID, key);

@@ -1,7 +1,7 @@
 //! As much of the protobuf wire format as the trace needs: <https://protobuf.dev/programming-guides/encoding/>.
 
 /// A message that is being written.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Message {
     bytes: Vec<u8>,
 }
@@ -11,8 +11,9 @@ const FIXED64: u32 = 1;
 const LENGTH: u32 = 2;
 
 impl Message {
+    /// Most are small: they never have to grow.
     pub(super) fn new() -> Self {
-        Self::default()
+        Self { bytes: Vec::with_capacity(64) }
     }
 
     pub(super) fn uint(mut self, field: u32, value: u64) -> Self {
@@ -44,11 +45,27 @@ impl Message {
         self.bytes
     }
 
+    /// Adds a message as a field.
+    pub(super) fn add(&mut self, field: u32, value: &Message) {
+        self.put(field, &value.bytes);
+    }
+
+    /// An empty message in the same room.
+    pub(super) fn take(&mut self) -> Self {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        Self { bytes }
+    }
+
     fn counted(mut self, field: u32, value: &[u8]) -> Self {
+        self.put(field, value);
+        self
+    }
+
+    fn put(&mut self, field: u32, value: &[u8]) {
         self.key(field, LENGTH);
         self.varint(value.len() as u64);
         self.bytes.extend(value);
-        self
     }
 
     fn key(&mut self, field: u32, wire: u32) {
