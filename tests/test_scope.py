@@ -80,6 +80,19 @@ def test_the_block_itself_is_stopped_in_its_wait():
     assert not caught.group_contains(raddle.Stopped)
 
 
+def test_a_stop_that_comes_while_the_block_ends_is_not_for_its_end():
+    has_begun, has_left = threading.Event(), threading.Event()
+    with pytest.raises(ExceptionGroup) as caught, raddle.scope() as scope:
+        other = scope.thread(wait_for_ever)
+        end, leave = other._end, scope._leave_body
+        # While the others are stopped, one after the other, the block comes to its end.
+        other._end = lambda why: (has_begun.set(), has_left.wait(), end(why))
+        scope._leave_body = lambda: (leave(), has_left.set())
+        scope.thread(fail)
+        has_begun.wait()
+    assert [type(error) for error in caught.value.exceptions] == [LookupError]
+
+
 def test_failures_while_stopping_are_told_too():
     is_waiting = Event()
 

@@ -281,14 +281,15 @@ class Scope:
                 return
             self._why = why
             handles = list(self._handles)
-            interrupt_body = self._interrupt_body
         for handle in handles:
             if not handle.done():
                 handle._stopped = True
                 handle._end(why)
-        if interrupt_body is not None:
-            self._body_stop = Stopped(why)
-            interrupt_body(self._body_stop)
+        # The block may have left its body meanwhile. It takes back what it finds asked then, and nothing is asked later.
+        with self._lock:
+            if self._interrupt_body is not None:
+                self._body_stop = Stopped(why)
+                self._interrupt_body(self._body_stop)
 
     def _expire(self) -> None:
         self._is_late = True
