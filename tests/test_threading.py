@@ -261,7 +261,7 @@ def a_foreign_lock(module):
 
         def __init__(self):
             self.lock, self.calls = standard.Lock(), []
-            self.acquire, self.release = self.lock.acquire, self.lock.release
+            self.acquire, self.release, self.locked = self.lock.acquire, self.lock.release, self.lock.locked
 
         def __enter__(self):
             self.calls.append("enter")
