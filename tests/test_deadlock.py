@@ -13,7 +13,7 @@ import pytest
 
 import raddle
 import raddle.threading as threading
-from threads import together
+from threads import needs_everybody, together
 
 PATIENCE = 20
 
@@ -177,6 +177,7 @@ def test_a_wait_with_a_deadline_is_no_deadlock(alarms):
     assert alarms == []
 
 
+@needs_everybody
 def test_everybody_in_get_while_the_main_thread_joins_is_raised_once():
     code, out, _ = program("""
         import raddle, raddle.queue, raddle.threading as threading
@@ -231,6 +232,7 @@ def test_an_event_that_a_signal_handler_sets_is_no_deadlock():
     assert (code, out, err) == (0, "done\n", "")
 
 
+@needs_everybody
 def test_everybody_in_get_is_raised():
     code, out, _ = program("""
         import raddle, raddle.queue
@@ -414,6 +416,7 @@ except raddle.DeadlockError as error:
 """
 
 
+@needs_everybody
 @pytest.mark.parametrize("delay", [0, 0.2])
 @pytest.mark.parametrize(
     ("start", "wait"),
@@ -429,6 +432,7 @@ def test_a_wait_for_what_a_thread_that_has_ended_might_have_brought_is_found(scr
     assert (ended.out, ended.err, ended.code) == ("nobody is left\n", "", 0)
 
 
+@needs_everybody
 def test_it_is_found_whoever_is_asked_to_look(script):
     # One of those who sleep is asked when the last of the others ends: two in a lock, or the one in the queue.
     ended = script("""
