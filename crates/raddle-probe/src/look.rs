@@ -9,7 +9,7 @@
 //! 3. A circle of waits is certain if none of its threads has run since step 1 began for the first of them: then there was a moment at which all of
 //!    them were as seen. If one has, the whole look is repeated. A circle of asyncio's tasks must be there a second time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::coroutine;
@@ -233,6 +233,7 @@ pub(crate) fn look_once<M: Memory>(target: &Target<M>, memo: &mut Memo) -> Resul
             }
         }
     }
+    leave_one_holder(&mut sights);
     let is_fresh = |(asked, threads): (Instant, usize)| asked.elapsed() < NAMES_LAST && threads == sights.len();
     if !memo.asked.is_some_and(is_fresh) {
         memo.people = interpreters.iter().flat_map(|one| people_of(target, one.modules)).collect();
@@ -248,6 +249,20 @@ pub(crate) fn look_once<M: Memory>(target: &Target<M>, memo: &mut Memo) -> Resul
     let seen = describe_all(target, &interpreters, &sights, &memo.people, about);
     memo.sights = sights.into_iter().map(|sight| (sight.state.at, sight)).collect();
     seen
+}
+
+/// Threads are looked at one after the other, and meanwhile the GIL may go from one that had it to one that is looked at later: of several
+/// that had it, the last one has it.
+fn leave_one_holder(sights: &mut [Sight]) {
+    let mut held = HashSet::new();
+    for sight in sights.iter_mut().rev() {
+        if let Some(gil) = &mut sight.gil
+            && gil.holder == Some(sight.state.at)
+            && !held.insert(gil.at)
+        {
+            gil.holder = None;
+        }
+    }
 }
 
 fn describe_all<M: Memory>(
