@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import traceback
 
 import pytest
@@ -250,3 +251,32 @@ def test_a_program_that_has_only_imported_threading_is_told_of_the_fork():
     """
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (0, "named\n", "")
+
+
+def test_a_fork_while_other_threads_begin_and_end_to_wait():
+    # What they note while they wait is noted without the interpreter, so a fork may come in the middle of it.
+    over = threading.Event()
+    with raddle.Pool("thread", 8) as pool:
+
+        def use():
+            while not over.is_set():
+                pool.submit(time.sleep, 0.0025).result()
+
+        users = [threading.Thread(target=use) for _ in range(8)]
+        for user in users:
+            user.start()
+        try:
+            for _ in range(600):
+                child = os.fork()
+                if child == 0:
+                    os._exit(0)  # it has been through the hooks
+                try:
+                    calls.until(lambda child=child: os.waitpid(child, os.WNOHANG)[0], "the child to end", 10)
+                except AssertionError:
+                    os.kill(child, 9)
+                    os.waitpid(child, 0)
+                    raise
+        finally:
+            over.set()
+            for user in users:
+                user.join()

@@ -16,6 +16,7 @@ mod future;
 mod gate;
 mod lock_order;
 mod marks;
+mod of_process;
 mod outlet;
 mod parcel;
 mod piece;

@@ -19,10 +19,12 @@ use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::gate;
+use crate::of_process::OfProcess;
 use crate::unit::{self, my_id};
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
-static STATE: Mutex<Option<State>> = Mutex::new(None);
+/// A thread that ends leaves it detached.
+static STATE: OfProcess<Mutex<Option<State>>> = OfProcess::new(Mutex::default);
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Default)]
@@ -60,7 +62,7 @@ impl Number {
 impl Drop for Number {
     fn drop(&mut self) {
         if self.0.load(Relaxed) != 0
-            && let Some(state) = &mut *STATE.lock()
+            && let Some(state) = &mut *STATE.get().lock()
         {
             let id = self.id();
             state.order.forget(id);
@@ -85,11 +87,11 @@ pub(crate) fn want(
     address: impl FnOnce() -> PyResult<usize>,
 ) -> PyResult<()> {
     let (me, id) = (my_id(), number.id());
-    let is_known = STATE.lock().as_ref().is_none_or(|state| state.locks.contains_key(&id));
+    let is_known = STATE.get().lock().as_ref().is_none_or(|state| state.locks.contains_key(&id));
     let address = if is_known { 0 } else { address()? };
     let place = here(py)?;
     let ring = {
-        let mut state = STATE.lock();
+        let mut state = STATE.get().lock();
         let Some(state) = &mut *state else { return Ok(()) };
         if !is_known {
             state.locks.insert(id, (kind, address));
@@ -105,10 +107,10 @@ pub(crate) fn took(number: &Number) {
     let (me, id) = (my_id(), number.id());
     _ = gate::attached(|py| {
         let place = here(py)?;
-        let is_new = STATE.lock().as_ref().is_some_and(|state| !state.names.contains_key(&me));
+        let is_new = STATE.get().lock().as_ref().is_some_and(|state| !state.names.contains_key(&me));
         // Now, because the thread may have ended when it is told of.
         let name = if is_new { Some(name_of(py, me)?) } else { None };
-        if let Some(state) = &mut *STATE.lock() {
+        if let Some(state) = &mut *STATE.get().lock() {
             if let Some(name) = name {
                 state.names.insert(me, name);
             }
@@ -121,15 +123,23 @@ pub(crate) fn took(number: &Number) {
 /// A unit does not hold a lock any more.
 #[cold]
 pub(crate) fn released(unit: UnitId, number: &Number) {
-    if let Some(state) = &mut *STATE.lock() {
+    if let Some(state) = &mut *STATE.get().lock() {
         state.order.released(unit, number.id());
+    }
+}
+
+/// To be called in a forked child: it has seen no order yet.
+pub(crate) fn forked() {
+    STATE.renew();
+    if is_on() {
+        *STATE.get().lock() = Some(State::default());
     }
 }
 
 /// To be called when a unit has ended.
 pub(crate) fn ended(unit: UnitId) {
     if is_on()
-        && let Some(state) = &mut *STATE.lock()
+        && let Some(state) = &mut *STATE.get().lock()
     {
         state.order.ended(unit);
     }
@@ -140,14 +150,15 @@ fn here(py: Python<'_>) -> PyResult<Place> {
     let mut frame = py.import("sys")?.getattr("_getframe")?.call0()?;
     while !frame.is_none() {
         let code = frame.getattr("f_code")?;
-        let known = STATE.lock().as_ref().and_then(|state| Some(state.files.get(&code.as_ptr().addr())?.1.clone()));
+        let known =
+            STATE.get().lock().as_ref().and_then(|state| Some(state.files.get(&code.as_ptr().addr())?.1.clone()));
         let file = match known {
             Some(file) => file,
             None => {
                 let is_ours = py.import("raddle._deadlock")?.call_method1("_is_ours", (&frame,))?.is_truthy()?;
                 let name: String = code.getattr("co_filename")?.extract()?;
                 let file = (!is_ours).then(|| Arc::from(name));
-                if let Some(state) = &mut *STATE.lock() {
+                if let Some(state) = &mut *STATE.get().lock() {
                     state.files.insert(code.as_ptr().addr(), (code.unbind(), file.clone()));
                 }
                 file
@@ -173,7 +184,7 @@ fn tell(py: Python<'_>, ring: &[Step<Place>]) -> PyResult<()> {
     let steps = PyList::empty(py);
     for step in ring {
         let (name, held, wanted) = {
-            let state = STATE.lock();
+            let state = STATE.get().lock();
             let Some(state) = &*state else { return Ok(()) };
             let lock_of = |id: LockId| state.locks.get(&id).copied().unwrap_or(("a lock", 0));
             (state.names.get(&step.unit).cloned(), lock_of(step.held.0), lock_of(step.wanted.0))
@@ -193,7 +204,7 @@ fn tell(py: Python<'_>, ring: &[Step<Place>]) -> PyResult<()> {
 /// Watches orders from now on, or no more. What was known is forgotten.
 #[pyfunction]
 pub(crate) fn watch_lock_order(is_on: bool) {
-    let old = std::mem::replace(&mut *STATE.lock(), is_on.then(State::default));
+    let old = std::mem::replace(&mut *STATE.get().lock(), is_on.then(State::default));
     IS_ON.store(is_on, Relaxed);
     drop(old);
 }
@@ -201,19 +212,19 @@ pub(crate) fn watch_lock_order(is_on: bool) {
 /// What is over for a thread that this one is about to start. `None`: nobody wants to know.
 #[pyfunction]
 pub(crate) fn fork_lock_order() -> Option<Vec<(u64, u64)>> {
-    STATE.lock().as_mut().map(|state| listed(&state.order.fork(my_id())))
+    STATE.get().lock().as_mut().map(|state| listed(&state.order.fork(my_id())))
 }
 
 /// What is over for whoever waits for the end of this thread.
 #[pyfunction]
 pub(crate) fn end_lock_order() -> Option<Vec<(u64, u64)>> {
-    STATE.lock().as_mut().map(|state| listed(&state.order.clock_of(my_id())))
+    STATE.get().lock().as_mut().map(|state| listed(&state.order.clock_of(my_id())))
 }
 
 /// All this is over for this thread.
 #[pyfunction]
 pub(crate) fn follow_lock_order(over: Vec<(u64, u64)>) {
-    if let Some(state) = &mut *STATE.lock() {
+    if let Some(state) = &mut *STATE.get().lock() {
         let over: Clock = over.into_iter().map(|(unit, stretch)| (UnitId(unit), stretch)).collect();
         state.order.follow(my_id(), &over);
     }

@@ -50,6 +50,7 @@ pub(crate) fn forked() {
     crate::turnstile::forked();
     crate::unit::forked();
     crate::wait_graph::forked();
+    crate::lock_order::forked();
 }
 
 /// How often this process, or an ancestor since the extension was loaded, was forked off.

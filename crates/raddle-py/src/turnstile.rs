@@ -16,30 +16,16 @@
 //! A build without a GIL has no turnstile.
 
 use raddle_core::park::{Attempt, Wake};
-use raddle_core::prim::atomic::{AtomicPtr, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 use raddle_core::sync::Semaphore;
 
+use crate::of_process::OfProcess;
 use crate::runtime;
 
 /// So many ask at a time. That many looking every five milliseconds cost next to nothing, and the next ones are awake when it is their turn.
 const ABREAST: usize = 32;
 
-/// The passes of this process; null: none was asked for yet. What stands here is never freed (rule 4).
-static PASSES: AtomicPtr<Semaphore> = AtomicPtr::new(std::ptr::null_mut());
-
-fn passes() -> &'static Semaphore {
-    let mut there = PASSES.load(Acquire);
-    if there.is_null() {
-        let fresh = Box::into_raw(Box::new(Semaphore::new(ABREAST, None)));
-        // Ordering: AcqRel. Pairs with itself and the Acquire above: who sees the pointer sees what was made. Two at once leak one.
-        there = match PASSES.compare_exchange(there, fresh, AcqRel, Acquire) {
-            Ok(_) => fresh,
-            Err(other) => other,
-        };
-    }
-    // SAFETY: not null, made by `Box::into_raw` and never freed; only shared references to it are made.
-    unsafe { &*there }
-}
+/// The passes (rule 4).
+static PASSES: OfProcess<Semaphore> = OfProcess::new(|| Semaphore::new(ABREAST, None));
 
 /// The right to ask for the interpreter. To be dropped attached.
 #[must_use = "whoever drops it lets the next one in"]
@@ -59,7 +45,7 @@ pub(crate) fn enter() -> Pass {
     if cfg!(Py_GIL_DISABLED) || runtime::is_main_thread() {
         return Pass(None);
     }
-    let (passes, mut before) = (passes(), None);
+    let (passes, mut before) = (PASSES.get(), None);
     while let Attempt::Wait(waiter) = passes.acquire(before.as_ref()) {
         // An interruption concerns what the thread waits for: it looks for that where it waits next.
         while waiter.park(None) != Wake::Unparked {}
@@ -70,5 +56,5 @@ pub(crate) fn enter() -> Pass {
 
 /// To be called in a forked child (rule 4).
 pub(crate) fn forked() {
-    PASSES.store(std::ptr::null_mut(), Release);
+    PASSES.renew();
 }

@@ -30,6 +30,7 @@ use raddle_core::sync::Event;
 
 use crate::gate::Timeout;
 use crate::lock_order;
+use crate::of_process::OfProcess;
 use crate::sync::until_done;
 use crate::wait_graph::{self, What};
 
@@ -89,7 +90,8 @@ impl Drop for Elsewhere {
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
-static UNITS: Mutex<Option<HashMap<UnitId, Arc<Unit>>>> = Mutex::new(None);
+/// Threads enter and leave it whether they are attached or not.
+static UNITS: OfProcess<Mutex<HashMap<UnitId, Arc<Unit>>>> = OfProcess::new(Mutex::default);
 
 thread_local! {
     static ID: Cell<u64> = const { Cell::new(0) };
@@ -106,7 +108,7 @@ struct Registered(Arc<Unit>);
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let gone = UNITS.lock().as_mut().and_then(|units| units.remove(&self.0.id));
+        let gone = UNITS.get().lock().remove(&self.0.id);
         drop(gone);
         wait_graph::ended(self.0.id);
         lock_order::ended(self.0.id);
@@ -148,7 +150,7 @@ fn register() -> UnitId {
         is_armed: Mutex::new(false),
     });
     ID.set(id.0);
-    UNITS.lock().get_or_insert_default().insert(id, unit.clone());
+    UNITS.get().lock().insert(id, unit.clone());
     // A thread that is ending has no place for it any more; it stays in the registry, and a number is never given twice.
     _ = ME.try_with(|me| *me.borrow_mut() = Some(Registered(unit)));
     id
@@ -162,27 +164,24 @@ pub(crate) fn me() -> Option<Arc<Unit>> {
 
 /// The unit of a number.
 pub(crate) fn find(id: UnitId) -> Option<Arc<Unit>> {
-    UNITS.lock().as_ref().and_then(|units| units.get(&id).cloned())
+    UNITS.get().lock().get(&id).cloned()
 }
 
 /// All units.
 pub(crate) fn all() -> Vec<Arc<Unit>> {
-    UNITS.lock().as_ref().map(|units| units.values().cloned().collect()).unwrap_or_default()
+    UNITS.get().lock().values().cloned().collect()
 }
 
 /// How many there are.
 pub(crate) fn count() -> usize {
-    UNITS.lock().as_ref().map_or(0, HashMap::len)
+    UNITS.get().lock().len()
 }
 
 /// To be called in a forked child.
 pub(crate) fn forked() {
     let mine = ME.try_with(|me| me.borrow().as_ref().map(|registered| registered.0.clone())).ok().flatten();
-    let mut units = UNITS.lock();
-    let old = units.replace(mine.into_iter().map(|unit| (unit.id, unit)).collect());
-    drop(units);
-    // Their last owners do not exist here.
-    std::mem::forget(old);
+    UNITS.renew();
+    UNITS.get().lock().extend(mine.map(|unit| (unit.id, unit)));
 }
 
 impl Unit {

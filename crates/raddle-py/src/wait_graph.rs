@@ -23,11 +23,11 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList};
 use raddle_core::life::UnitId;
 use raddle_core::park::{Circle, Edge, Enders, Graph, Sight, Thing, Waiter};
-use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicBool, Ordering::SeqCst};
 use raddle_proc::lane::Waited;
 
 use crate::gate;
+use crate::of_process::OfProcess;
 use crate::sync::Holding;
 use crate::thread_lane::Work;
 use crate::unit::{self, Unit};
@@ -96,15 +96,17 @@ impl Thing for Wait {
     }
 }
 
-static GRAPH: Mutex<Option<Arc<Graph<Wait>>>> = Mutex::new(None);
+/// Threads enter it and leave it whether they are attached or not.
+static GRAPH: OfProcess<Graph<Wait>> = OfProcess::new(Graph::default);
 
-fn graph() -> Arc<Graph<Wait>> {
-    GRAPH.lock().get_or_insert_default().clone()
+/// Not to be kept across a wait: a signal's handler may fork there.
+fn graph() -> &'static Graph<Wait> {
+    GRAPH.get()
 }
 
 /// To be called in a forked child.
 pub(crate) fn forked() {
-    std::mem::forget(GRAPH.lock().take());
+    GRAPH.renew();
 }
 
 /// To be called when a unit has ended.
@@ -124,7 +126,6 @@ pub(crate) fn let_somebody_look() {
 
 /// While it lives, this thread counts as waiting.
 pub(crate) struct Waiting {
-    graph: Arc<Graph<Wait>>,
     unit: UnitId,
     /// Of a wait in which a signal's handler runs, which waits now.
     around: Option<Edge<Wait>>,
@@ -139,7 +140,7 @@ pub(crate) struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.graph.leave(self.unit, self.around.take());
+        graph().leave(self.unit, self.around.take());
         unit::set_busy(self.was_busy);
     }
 }
@@ -166,15 +167,15 @@ fn enter_quietly(
     deadline: Option<Instant>,
     may_raise: bool,
 ) -> (Waiting, Sight<Wait>) {
-    let (graph, unit, has_deadline) = (graph(), unit::my_id(), deadline.is_some());
+    let (unit, has_deadline) = (unit::my_id(), deadline.is_some());
     let edge = Edge {
         thing: Wait { what, waiter: waiter.clone(), unit: unit::me(), is_told: Arc::new(AtomicBool::new(false)) },
         has_deadline,
         since: Instant::now(),
     };
     let was_busy = unit::set_busy(false);
-    let (around, sight) = graph.enter(unit, edge);
-    (Waiting { graph, unit, around, was_busy, has_deadline, may_raise, next_look: None, pause: FIRST_PAUSE }, sight)
+    let (around, sight) = graph().enter(unit, edge);
+    (Waiting { unit, around, was_busy, has_deadline, may_raise, next_look: None, pause: FIRST_PAUSE }, sight)
 }
 
 /// How long it takes until one looks again who is left, at first and at last; each time four times as long.
@@ -265,7 +266,7 @@ impl Waiting {
 
     fn look_again(&mut self, py: Python<'_>) -> PyResult<()> {
         py.check_signals()?;
-        let sight = if self.has_deadline { Sight::Hope } else { self.graph.look_around(self.unit) };
+        let sight = if self.has_deadline { Sight::Hope } else { graph().look_around(self.unit) };
         self.judge(py, sight)
     }
 
@@ -282,7 +283,7 @@ impl Waiting {
     fn act(&self, py: Python<'_>, sight: Sight<Wait>) -> PyResult<bool> {
         let sight = match sight {
             Sight::WhoElse(sleepers) => match everybody(py, sleepers) {
-                Who::These(everybody) => self.graph.look(self.unit, &everybody),
+                Who::These(everybody) => graph().look(self.unit, &everybody),
                 Who::Others => return Ok(true),
                 Who::Perhaps => return Ok(false),
             },
