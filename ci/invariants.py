@@ -79,7 +79,7 @@ UNSAFE = {
     "crates/raddle-proc/src/child.rs": "descriptors that a child inherits by number",
     "crates/raddle-py/src/attached.rs": "sharing what the interpreter's lock guards",
     "crates/raddle-py/src/gate.rs": "functions of ours that CPython calls without PyO3 in between",
-    "crates/raddle-py/src/turnstile.rs": "what a fork leaves behind and nobody may free",
+    "crates/raddle-py/src/of_process.rs": "what a fork leaves behind and nobody may free",
     "crates/raddle-py/src/shortcut.rs": "methods in CPython's own calling convention",
     "crates/raddle-py/src/queue.rs": "the collector's visit of what the interpreter's lock guards",
     "crates/raddle-py/src/channel/pipe.rs": "the collector's visit of what the interpreter's lock guards",
