@@ -102,7 +102,7 @@ def test_places_of_a_deadlock_are_those_of_the_program(tmp_path):
 def test_the_lock_that_the_length_hangs_on_is_ranked_first_and_the_serial_fraction_is_the_known_one(tmp_path):
     """Four tenths of each piece of work are done under one lock, by all eight threads."""
     source = (HERE / "hot_lock.py").read_text().splitlines()
-    # Where the machine is busy with something else nothing is predicted, and sleeps are longer.
+    # Where the machine is busy with something else nothing is predicted, sleeps are longer, and others than the lock are waited for.
     for attempt in range(4):
         directory = tmp_path / str(attempt)
         directory.mkdir()
@@ -113,11 +113,11 @@ def test_the_lock_that_the_length_hangs_on_is_ranked_first_and_the_serial_fracti
         assert source[made["line"] - 1] == "ledger = threading.Lock()", run.stderr
         assert Path(made["file"]).name == "hot_lock.py"
         assert session["things"][first["thing"]]["taken"] == 8 * 30
-        assert first["share"] > sum(other["share"] for other in others)
-        if report["speed_up"] is not None and 0.3 < report["speed_up"]["serial_fraction"] < 0.55:
+        is_first = first["share"] > sum(other["share"] for other in others)
+        if is_first and report["speed_up"] is not None and 0.3 < report["speed_up"]["serial_fraction"] < 0.55:
             break
     else:
-        pytest.fail(f"the serial fraction is not near 0.4: {report['speed_up']}")
+        pytest.fail(f"its share is {first['share']}, or the serial fraction is not near 0.4: {report['speed_up']}")
     waited = [
         sum(span["until"] - span["from"] for span in thread["spans"] if span["state"] == "lock")
         for thread in session["processes"][0]["threads"]
