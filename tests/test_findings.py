@@ -118,16 +118,11 @@ def test_the_lock_that_the_length_hangs_on_is_ranked_first_and_the_serial_fracti
             break
     else:
         pytest.fail(f"its share is {first['share']}, or the serial fraction is not near 0.4: {report['speed_up']}")
-    waited = [
-        sum(span["until"] - span["from"] for span in thread["spans"] if span["state"] == "lock")
-        for thread in session["processes"][0]["threads"]
-        if thread["name"] != "MainThread"
-    ]
-    slept = [
-        sum(span["until"] - span["from"] for span in thread["spans"] if span["state"] == "sleep")
-        for thread in session["processes"][0]["threads"]
-        if thread["name"] != "MainThread"
-    ]
+    workers = [thread for thread in session["processes"][0]["threads"] if "(work)" in thread["name"]]
+    waited, slept = (
+        [sum(span["until"] - span["from"] for span in worker["spans"] if span["state"] == state) for worker in workers]
+        for state in ("lock", "sleep")
+    )
     assert len(waited) == 8
     # Of eight pieces that meet at the lock one goes on: each thread waits for most of the time, and sleeps ten milliseconds of each piece.
     assert min(slept) > 30 * 0.010e9 / 2, (slept, waited)
