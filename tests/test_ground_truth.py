@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
-from test_findings import HERE, PATIENCE, RADDLE
+from test_findings import observe
 
 
 def test_waits_for_the_gil_are_as_long_as_the_program_found_them(tmp_path):
-    run = subprocess.run(
-        [RADDLE, "run", "--output", tmp_path / "seen", HERE / "measures_itself.py"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    run, document = observe("measures_itself", tmp_path)
     measured = json.loads(run.stdout)
-    document = json.loads((tmp_path / "seen" / "report.json").read_text())
     [process] = document["session"]["processes"]
     threads = {thread["name"]: thread for thread in process["threads"]}
     for name, (life, ran, queued) in measured.items():
