@@ -237,7 +237,113 @@ def test_everybody_waits_and_one_for_a_future_that_nobody_is_left_to_end(script)
     assert (ended.out, ended.err, ended.code) == ("True\n", "", 0)
 
 
+# The end of a pool: it takes the end of every one of its threads.
+
+
+def test_a_pool_is_shut_down_by_who_holds_what_a_call_of_it_needs(raises):
+    lock, inside = Lock(), standard.Event()
+
+    def call():
+        inside.set()
+        with lock:
+            return "done"
+
+    pool, ends = ThreadPoolExecutor(3, "pool"), []
+    try:
+        with lock:
+            calls = [pool.submit(call)]
+            assert inside.wait(PATIENCE)
+            pool.shutdown()
+    except raddle.DeadlockError as error:
+        ends.append(error.deadlock)
+    ends += named(calls)[0]
+    pool.shutdown()
+    (deadlock,) = ends
+    assert {unit.name for unit in deadlock.units} == {"MainThread", "pool_0"}
+    assert not deadlock.is_everybody
+    assert not deadlock.is_exhaustion
+    assert "the end of the threads of a pool" in str(deadlock)
+    assert "release it before" in str(deadlock)
+
+
+def test_two_pools_whose_calls_shut_down_each_other(raises):
+    one, two = ThreadPoolExecutor(1, "one"), ThreadPoolExecutor(1, "two")
+    both = standard.Barrier(2)
+
+    def call(other):
+        both.wait(PATIENCE)
+        other.shutdown()
+
+    (deadlock,), ended = named([one.submit(call, two), two.submit(call, one)])
+    assert ended == 1
+    assert sorted(unit.name for unit in deadlock.units) == ["one_0", "two_0"]
+
+
+def test_everybody_waits_and_one_for_the_end_of_a_pool(script):
+    ended = script("""
+        import raddle, raddle.futures, raddle.queue
+        raddle.on_deadlock = "raise"
+        nothing = raddle.queue.Queue()
+        pool = raddle.futures.ThreadPoolExecutor(2)
+        call = pool.submit(nothing.get)
+        try:
+            pool.shutdown()
+        except raddle.DeadlockError as error:
+            print("main", error.deadlock.is_everybody)
+            nothing.put(0)
+        else:
+            print("call", call.exception().deadlock.is_everybody)
+    """).run()
+    assert ended.out in ("main True\n", "call True\n")
+    assert (ended.err, ended.code) == ("", 0)
+
+
+def test_the_program_ends_while_a_call_waits_for_what_nobody_brings(script):
+    # Waiting for the pool is all that is left to do, and it is said why that never ends; another pool is waited for nevertheless.
+    ended = script("""
+        import raddle, raddle.futures, raddle.queue
+        nothing = raddle.queue.Queue()
+        pool, other = (raddle.futures.ThreadPoolExecutor(1) for _ in range(2))
+        other.submit(print, "other")
+        raddle.on_deadlock = lambda deadlock: (print(deadlock.is_everybody, len(deadlock.units), flush=True), nothing.put(0))
+        pool.submit(nothing.get)
+    """).run()
+    assert sorted(ended.out.splitlines()) == ["True 2", "other"]
+    assert (ended.err, ended.code) == ("", 0)
+
+
 # What is no deadlock.
+
+
+def test_a_pool_is_shut_down_while_its_calls_wait_for_what_others_bring(alarms):
+    lock, event, began = Lock(), Event(), standard.Semaphore(0)
+
+    def call(needs):
+        began.release()
+        with needs:
+            pass
+        return event.wait(PATIENCE)
+
+    for _ in range(10):
+        event.clear()
+        pool = ThreadPoolExecutor(2)
+        lock.acquire()  # for a while, as the one who opens
+        futures = [pool.submit(call, lock) for _ in range(2)]
+        for _ in futures:
+            began.acquire(timeout=PATIENCE)
+
+        def opens():
+            standard.Event().wait(0.01)
+            lock.release()
+            standard.Event().wait(0.01)
+            event.set()
+
+        opener = standard.Thread(target=opens)
+        opener.start()
+        pool.shutdown()
+        opener.join()
+        assert [future.result(0) for future in futures] == [True, True]
+    assert alarms == []
 
 
 def test_a_worker_that_goes_on_with_a_call_that_waits_while_the_first_waiter_wakes_up(alarms):

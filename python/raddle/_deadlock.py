@@ -101,7 +101,7 @@ class Deadlock(NamedTuple):
         if self.is_everybody:
             return "give the wait a timeout, or see to it that somebody puts, sets, notifies or releases before waiting"
         if any(unit.waits_for.startswith("the end of") for unit in self.units):
-            return "a thread that is to be joined must not need what the joining one holds: release it before join()"
+            return "what is to end must not need what the one that waits for it holds: release it before join() or shutdown()"
         if len(self.units) == 1:
             return "use an RLock, or do not take the lock again in what is called while it is held"
         if any(map(_is_call, (unit.waits_for for unit in self.units))):

@@ -73,6 +73,8 @@ class ProcessCrew:
         if self._showing is not None:
             self._showing.lane = self.lane
 
+    calls_back = True
+
     def grow(self) -> None:
         """Starts one more worker, if there may be one."""
         _exit.check_not_exiting()

@@ -56,6 +56,8 @@ class Crew(ContextCrew):
             remote_traceback=_remote_traceback,
         )
 
+    calls_back = True
+
     def grow(self) -> None:
         """Starts one more worker; with the fork method all of them, before this process has threads of ours."""
         _exit.check_not_exiting()

@@ -50,6 +50,8 @@ class Crew:
         self._lock = threading.Lock()
         self._started = 0
 
+    calls_back = False
+
     def grow(self) -> None:
         """Starts one more thread, if there may be one."""
         _exit.check_not_exiting()

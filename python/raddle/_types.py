@@ -48,6 +48,9 @@ ProgressLike: TypeAlias = bool | str | _Bar | _Bars | Callable[[Progress], objec
 class Ending(Protocol):
     """Something that ends by itself once it is told to."""
 
+    calls_back: bool
+    """Whether it may call code of the user's from a thread that is none of Python's."""
+
     def close(self) -> None:
         """Takes no more work."""
 

@@ -38,6 +38,9 @@ pub(crate) struct Item {
 /// Room for one more call in a pool that takes only so many.
 pub(crate) struct Room(pub(crate) Arc<Work>);
 
+/// The end of every thread of a pool that takes no more calls.
+pub(crate) struct Departure(pub(crate) Arc<Work>);
+
 /// Who could end the wait for one of several calls, or for one alone.
 #[derive(Default)]
 pub(crate) struct Hands {
@@ -202,5 +205,29 @@ impl Held for Room {
 
     fn pool(&self) -> Option<Arc<Work>> {
         Some(self.0.clone())
+    }
+}
+
+/// It takes all of them; one that is stuck is enough to wait for ever. A thread that is not up yet does not matter: whether it will
+/// come to its end is seen when it waits itself.
+impl Held for Departure {
+    fn enders(&self) -> Enders {
+        Enders::All(self.0.hands())
+    }
+
+    fn has_come(&self) -> bool {
+        self.0.exits.are_all_gone()
+    }
+
+    fn kind(&self) -> &'static str {
+        "the end of the threads of a pool"
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    fn holder(&self) -> Option<UnitId> {
+        None
     }
 }

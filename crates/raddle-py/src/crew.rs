@@ -62,9 +62,18 @@ impl Crew {
 
     /// All who are there, as units. `None`: one of them is not known yet, or not any more.
     pub(crate) fn units(&self) -> Option<Vec<UnitId>> {
-        let there = self.tallies.values().filter(|tally| tally.gone.load(Relaxed) == 0);
-        let units: Vec<UnitId> = there.map(|tally| tally.unit.load(Relaxed)).map(UnitId).collect();
+        let units: Vec<UnitId> = self.there().collect();
         (units.len() == self.threads && !units.contains(&UnitId(0))).then_some(units)
+    }
+
+    /// Those who are there and known, as units.
+    pub(crate) fn known(&self) -> Vec<UnitId> {
+        self.there().filter(|unit| *unit != UnitId(0)).collect()
+    }
+
+    fn there(&self) -> impl Iterator<Item = UnitId> {
+        let there = self.tallies.values().filter(|tally| tally.gone.load(Relaxed) == 0);
+        there.map(|tally| UnitId(tally.unit.load(Relaxed)))
     }
 
     /// Who runs this. `None`: not known, or nobody.

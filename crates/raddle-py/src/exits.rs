@@ -16,8 +16,10 @@ use pyo3::prelude::*;
 use raddle_core::park;
 use raddle_core::prim::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use crate::awaited::Departure;
 use crate::future::sleep_until;
-use crate::gate;
+use crate::thread_lane::Work;
+use crate::wait_graph;
 
 /// What is shared between threads that end and those who wait for it.
 #[derive(Default)]
@@ -42,13 +44,19 @@ impl Exits {
         INSIDE.set(Some(Inside(self.clone())));
     }
 
-    /// Waits until every thread that has entered is gone. Returns how many that are.
-    pub(crate) fn wait(&self, py: Python<'_>) -> PyResult<usize> {
-        gate::wait(py, None, |until| {
-            let _waiting = self.waiting.enter(park::with_current(park::Parker::unparker));
-            sleep_until(&|| self.inside.load(SeqCst) == 0, until)
+    /// Waits until every thread of a pool that has entered is gone. Returns how many that are.
+    pub(crate) fn wait(py: Python<'_>, work: &Arc<Work>) -> PyResult<usize> {
+        let exits = &work.exits;
+        wait_graph::until_come(py, Arc::new(Departure(work.clone())), None, |until| {
+            let _waiting = exits.waiting.enter(park::with_current(park::Parker::unparker));
+            sleep_until(&|| exits.are_all_gone(), until)
         })?;
-        Ok(self.gone.load(SeqCst))
+        Ok(exits.gone.load(SeqCst))
+    }
+
+    /// Whether nobody who has entered is still there.
+    pub(crate) fn are_all_gone(&self) -> bool {
+        self.inside.load(SeqCst) == 0
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) struct Work {
     quota: Option<Quota>,
     /// Threads that wait for room below it.
     waiting: Waiting,
-    exits: Arc<Exits>,
+    pub(crate) exits: Arc<Exits>,
     tracer: Tracer,
     /// The clock of the tallies starts here.
     made: Instant,
@@ -166,6 +166,11 @@ impl Work {
     pub(crate) fn all_hands(&self) -> Option<Vec<UnitId>> {
         let crew = self.crew.lock();
         if crew.threads < self.most { None } else { crew.units() }
+    }
+
+    /// The threads that are there, as far as they are known.
+    pub(crate) fn hands(&self) -> Vec<UnitId> {
+        self.crew.lock().known()
     }
 
     /// Who runs a call. `None`: not known, or nobody.
@@ -327,7 +332,7 @@ impl ThreadLane {
         if self.work.is_foreign() || crew::is_employed_by(&self.work) {
             return Ok(false);
         }
-        let gone = self.work.exits.wait(py)?;
+        let gone = Exits::wait(py, &self.work)?;
         Ok(gone == self.work.crew.lock().hired)
     }
 

@@ -371,8 +371,13 @@ fn is_help_possible(py: Python<'_>) -> PyResult<bool> {
             free,
         ))
     })?;
-    if *is_free_threaded || live.bind(py).is_truthy()? {
+    if *is_free_threaded {
         return Ok(true); // without a GIL threads come and go while we look
+    }
+    for ending in live.bind(py).try_iter()? {
+        if ending?.getattr("calls_back")?.is_truthy()? {
+            return Ok(true);
+        }
     }
     for number in 1..SIGNALS {
         let handler = getsignal.bind(py).call1((number,))?;
