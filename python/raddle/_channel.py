@@ -232,7 +232,7 @@ class Timer(_raddle.TimerCore):
 
     def __next__(self) -> float:
         try:
-            late: float = _raddle.select(self).value
+            late: float = _raddle.select((self,), None).value
         except Closed as closed:
             if closed.source is not None:  # of a channel, which a signal's handler has used
                 raise
@@ -433,7 +433,7 @@ def select(*cases: Any, timeout: float | None = None) -> Selected:
         >>> raddle.select(rx).value
         'x'
     """
-    found: Selected = _raddle.select(*cases, timeout=timeout)
+    found: Selected = _raddle.select(cases, timeout)
     return found
 
 

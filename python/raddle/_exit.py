@@ -62,8 +62,8 @@ def _at_exit() -> None:
                 ending.join()
             except Exception as error:  # noqa: BLE001  # such as a DeadlockError: the others are waited for all the same
                 trouble.append(error)
-        for error in trouble:
-            raise error
+        if trouble:
+            raise trouble[0]
     except KeyboardInterrupt as interrupt:
         # No native thread of ours may be left when the interpreter is taken apart.
         for ending in endings:

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyTuple, PyType};
@@ -311,7 +310,8 @@ enum Held {
     /// An event, what it stands for, and whether it was set between two looks.
     Event(Py<PyEvent>, Py<PyAny>, AtomicBool),
     Timer(Py<PyTimer>),
-    Shared(SharedCase),
+    /// Boxed: it is many times as large as the others, which are moved about.
+    Shared(Box<SharedCase>),
 }
 
 impl Held {
@@ -325,12 +325,12 @@ impl Held {
                 Ok(sender) => Ok(Self::Send(sender.clone().unbind(), sending.value.clone_ref(py))),
                 Err(_) => {
                     let end = sending.sender.bind(py).cast::<PySharedEnd>()?.clone().unbind();
-                    SharedCase::send(end, sending.value.bind(py)).map(Self::Shared)
+                    SharedCase::send(end, sending.value.bind(py)).map(Box::new).map(Self::Shared)
                 }
             };
         }
         if object.is_instance_of::<PySharedReceiver>() {
-            return Ok(Self::Shared(SharedCase::recv(object.cast::<PySharedEnd>()?.clone().unbind())));
+            return Ok(Self::Shared(Box::new(SharedCase::recv(object.cast::<PySharedEnd>()?.clone().unbind()))));
         }
         if let Ok(timer) = object.cast::<PyTimer>() {
             return Ok(Self::Timer(timer.clone().unbind()));
@@ -352,6 +352,16 @@ impl Held {
         Ok(Self::Event(event.cast_into::<PyEvent>()?.unbind(), object.clone().unbind(), AtomicBool::new(false)))
     }
 
+    /// Those of all cases.
+    fn all(cases: &Bound<'_, PyTuple>) -> PyResult<Vec<Self>> {
+        // Collected into a `Result` it would grow step by step.
+        let mut all = Vec::with_capacity(cases.len());
+        for case in cases.iter_borrowed() {
+            all.push(Self::of(&case)?);
+        }
+        Ok(all)
+    }
+
     fn choice<'a>(&'a self, source: Bound<'a, PyAny>) -> Choice<'a> {
         let kind = match self {
             Self::Recv(receiver) => Kind::Recv(receiver.get()),
@@ -369,15 +379,17 @@ impl Held {
 
 fn selected<'py>(py: Python<'py>, source: Bound<'py, PyAny>, value: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let class = CLASS.import(py, "raddle._channel", "Selected")?;
+    let new = NEW.get_or_try_init(py, || py.get_type::<PyTuple>().getattr("__new__").map(Bound::unbind))?;
     // As the class does it, but without running its Python code: a thread that the end of the interpreter meets in there is unwound through
     // these frames, which ends the process.
-    py.get_type::<PyTuple>().call_method1(intern!(py, "__new__"), (class, (source, value)))
+    new.bind(py).call1((class, (source, value)))
 }
 
 /// See `raddle.select`.
 #[pyfunction]
-#[pyo3(signature = (*cases, timeout = None))]
+#[pyo3(signature = (cases, timeout, /))]
 pub(crate) fn select<'py>(
     cases: &Bound<'py, PyTuple>,
     timeout: Option<&Bound<'py, PyAny>>,
@@ -387,7 +399,7 @@ pub(crate) fn select<'py>(
         return Err(PyValueError::new_err("select() wants at least one thing to wait for"));
     }
     let timeout: Timeout = timeout.map_or(Ok(Timeout::FOREVER), |timeout| timeout.extract())?;
-    let held: Vec<Held> = cases.iter().map(|case| Held::of(&case)).collect::<PyResult<_>>()?;
+    let held = Held::all(cases)?;
     let list: Vec<Choice<'_>> = held.iter().zip(cases).map(|(held, source)| held.choice(source)).collect();
     match choose(py, &list, timeout, ("the first of several things", cases.as_ptr().addr()))? {
         Some((number, value)) => selected(py, cases.get_item(number)?, value),
@@ -409,7 +421,7 @@ impl PySelection {
     #[new]
     #[pyo3(signature = (*cases))]
     fn new(cases: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        let held = cases.iter().map(|case| Held::of(&case)).collect::<PyResult<_>>()?;
+        let held = Held::all(cases)?;
         Ok(Self { cases: cases.clone().unbind(), held, standing: Mutex::new(None) })
     }
 
