@@ -11,9 +11,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList};
-use raddle_core::prim::Mutex;
+use raddle_core::prim::Guarding;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::attached::{Attached, ByGil};
 use crate::batch::coarse_now;
 
 /// Counts the results that were taken, and knows when their display is due. An object of its own, so that the display can read
@@ -58,6 +59,8 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+type Stack = <ByGil as Guarding>::Cell<Vec<Py<PyAny>>>;
+
 /// Iterates over the items of the lists that a generator yields.
 #[pyclass(frozen, module = "raddle._raddle")]
 pub(crate) struct Results {
@@ -65,7 +68,7 @@ pub(crate) struct Results {
     /// What counts, and what is called when it is due.
     display: Option<(Py<Meter>, Py<PyAny>)>,
     /// What was taken from the generator and not handed out, last first.
-    taken: Mutex<Vec<Py<PyAny>>>,
+    taken: Attached<Stack>,
 }
 
 #[pymethods]
@@ -73,7 +76,7 @@ impl Results {
     #[new]
     #[pyo3(signature = (runs, display = None))]
     fn new(runs: Py<PyIterator>, display: Option<(Py<Meter>, Py<PyAny>)>) -> Self {
-        Self { runs, display, taken: Mutex::default() }
+        Self { runs, display, taken: Attached::new(ByGil::cell(Vec::new())) }
     }
 
     fn __iter__(slf: Py<Self>) -> Py<Self> {
@@ -82,8 +85,7 @@ impl Results {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         loop {
-            let item = self.taken.lock().pop();
-            if let Some(item) = item {
+            if let Some(item) = ByGil::with(self.taken.of(py), Vec::pop) {
                 if let Some((meter, draw)) = &self.display
                     && meter.get().count()
                 {
@@ -95,17 +97,17 @@ impl Results {
             let list = list?.cast_into::<PyList>()?;
             let mut items: Vec<Py<PyAny>> = list.iter().rev().map(Bound::unbind).collect();
             list.del_slice(0, list.len())?; // whoever takes an item decides how long it lives
-            let mut taken = self.taken.lock();
-            // More than nothing only if several threads iterate at once; what comes later lies below.
-            items.append(&mut taken);
-            *taken = items;
+            ByGil::with(self.taken.of(py), |taken| {
+                // More than nothing only if several threads iterate at once; what comes later lies below.
+                items.append(taken);
+                std::mem::swap(taken, &mut items);
+            });
         }
     }
 
     /// Ends the iteration: what has not started is cancelled.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let dropped = std::mem::take(&mut *self.taken.lock());
-        drop(dropped);
+        self.drop_all(py);
         self.runs.bind(py).call_method0("close").map(drop)
     }
 
@@ -114,16 +116,22 @@ impl Results {
         if let Some((_, draw)) = &self.display {
             visit.call(draw)?;
         }
-        self.taken.lock().iter().try_for_each(|item| visit.call(item))
+        // SAFETY: this is `__traverse__`.
+        let taken = unsafe { self.taken.collected() };
+        ByGil::with(taken, |taken| taken.iter().try_for_each(|item| visit.call(item)))
     }
 
-    fn __clear__(&self) {
-        let dropped = std::mem::take(&mut *self.taken.lock());
-        drop(dropped);
+    fn __clear__(&self, py: Python<'_>) {
+        self.drop_all(py);
     }
 }
 
 impl Results {
+    /// Lets go of what was not handed out; outside of the cell, because that may call into Python.
+    fn drop_all(&self, py: Python<'_>) {
+        drop(ByGil::with(self.taken.of(py), std::mem::take));
+    }
+
     /// What a display raises, because it is the user's or because Ctrl-C met it, ends the iteration.
     #[cold]
     fn draw(&self, py: Python<'_>, draw: &Py<PyAny>) -> PyResult<()> {
