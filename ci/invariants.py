@@ -81,8 +81,6 @@ UNSAFE = {
     "crates/raddle-py/src/gate.rs": "functions of ours that CPython calls without PyO3 in between",
     "crates/raddle-py/src/of_process.rs": "what a fork leaves behind and nobody may free",
     "crates/raddle-py/src/shortcut.rs": "methods in CPython's own calling convention",
-    "crates/raddle-py/src/queue.rs": "the collector's visit of what the interpreter's lock guards",
-    "crates/raddle-py/src/channel/pipe.rs": "the collector's visit of what the interpreter's lock guards",
     "crates/raddle-py/src/buffer.rs": "shared memory behind the buffer protocol",
     "crates/raddle-py/src/parcel.rs": "buffers of Python objects, and shared memory that they are copied to",
     "crates/raddle-py/src/shared_channel/": "descriptors that Python hands over by number, and what a forked child must not drop",

@@ -13,7 +13,9 @@
 //! 3. The collector's visits are attached, although they show no token. They come while Python objects are made, which by rule 2 is
 //!    not inside a change.
 
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
 
 #[cfg(not(Py_GIL_DISABLED))]
 pub(crate) use by_gil::ByGil;
@@ -23,7 +25,7 @@ pub(crate) use raddle_core::prim::ByMutex as ByGil;
 /// A structure that attached threads alone touch.
 pub(crate) struct Attached<S>(S);
 
-// SAFETY: rule 1. Threads that share this reach what is inside only while they are attached, by `of` and `collected`: with a GIL that is
+// SAFETY: rule 1. Threads that share this reach what is inside only while they are attached, by `of` and `visited`: with a GIL that is
 // one at a time, and the GIL orders what they do. So they take turns, for which `S: Send` is enough. The module belongs to one
 // interpreter, and so do its objects: PyO3 refuses to load it into a second one with another GIL.
 #[cfg(not(Py_GIL_DISABLED))]
@@ -40,13 +42,35 @@ impl<S> Attached<S> {
         &self.0
     }
 
-    /// The structure, for the collector.
-    ///
-    /// # Safety
-    ///
-    /// To be called by `__traverse__`, which runs attached.
-    pub(crate) unsafe fn collected(&self) -> &S {
+    /// The structure, for the collector: it alone has a `visit`, and only while it calls `__traverse__`.
+    pub(crate) fn visited(&self, _visit: &PyVisit<'_>) -> &S {
         &self.0
+    }
+}
+
+/// A number that attached threads alone change, and anyone reads. With a GIL they do so one after the other, and need no atomic exchange.
+///
+/// Ordering: Relaxed. It is a number, and no news of anything else.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    #[inline]
+    pub(crate) fn add(&self, _py: Python<'_>, more: u64) {
+        #[cfg(not(Py_GIL_DISABLED))]
+        self.0.store(self.get().wrapping_add(more), Relaxed);
+        #[cfg(Py_GIL_DISABLED)]
+        self.0.fetch_add(more, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn sub(&self, py: Python<'_>, less: u64) {
+        self.add(py, less.wrapping_neg());
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
     }
 }
 

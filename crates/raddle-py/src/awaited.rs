@@ -21,7 +21,7 @@ use raddle_core::life::{Phase, UnitId};
 use raddle_core::park::Enders;
 
 use crate::future::{FutureCore, Home};
-use crate::span::{Row, Step};
+use crate::span::{Step, Want};
 use crate::thread_lane::Work;
 use crate::wait_graph::Held;
 
@@ -31,8 +31,9 @@ pub(crate) struct Outcome(pub(crate) Py<FutureCore>);
 /// What comes of an item of a map.
 pub(crate) struct Item {
     pub(crate) work: Arc<Work>,
-    pub(crate) row: Arc<Row>,
-    pub(crate) number: usize,
+    /// The address of its row.
+    pub(crate) row: usize,
+    pub(crate) want: Arc<Want>,
 }
 
 /// Room for one more call in a pool that takes only so many.
@@ -148,7 +149,7 @@ impl Held for Outcome {
 impl Held for Item {
     fn enders(&self) -> Enders {
         let mut hands = Hands::default();
-        match self.row.step(self.number) {
+        match self.want.step() {
             Step::Waits => hands.any_of(&self.work),
             Step::Runs => hands.one(self.holder()),
             Step::Ended => {}
@@ -157,22 +158,22 @@ impl Held for Item {
     }
 
     fn has_come(&self) -> bool {
-        matches!(self.row.step(self.number), Step::Ended)
+        matches!(self.want.step(), Step::Ended)
     }
 
     fn kind(&self) -> &'static str {
-        match self.row.step(self.number) {
+        match self.want.step() {
             Step::Waits => WAITS,
             Step::Runs | Step::Ended => RUNS,
         }
     }
 
     fn address(&self) -> usize {
-        self.row.address()
+        self.row
     }
 
     fn holder(&self) -> Option<UnitId> {
-        self.work.runner((self.row.address(), self.number))
+        self.work.runner((self.row, self.want.number))
     }
 
     fn pool(&self) -> Option<Arc<Work>> {

@@ -604,7 +604,7 @@ impl FutureCore {
             trace.end_now(Fate::Cancelled, this.batch_size().max(1));
         }
         if let Some(Home::Thread(work)) = this.home() {
-            work.count_cancelled(this.batch_size().max(1).into());
+            work.count_cancelled(slf.py(), this.batch_size().max(1).into());
         }
         let announce = owed.wake();
         this.nudge();

@@ -249,8 +249,7 @@ impl PyQueue {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // SAFETY: this is it.
-        unsafe { self.items.collected() }.peek(|item| visit.call(item))
+        self.items.visited(&visit).peek(|item| visit.call(item))
     }
 
     fn __clear__(&self, py: Python<'_>) {
@@ -313,8 +312,7 @@ impl PySimpleQueue {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // SAFETY: this is it.
-        unsafe { self.items.collected() }.peek(|item| visit.call(item))
+        self.items.visited(&visit).peek(|item| visit.call(item))
     }
 
     fn __clear__(&self, py: Python<'_>) {

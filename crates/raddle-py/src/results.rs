@@ -116,9 +116,7 @@ impl Results {
         if let Some((_, draw)) = &self.display {
             visit.call(draw)?;
         }
-        // SAFETY: this is `__traverse__`.
-        let taken = unsafe { self.taken.collected() };
-        ByGil::with(taken, |taken| taken.iter().try_for_each(|item| visit.call(item)))
+        ByGil::with(self.taken.visited(&visit), |taken| taken.iter().try_for_each(|item| visit.call(item)))
     }
 
     fn __clear__(&self, py: Python<'_>) {

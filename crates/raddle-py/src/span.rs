@@ -8,7 +8,7 @@
 //! * The *span*: what is called. It lies in the queue, with the numbers of the items that nobody has begun
 //!   ([`Queue`](raddle_core::sched::Queue), spans), and in the hands of the workers that call it; when they are through, it is gone, and the
 //!   function with it.
-//! * The *row*: one slot for each item, under one lock; shared by the span and the iterator.
+//! * The *row*: one slot for each item, in one cell, which the interpreter's lock guards; shared by the span and the iterator.
 //! * The *harvest*: the iterator. It takes the slots in order, and sleeps until the one that it needs is filled.
 //!
 //! # States of an item
@@ -26,11 +26,10 @@
 //!    cancels with the news of that. The queue gives each number to one, so a call that is cancelled does not begin, and the other
 //!    way round.
 //! 2. A slot has its arguments before its number is in the queue.
-//! 3. A thread that wants a slot looks at it and enters the list of those who wait in one critical section; whoever fills it looks
+//! 3. A thread that wants a slot looks at it and enters the list of those who wait in one change of the cell; whoever fills it looks
 //!    at that list in the same one in which it does so. So either the thread sees the slot filled, or it is woken for it; and it is
-//!    woken for no other.
-//! 4. No Python code runs under the lock of a row: objects are made before, and dropped after it. It is never held together
-//!    with the queue's.
+//!    woken for no other. It sleeps detached, where it may not look at the cell: how far its item is, it is told by a *want* of its own.
+//! 4. No Python code runs inside a change of a row: objects are made before, and dropped after it. The queue's lock is not taken there.
 //! 5. A harvest that was begun and does not come to its end, because a call has raised, because it was closed or dropped or the
 //!    time is over, cancels what waits. One that was never begun cancels nothing, as with the standard library's generator: then nobody
 //!    *listens*, and what comes of a call is dropped at once.
@@ -44,12 +43,15 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use raddle_core::park::{self, Unparker};
-use raddle_core::prim::{Mutex, MutexGuard};
+use raddle_core::prim::Guarding;
+use raddle_core::prim::atomic::{AtomicU32, Ordering::SeqCst};
 use raddle_core::sched::Position;
 
+use crate::attached::{Attached, ByGil};
 use crate::awaited::Item;
 use crate::errors;
 use crate::future::{Sleeper, sleep_until};
+use crate::gate;
 use crate::runtime;
 use crate::thread_lane::Work;
 use crate::wait_graph;
@@ -79,15 +81,36 @@ impl Slot {
 }
 
 /// How far an item has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Waits,
     Runs,
     Ended,
 }
 
-#[derive(Default)]
+/// How far an item has come that a thread waits for, for those who are not attached.
+pub(crate) struct Want {
+    pub(crate) number: usize,
+    step: AtomicU32,
+}
+
+impl Want {
+    /// Whoever sees that it has ended finds the slot filled, once it is attached.
+    pub(crate) fn step(&self) -> Step {
+        match self.step.load(SeqCst) {
+            step if step == Step::Waits as u32 => Step::Waits,
+            step if step == Step::Runs as u32 => Step::Runs,
+            _ => Step::Ended,
+        }
+    }
+
+    fn becomes(&self, step: Step) {
+        self.step.store(step as u32, SeqCst);
+    }
+}
+
 pub(crate) struct Row {
-    inner: Mutex<Inner>,
+    inner: Attached<<ByGil as Guarding>::Cell<Inner>>,
 }
 
 #[derive(Default)]
@@ -99,8 +122,8 @@ struct Inner {
     is_begun: bool,
     /// Nothing will be asked for any more: what comes of a call is of no use (rule 5).
     is_over: bool,
-    /// Threads that sleep for a slot, and its number.
-    waiters: Vec<(usize, Unparker)>,
+    /// Threads that sleep for a slot.
+    waiters: Vec<(Arc<Want>, Unparker)>,
 }
 
 impl Inner {
@@ -116,11 +139,39 @@ impl Inner {
             return with;
         }
         if !self.waiters.is_empty() {
-            woken.extend(
-                self.waiters.extract_if(.., |(other, _)| *other == number).map(|(_, thread)| Sleeper::Thread(thread)),
-            );
+            woken.extend(self.waiters.extract_if(.., |(want, _)| want.number == number).map(|(want, thread)| {
+                want.becomes(Step::Ended);
+                Sleeper::Thread(thread)
+            }));
         }
         std::mem::replace(&mut self.slots[number], with)
+    }
+
+    /// Takes the arguments of an item whose number this thread has taken.
+    #[inline]
+    fn begin(&mut self, number: usize) -> Option<Py<PyAny>> {
+        for (want, _) in &self.waiters {
+            if want.number == number {
+                want.becomes(Step::Runs);
+            }
+        }
+        match std::mem::replace(&mut self.slots[number], Slot::Empty) {
+            Slot::Waiting(item) => Some(item),
+            other => {
+                debug_assert!(false, "rule 2: a number that was in the queue has its arguments");
+                self.slots[number] = other;
+                None
+            }
+        }
+    }
+
+    /// How far an item has come.
+    fn step(&self, number: usize) -> Step {
+        match &self.slots[number] {
+            _ if self.is_ready(number) => Step::Ended,
+            Slot::Waiting(_) => Step::Waits,
+            _ => Step::Runs,
+        }
     }
 }
 
@@ -136,15 +187,23 @@ enum Found {
 }
 
 impl Row {
+    pub(crate) fn new() -> Self {
+        Self { inner: Attached::new(ByGil::cell(Inner::default())) }
+    }
+
+    #[inline]
+    fn change<R>(&self, py: Python<'_>, change: impl FnOnce(&mut Inner) -> R) -> R {
+        ByGil::with(self.inner.of(py), change)
+    }
+
     /// Appends a slot.
-    pub(crate) fn push(&self, item: Py<PyAny>) {
-        self.inner.lock().slots.push(Slot::Waiting(item));
+    pub(crate) fn push(&self, py: Python<'_>, item: Py<PyAny>) {
+        self.change(py, |inner| inner.slots.push(Slot::Waiting(item)));
     }
 
     /// Makes these its slots.
-    pub(crate) fn fill_with(&self, slots: Vec<Slot>) {
-        let old = std::mem::replace(&mut self.inner.lock().slots, slots);
-        drop(old);
+    pub(crate) fn fill_with(&self, py: Python<'_>, slots: Vec<Slot>) {
+        drop(self.change(py, |inner| std::mem::replace(&mut inner.slots, slots)));
     }
 
     /// Where it lies, by which it is known.
@@ -152,114 +211,100 @@ impl Row {
         std::ptr::from_ref(self).addr()
     }
 
-    /// How far an item has come that is waited for.
-    pub(crate) fn step(&self, number: usize) -> Step {
-        let inner = self.inner.lock();
-        match &inner.slots[number] {
-            _ if inner.is_ready(number) => Step::Ended,
-            Slot::Waiting(_) => Step::Waits,
-            _ => Step::Runs,
-        }
-    }
-
     /// Takes the arguments of an item whose number this thread has taken.
-    pub(crate) fn begin(&self, number: usize) -> Option<Py<PyAny>> {
-        begin(&mut self.inner.lock(), number)
+    pub(crate) fn begin(&self, py: Python<'_>, number: usize) -> Option<Py<PyAny>> {
+        self.change(py, |inner| inner.begin(number))
     }
 
     /// Fills the slot of a call that has ended, and takes the arguments of the next one. Returns them, and whom to wake.
     #[inline]
-    pub(crate) fn exchange(&self, number: usize, with: Slot, next: Option<usize>) -> (Option<Py<PyAny>>, Vec<Sleeper>) {
+    pub(crate) fn exchange(
+        &self,
+        py: Python<'_>,
+        number: usize,
+        with: Slot,
+        next: Option<usize>,
+    ) -> (Option<Py<PyAny>>, Vec<Sleeper>) {
         let mut woken = Vec::new();
-        let mut inner = self.inner.lock();
-        let spent = inner.fill(number, with, &mut woken);
-        let item = next.and_then(|next| begin(&mut inner, next));
-        drop(inner);
+        let (spent, item) =
+            self.change(py, |inner| (inner.fill(number, with, &mut woken), next.and_then(|next| inner.begin(next))));
         drop(spent);
         (item, woken)
     }
 
     /// Fills the slots of items that will not run: the first one with an exception, if there is one, and the others with the news that
     /// they are cancelled. Returns whom to wake.
-    pub(crate) fn give_up(&self, parts: Range<usize>, error: Option<Py<PyAny>>) -> Vec<Sleeper> {
+    pub(crate) fn give_up(&self, py: Python<'_>, parts: Range<usize>, error: Option<Py<PyAny>>) -> Vec<Sleeper> {
         let (mut woken, mut spent) = (Vec::new(), Vec::with_capacity(parts.len() + 1));
         let mut first = error.map_or(Slot::Cancelled, Slot::Raised);
-        let mut inner = self.inner.lock();
-        for number in parts {
-            let with = std::mem::replace(&mut first, Slot::Cancelled);
-            spent.extend(begin(&mut inner, number).map(Slot::Waiting));
-            match inner.fill(number, with, &mut woken) {
-                Slot::Empty | Slot::Cancelled => {}
-                old => spent.push(old),
+        self.change(py, |inner| {
+            for number in parts {
+                let with = std::mem::replace(&mut first, Slot::Cancelled);
+                spent.extend(inner.begin(number).map(Slot::Waiting));
+                match inner.fill(number, with, &mut woken) {
+                    Slot::Empty | Slot::Cancelled => {}
+                    old => spent.push(old),
+                }
             }
-        }
-        drop(inner);
+        });
         drop((spent, first));
         woken
     }
 
-    /// What is in the slot that is next. A value or an exception is taken out of it.
-    #[inline]
-    fn harvest(&self, mut inner: MutexGuard<'_, Inner>) -> Found {
-        if inner.is_over {
-            return Found::End;
-        }
-        inner.is_begun = true;
-        let number = inner.next;
-        let Some(slot) = inner.slots.get_mut(number) else {
-            drop(inner);
-            self.end();
-            return Found::End;
-        };
-        if !slot.has_ended() {
-            return Found::NotYet(number);
-        }
-        let found = std::mem::replace(slot, Slot::Empty);
-        inner.next += 1;
-        match found {
-            Slot::Returned(value) => Found::Value(value),
-            Slot::Raised(error) => Found::Raised(error),
-            _ => Found::Cancelled,
-        }
-    }
-
     /// Nothing will be asked for any more. Returns whether something was, and this is the first time.
-    pub(crate) fn end(&self) -> bool {
-        let mut inner = self.inner.lock();
-        let was_open = inner.is_begun && !inner.is_over;
-        inner.is_over = true;
-        let next = inner.next;
-        let ended = inner.slots.iter_mut().skip(next).filter(|slot| slot.has_ended());
-        let spent: Vec<Slot> = ended.map(|slot| std::mem::replace(slot, Slot::Empty)).collect();
-        let waiters = std::mem::take(&mut inner.waiters);
-        drop(inner);
+    pub(crate) fn end(&self, py: Python<'_>) -> bool {
+        let (was_open, spent, waiters) = self.change(py, |inner| {
+            let was_open = inner.is_begun && !inner.is_over;
+            inner.is_over = true;
+            let next = inner.next;
+            let ended = inner.slots.iter_mut().skip(next).filter(|slot| slot.has_ended());
+            let spent: Vec<Slot> = ended.map(|slot| std::mem::replace(slot, Slot::Empty)).collect();
+            let waiters = std::mem::take(&mut inner.waiters);
+            waiters.iter().for_each(|(want, _)| want.becomes(Step::Ended));
+            (was_open, spent, waiters)
+        });
         drop(spent);
         waiters.iter().for_each(|(_, thread)| thread.unpark());
         was_open
     }
 
-    /// Has this thread woken when the slot is filled. False if there is nothing to wait for.
-    fn enter(&self, number: usize, me: &Unparker) -> bool {
-        let mut inner = self.inner.lock();
-        let waits = !inner.is_ready(number);
-        if waits {
-            inner.waiters.push((number, me.clone()));
-        }
-        waits
+    /// Has this thread woken when the slot is filled. `None` if there is nothing to wait for.
+    fn enter(&self, py: Python<'_>, number: usize, me: &Unparker) -> Option<Arc<Want>> {
+        self.change(py, |inner| {
+            let step = inner.step(number);
+            if step == Step::Ended {
+                return None;
+            }
+            let want = Arc::new(Want { number, step: AtomicU32::new(step as u32) });
+            inner.waiters.push((want.clone(), me.clone()));
+            Some(want)
+        })
     }
 
-    fn leave(&self, me: &Unparker) {
-        self.inner.lock().waiters.retain(|(_, thread)| !thread.same_as(me));
+    fn leave(&self, py: Python<'_>, want: &Arc<Want>) {
+        self.change(py, |inner| inner.waiters.retain(|(other, _)| !Arc::ptr_eq(other, want)));
     }
 }
 
-fn begin(inner: &mut Inner, number: usize) -> Option<Py<PyAny>> {
-    match std::mem::replace(&mut inner.slots[number], Slot::Empty) {
-        Slot::Waiting(item) => Some(item),
-        other => {
-            debug_assert!(false, "rule 2: a number that was in the queue has its arguments");
-            inner.slots[number] = other;
-            None
+impl Inner {
+    /// What is in the slot that is next. A value or an exception is taken out of it.
+    #[inline]
+    fn harvest(&mut self) -> Found {
+        if self.is_over {
+            return Found::End;
+        }
+        self.is_begun = true;
+        let number = self.next;
+        let Some(slot) = self.slots.get_mut(number) else { return Found::End };
+        if !slot.has_ended() {
+            return Found::NotYet(number);
+        }
+        let found = std::mem::replace(slot, Slot::Empty);
+        self.next += 1;
+        match found {
+            Slot::Returned(value) => Found::Value(value),
+            Slot::Raised(error) => Found::Raised(error),
+            _ => Found::Cancelled,
         }
     }
 }
@@ -282,14 +327,14 @@ impl Harvest {
     }
 
     /// Ends the iteration; cancels what waits, if it was begun (rule 5).
-    fn end(&self) {
+    fn end(&self, py: Python<'_>) {
         if self.work.is_foreign() {
             return; // the parent's locks may be held by threads that are not here
         }
-        if self.row.end()
+        if self.row.end(py)
             && let Some(span) = self.span.upgrade()
         {
-            self.places.iter().for_each(|place| self.work.cancel_parts(*place, &span));
+            self.places.iter().for_each(|place| self.work.cancel_parts(py, *place, &span));
         }
     }
 
@@ -300,23 +345,21 @@ impl Harvest {
             return Err(runtime::foreign());
         }
         let me = park::with_current(park::Parker::unparker);
-        if !self.row.enter(number, &me) {
-            return Ok(true);
-        }
-        let item = Arc::new(Item { work: self.work.clone(), row: self.row.clone(), number });
-        let is_ready = || self.row.inner.lock().is_ready(number);
+        let Some(want) = self.row.enter(py, number, &me) else { return Ok(true) };
+        let item = Arc::new(Item { work: self.work.clone(), row: self.row.address(), want: want.clone() });
+        let is_ready = || want.step() == Step::Ended;
         let waited = wait_graph::until_come(py, item, self.deadline, |until| sleep_until(&is_ready, until));
-        self.row.leave(&me);
+        self.row.leave(py, &want);
         waited
     }
 
-    /// The lock of the row. A fork may have found it held by a thread that is not here.
+    /// What comes next. A fork may have found the row in the hands of a thread that is not here.
     #[inline]
-    fn lock(&self) -> PyResult<MutexGuard<'_, Inner>> {
+    fn next(&self, py: Python<'_>) -> PyResult<Found> {
         if self.work.is_foreign() {
-            return self.row.inner.try_lock().ok_or_else(runtime::foreign);
+            return ByGil::try_with(self.row.inner.of(py), Inner::harvest).ok_or_else(runtime::foreign);
         }
-        Ok(self.row.inner.lock())
+        Ok(self.row.change(py, Inner::harvest))
     }
 }
 
@@ -328,9 +371,12 @@ impl Harvest {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         loop {
-            let error = match self.row.harvest(self.lock()?) {
+            let error = match self.next(py)? {
                 Found::Value(value) => return Ok(Some(value)),
-                Found::End => return Ok(None),
+                Found::End => {
+                    self.end(py);
+                    return Ok(None);
+                }
                 Found::NotYet(number) => match self.wait(py, number) {
                     Ok(true) => continue,
                     Ok(false) => PyTimeoutError::new_err(()),
@@ -339,14 +385,14 @@ impl Harvest {
                 Found::Raised(error) => PyErr::from_value(error.into_bound(py)),
                 Found::Cancelled => errors::cancelled(py),
             };
-            self.end();
+            self.end(py);
             return Err(error);
         }
     }
 
     /// Ends the iteration: what has not started is cancelled, if a result was asked for.
-    fn close(&self) {
-        self.end();
+    fn close(&self, py: Python<'_>) {
+        self.end(py);
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -354,19 +400,24 @@ impl Harvest {
         if Arc::strong_count(&self.row) > 1 {
             return Ok(());
         }
-        self.row.inner.lock().slots.iter().try_for_each(|slot| match slot {
-            Slot::Waiting(object) | Slot::Returned(object) | Slot::Raised(object) => visit.call(object),
-            Slot::Empty | Slot::Cancelled => Ok(()),
+        ByGil::with(self.row.inner.visited(&visit), |inner| {
+            inner.slots.iter().try_for_each(|slot| match slot {
+                Slot::Waiting(object) | Slot::Returned(object) | Slot::Raised(object) => visit.call(object),
+                Slot::Empty | Slot::Cancelled => Ok(()),
+            })
         })
     }
 
-    fn __clear__(&self) {
-        self.end();
+    fn __clear__(&self, py: Python<'_>) {
+        self.end(py);
     }
 }
 
 impl Drop for Harvest {
     fn drop(&mut self) {
-        self.end();
+        gate::attached(|py| {
+            self.end(py);
+            Ok(())
+        });
     }
 }

@@ -27,9 +27,10 @@ use raddle_core::life::UnitId;
 use raddle_core::park;
 use raddle_core::park::Crowd as Waiting;
 use raddle_core::prim::Mutex;
-use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
+use raddle_core::prim::atomic::Ordering::Relaxed;
 use raddle_core::sched::{Piece, Pop, Position, Queue, Quota, Rank, Record, Waited};
 
+use crate::attached::Count;
 use crate::awaited::Room;
 use crate::batch::{Arguments, Budget, Done, Input, arguments_of, call_item, run_batch};
 use crate::crew::{self, Crew, Key, Tally, WorkerNumbers};
@@ -82,15 +83,15 @@ pub(crate) struct Work {
 
 #[derive(Default)]
 struct Counters {
-    submitted: AtomicU64,
-    finished: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
+    submitted: Count,
+    finished: Count,
+    failed: Count,
+    cancelled: Count,
     /// Calls that were handed in and have not ended, with their callbacks. Lowered before whoever waits for the call is woken, so that
     /// its next call finds the thread free; where there are callbacks, after them.
-    outstanding: AtomicU64,
-    running: AtomicU64,
-    busy: AtomicU64,
+    outstanding: Count,
+    running: Count,
+    busy: Count,
 }
 
 impl Work {
@@ -101,9 +102,9 @@ impl Work {
     }
 
     /// Counts calls that were cancelled while they waited.
-    pub(crate) fn count_cancelled(&self, items: u64) {
+    pub(crate) fn count_cancelled(&self, py: Python<'_>, items: u64) {
         self.leave(items);
-        self.counts.cancelled.fetch_add(items, Relaxed);
+        self.counts.cancelled.add(py, items);
     }
 
     /// Calls are through, or will not run.
@@ -306,7 +307,7 @@ impl ThreadLane {
         if self.work.is_foreign() {
             return Err(runtime::foreign());
         }
-        let (deadline, row) = (timeout.deadline(), Arc::<Row>::default());
+        let (deadline, row) = (timeout.deadline(), Arc::new(Row::new()));
         let span = Arc::new(Span { function: r#fn, starred, row: row.clone() });
         let mut places = Vec::new();
         let read = if inert {
@@ -315,7 +316,7 @@ impl ThreadLane {
             self.hand_in_one_by_one(&span, calls, grow, &mut places)
         };
         if let Err(error) = read {
-            row.end(); // what was handed in runs, as in the standard library; nobody will ask for what comes of it
+            row.end(calls.py()); // what was handed in runs, as in the standard library; nobody will ask for what comes of it
             return Err(error);
         }
         Ok(Harvest::new(self.work.clone(), &span, places, deadline))
@@ -433,14 +434,14 @@ impl ThreadLane {
         for record in self.work.queue.take_all() {
             match record {
                 Record::Item(call) => {
-                    self.work.counts.outstanding.fetch_sub(1, Relaxed);
+                    self.work.counts.outstanding.sub(py, 1);
                     futures.push(call.future);
                 }
                 Record::Span(span, parts) => {
                     let error = error.map(|error| {
                         error.call0().unwrap_or_else(|raised| raised.into_value(py).into_bound(py).into_any())
                     });
-                    self.work.give_up(&span.row, parts, error.map(Bound::unbind));
+                    self.work.give_up(py, &span.row, parts, error.map(Bound::unbind));
                 }
             }
         }
@@ -448,9 +449,9 @@ impl ThreadLane {
     }
 
     /// Counts calls that `take_back` returned and that were failed instead of cancelled.
-    fn count_failed(&self, items: u64) {
+    fn count_failed(&self, py: Python<'_>, items: u64) {
         self.work.leave(items);
-        self.work.counts.failed.fetch_add(items, Relaxed);
+        self.work.counts.failed.add(py, items);
     }
 
     /// Whether no more calls are taken.
@@ -461,12 +462,11 @@ impl ThreadLane {
     /// Numbers since the lane was made: submitted, finished, failed, cancelled, pending, running, busy seconds.
     fn counts(&self) -> Numbers {
         let counts = &self.work.counts;
-        let get = |counter: &AtomicU64| counter.load(Relaxed);
         // What has ended first: it is part of what was submitted.
-        let (finished, failed, cancelled) = (get(&counts.finished), get(&counts.failed), get(&counts.cancelled));
-        let (running, submitted) = (get(&counts.running), get(&counts.submitted));
+        let (finished, failed, cancelled) = (counts.finished.get(), counts.failed.get(), counts.cancelled.get());
+        let (running, submitted) = (counts.running.get(), counts.submitted.get());
         let pending = submitted.saturating_sub(finished + failed + cancelled + running);
-        (submitted, finished, failed, cancelled, pending, running, get(&counts.busy) as f64 / 1e9)
+        (submitted, finished, failed, cancelled, pending, running, counts.busy.get() as f64 / 1e9)
     }
 
     /// The same, with the calls that run in the busy seconds; and for each thread: name, None, calls, failed, busy seconds,
@@ -512,13 +512,13 @@ impl ThreadLane {
         }
         let call = Call { future: future.clone_ref(py), function, arguments };
         let items = call.items();
-        self.work.counts.outstanding.fetch_add(1, Relaxed);
+        self.work.counts.outstanding.add(py, 1);
         if self.work.queue.push_ranked(rank, call).is_err() {
-            self.work.counts.outstanding.fetch_sub(1, Relaxed);
+            self.work.counts.outstanding.sub(py, 1);
             self.work.leave(items);
             return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
         }
-        self.work.counts.submitted.fetch_add(items, Relaxed);
+        self.work.counts.submitted.add(py, items);
         Ok(future)
     }
 
@@ -536,8 +536,8 @@ impl ThreadLane {
         }
         let count = slots.len();
         if count > 0 {
-            span.row.fill_with(slots);
-            self.push_parts(span, 0..count, places)?;
+            span.row.fill_with(calls.py(), slots);
+            self.push_parts(calls.py(), span, 0..count, places)?;
         }
         (0..self.missing_threads()).try_for_each(|_| grow.call0().map(drop))
     }
@@ -551,8 +551,8 @@ impl ThreadLane {
         places: &mut Vec<Position>,
     ) -> PyResult<()> {
         for (number, item) in calls.try_iter()?.enumerate() {
-            span.row.push(item?.unbind());
-            self.push_parts(span, number..number + 1, places)?;
+            span.row.push(calls.py(), item?.unbind());
+            self.push_parts(calls.py(), span, number..number + 1, places)?;
             if self.missing_threads() > 0 {
                 grow.call0()?;
             }
@@ -560,22 +560,28 @@ impl ThreadLane {
         Ok(())
     }
 
-    fn push_parts(&self, span: &Arc<Span>, parts: Range<usize>, places: &mut Vec<Position>) -> PyResult<()> {
+    fn push_parts(
+        &self,
+        py: Python<'_>,
+        span: &Arc<Span>,
+        parts: Range<usize>,
+        places: &mut Vec<Position>,
+    ) -> PyResult<()> {
         let (counts, items) = (&self.work.counts, parts.len() as u64);
         self.work.enter(items);
-        counts.outstanding.fetch_add(items, Relaxed);
+        counts.outstanding.add(py, items);
         if self.work.queue.push_parts(0, span, parts, places).is_err() {
-            counts.outstanding.fetch_sub(items, Relaxed);
+            counts.outstanding.sub(py, items);
             self.work.leave(items);
             return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
         }
-        counts.submitted.fetch_add(items, Relaxed);
+        counts.submitted.add(py, items);
         Ok(())
     }
 
     /// How many more threads there should be for what has been handed in and has not ended.
     fn missing_threads(&self) -> usize {
-        let outstanding = usize::try_from(self.work.counts.outstanding.load(Relaxed)).unwrap_or(usize::MAX);
+        let outstanding = usize::try_from(self.work.counts.outstanding.get()).unwrap_or(usize::MAX);
         let threads = self.work.crew.lock().threads;
         outstanding.min(self.work.most).saturating_sub(threads)
     }
@@ -583,23 +589,23 @@ impl ThreadLane {
 
 impl Work {
     /// Cancels the items of a span that lie in one place of the queue.
-    pub(crate) fn cancel_parts(&self, place: Position, span: &Arc<Span>) {
+    pub(crate) fn cancel_parts(&self, py: Python<'_>, place: Position, span: &Arc<Span>) {
         if let Some(parts) = self.queue.take_parts(place, span) {
-            self.give_up(&span.row, parts, None);
+            self.give_up(py, &span.row, parts, None);
         }
     }
 
     /// Items of a row, which were taken out of the queue, will not run: they are cancelled, or the first one raises the error.
-    fn give_up(&self, row: &Row, parts: Range<usize>, error: Option<Py<PyAny>>) {
+    fn give_up(&self, py: Python<'_>, row: &Row, parts: Range<usize>, error: Option<Py<PyAny>>) {
         let items = parts.len() as u64;
-        self.counts.outstanding.fetch_sub(items, Relaxed);
+        self.counts.outstanding.sub(py, items);
         if error.is_some() {
             self.leave(items);
-            self.counts.failed.fetch_add(items, Relaxed);
+            self.counts.failed.add(py, items);
         } else {
-            self.count_cancelled(items);
+            self.count_cancelled(py, items);
         }
-        FutureCore::wake(row.give_up(parts, error));
+        FutureCore::wake(row.give_up(py, parts, error));
     }
 
     /// Runs the items of a span, from the one with this number on, while they are the next ones in the queue. Returns whom
@@ -614,12 +620,12 @@ impl Work {
     ) -> Vec<Sleeper> {
         let counts = &self.counts;
         let function = span.function.bind(py);
-        counts.running.fetch_add(1, Relaxed);
+        counts.running.add(py, 1);
         let begun = self.now();
         tally.enter(begun);
         let at = span.row.address();
         tally.runs((at, number));
-        let (mut number, mut item) = (number, span.row.begin(number));
+        let (mut number, mut item) = (number, span.row.begin(py, number));
         loop {
             let result = match item {
                 Some(item) => call_item(function, item.into_bound(py), span.starred),
@@ -638,13 +644,13 @@ impl Work {
             } else {
                 let nanos = self.now().saturating_sub(begun);
                 tally.leave(nanos, 1, raised);
-                counts.busy.fetch_add(nanos, Relaxed);
-                counts.running.fetch_sub(1, Relaxed);
+                counts.busy.add(py, nanos);
+                counts.running.sub(py, 1);
             }
-            counts.outstanding.fetch_sub(1, Relaxed);
-            counts.ended(1, 1, u64::from(raised > 0), raised > 0);
+            counts.outstanding.sub(py, 1);
+            counts.ended(py, 1, 1, u64::from(raised > 0), raised > 0);
             self.leave(1);
-            let (following, woken) = span.row.exchange(number, slot, next);
+            let (following, woken) = span.row.exchange(py, number, slot, next);
             let Some(next) = next else {
                 tally.rests();
                 return woken;
@@ -662,13 +668,13 @@ impl Work {
         tally.runs(future.get().key());
         if !future.get().start() {
             tally.rests();
-            counts.outstanding.fetch_sub(1, Relaxed);
+            counts.outstanding.sub(py, 1);
             if !future.get().was_cancelled() {
                 self.leave(total); // ended by hand; one that was cancelled has left
             }
             return Vec::new();
         }
-        counts.running.fetch_add(total, Relaxed);
+        counts.running.add(py, total);
         let begun = self.now();
         tally.enter(begun);
         if let Some(trace) = future.get().trace() {
@@ -702,9 +708,9 @@ impl Work {
                 trace.cut(count(total.saturating_sub(done)));
             }
         }
-        counts.busy.fetch_add(nanos, Relaxed);
-        counts.running.fetch_sub(total, Relaxed);
-        counts.ended(total, done, failed, ends);
+        counts.busy.add(py, nanos);
+        counts.running.sub(py, total);
+        counts.ended(py, total, done, failed, ends);
         self.leave(total);
         drop((function, arguments));
         let future = future.into_bound(py);
@@ -714,7 +720,7 @@ impl Work {
             Vec::new()
         });
         // Not before its callbacks have returned: one that waits for another call of the pool needs another thread.
-        counts.outstanding.fetch_sub(1, Relaxed);
+        counts.outstanding.sub(py, 1);
         tally.rests();
         woken
     }
@@ -723,18 +729,13 @@ impl Work {
 impl Counters {
     /// A call, or a batch of so many items, has ended. What a batch has not done is cancelled if an item that raised `ends` it;
     /// otherwise it goes back to whoever handed it in, as if it had never come.
-    fn ended(&self, items: u64, done: u64, failed: u64, ends: bool) {
-        let add = |counter: &AtomicU64, more: u64| {
-            if more > 0 {
-                _ = counter.fetch_add(more, Relaxed)
-            }
-        };
-        add(&self.finished, done - failed);
-        add(&self.failed, failed);
+    fn ended(&self, py: Python<'_>, items: u64, done: u64, failed: u64, ends: bool) {
+        self.finished.add(py, done - failed);
+        self.failed.add(py, failed);
         if items > done && ends {
-            self.cancelled.fetch_add(items - done, Relaxed);
+            self.cancelled.add(py, items - done);
         } else if items > done {
-            self.submitted.fetch_sub(items - done, Relaxed);
+            self.submitted.sub(py, items - done);
         }
     }
 }

@@ -54,8 +54,7 @@ impl PyPipe {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match &self.kind {
-            // SAFETY: this is it.
-            Kind::Channel(channel) => unsafe { channel.collected() }.peek(|item| visit.call(item)),
+            Kind::Channel(channel) => channel.visited(&visit).peek(|item| visit.call(item)),
             Kind::Broadcast(channel) => channel.peek(|item| visit.call(item)),
             Kind::Watch(channel) => channel.peek(|item| visit.call(item)),
         }
