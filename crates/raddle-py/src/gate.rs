@@ -13,6 +13,7 @@ use raddle_proc::lane::Waited;
 
 use crate::batch::coarse_now;
 use crate::errors;
+use crate::of_process::OfProcess;
 use crate::runtime;
 use crate::turnstile;
 use crate::unit::{self, current_ident};
@@ -64,17 +65,17 @@ pub(crate) fn resident(life: &mut (dyn FnMut() + Send)) {
     RESIDENT.set(true);
     let me = current_ident();
     Python::attach(|py| {
-        RESIDENTS.lock().push(me);
+        RESIDENTS.get().lock().push(me);
         py.detach(life);
-        RESIDENTS.lock().retain(|other| *other != me);
+        RESIDENTS.get().lock().retain(|other| *other != me);
     });
 }
 
-static RESIDENTS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+static RESIDENTS: OfProcess<Mutex<Vec<u64>>> = OfProcess::new(Mutex::default);
 
 /// `threading.get_ident()` of the native threads of ours that have a thread state.
 pub(crate) fn residents() -> Vec<u64> {
-    RESIDENTS.lock().clone()
+    RESIDENTS.get().lock().clone()
 }
 
 thread_local! {
@@ -84,7 +85,7 @@ thread_local! {
 /// To be called in a forked child: the thread that is left runs the user's code, whatever it did in the parent.
 pub(crate) fn forked() {
     RESIDENT.set(false);
-    RESIDENTS.lock().clear();
+    RESIDENTS.renew();
 }
 
 /// Whether this is a native thread of ours.

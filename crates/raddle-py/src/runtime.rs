@@ -26,6 +26,7 @@ use raddle_shm::heap::Heap;
 
 use crate::errors;
 use crate::future::FutureCore;
+use crate::of_process::OfProcess;
 
 static FUTURE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static FORKS: AtomicU32 = AtomicU32::new(0);
@@ -45,6 +46,9 @@ pub(crate) fn set_future_type(py: Python<'_>, future: Bound<'_, PyType>) -> PyRe
 pub(crate) fn forked() {
     FORKS.fetch_add(1, Relaxed);
     raddle_core::park::next_epoch();
+    HEAP_OF_PROCESS.renew();
+    HEAP_OF_WORKER.renew();
+    crate::shared_channel::forked();
     crate::channel::forked();
     crate::gate::forked();
     crate::turnstile::forked();
@@ -86,7 +90,7 @@ static LIMIT: AtomicUsize = AtomicUsize::new(1 << 30);
 #[pyfunction]
 pub(crate) fn limit_shared_memory(size: usize) {
     LIMIT.store(size, Relaxed);
-    if let Some((_, heap)) = &*HEAP_OF_PROCESS.lock() {
+    if let Some(heap) = &*HEAP_OF_PROCESS.get().lock() {
         heap.set_limit(size);
     }
 }
@@ -100,43 +104,35 @@ pub(crate) fn shared_memory_limit() -> usize {
 /// Bytes of shared memory that are in use.
 #[pyfunction]
 pub(crate) fn shared_memory_in_use() -> usize {
-    match &*HEAP_OF_PROCESS.lock() {
-        Some((made, heap)) if *made == forks() => heap.used(),
-        _ => 0,
-    }
+    HEAP_OF_PROCESS.get().lock().as_ref().map_or(0, |heap| heap.used())
 }
 
-/// The heap of this process, and the number of forks at its making.
-static HEAP_OF_PROCESS: Mutex<Option<(u32, Arc<Heap>)>> = Mutex::new(None);
+/// The heap of this process, once it has one.
+static HEAP_OF_PROCESS: OfProcess<Mutex<Option<Arc<Heap>>>> = OfProcess::new(Mutex::default);
 /// In a worker: the heap from which it answers.
-static HEAP_OF_WORKER: Mutex<Option<(u32, Arc<Heap>)>> = Mutex::new(None);
+static HEAP_OF_WORKER: OfProcess<Mutex<Option<Arc<Heap>>>> = OfProcess::new(Mutex::default);
 
 /// The heap from which this process lends to its workers.
 pub(crate) fn heap() -> PyResult<Arc<Heap>> {
-    let mut current = HEAP_OF_PROCESS.lock();
-    match &*current {
-        Some((made, heap)) if *made == forks() => Ok(heap.clone()),
-        _ => {
-            let heap = Heap::create("raddle-heap", HEAP, HEAP_KEEP).map_err(errors::of_system)?;
-            heap.set_limit(LIMIT.load(Relaxed));
-            // The one from before a fork is the parent's; forgotten, because its locks may be held by nobody.
-            std::mem::forget(current.replace((forks(), heap.clone())));
-            Ok(heap)
-        }
+    let mut current = HEAP_OF_PROCESS.get().lock();
+    if let Some(heap) = &*current {
+        return Ok(heap.clone());
     }
+    let heap = Heap::create("raddle-heap", HEAP, HEAP_KEEP).map_err(errors::of_system)?;
+    heap.set_limit(LIMIT.load(Relaxed));
+    *current = Some(heap.clone());
+    Ok(heap)
 }
 
 /// Where a worker's answers lie, from now on.
 pub(crate) fn answer_from(heap: &Arc<Heap>) {
-    std::mem::forget(HEAP_OF_WORKER.lock().replace((forks(), heap.clone())));
+    *HEAP_OF_WORKER.get().lock() = Some(heap.clone());
 }
 
 /// The heap in which this process makes what it wants to share: in a worker the one that its parent sees, else its own.
 pub(crate) fn lending_heap() -> PyResult<Arc<Heap>> {
-    match &*HEAP_OF_WORKER.lock() {
-        Some((made, heap)) if *made == forks() => Ok(heap.clone()),
-        _ => heap(),
-    }
+    let of_worker = HEAP_OF_WORKER.get().lock().clone();
+    of_worker.map_or_else(heap, Ok)
 }
 
 /// What the use of a pool from before the last fork raises.

@@ -34,7 +34,7 @@ use raddle_shm::futex::Wait;
 use raddle_shm::{Ear, Gong, Intention, News};
 
 use crate::errors;
-use crate::runtime;
+use crate::of_process::OfProcess;
 use crate::unit::{Elsewhere, current_ident};
 
 /// Which file it is.
@@ -62,11 +62,18 @@ type Watched = HashMap<Other, Option<Post>>;
 type Carried = (Transit, Option<Arc<Post>>);
 type Channels = HashMap<Identity, Weak<Joined>>;
 
-/// The channels of this process, and the number of forks at which that was so.
-static CHANNELS: Mutex<Option<(u32, Channels)>> = Mutex::new(None);
+/// The channels of this process.
+static CHANNELS: OfProcess<Mutex<Channels>> = OfProcess::new(Mutex::default);
 /// Channels that are kept because of ends that are on their way (rule 2).
-static LINGERING: Mutex<Option<(u32, Vec<Arc<Joined>>)>> = Mutex::new(None);
-static SENTRY: Mutex<Option<(u32, Arc<Sentry>)>> = Mutex::new(None);
+static LINGERING: OfProcess<Mutex<Vec<Arc<Joined>>>> = OfProcess::new(Mutex::default);
+static SENTRY: OfProcess<Mutex<Option<Arc<Sentry>>>> = OfProcess::new(Mutex::default);
+
+/// To be called in a forked child: what was there is the parent's.
+pub(crate) fn forked() {
+    CHANNELS.renew();
+    LINGERING.renew();
+    SENTRY.renew();
+}
 
 /// This process, as other processes know it.
 fn myself() -> (u32, u64) {
@@ -79,14 +86,9 @@ fn identity_of(fd: impl AsFd) -> PyResult<Identity> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Runs `work` on the channels of this process. What was there before a fork is the parent's; it is forgotten.
+/// Runs `work` on the channels of this process.
 fn with_channels<R>(work: impl FnOnce(&mut Channels) -> R) -> R {
-    let mut channels = CHANNELS.lock();
-    if channels.as_ref().is_none_or(|(forks, _)| *forks != runtime::forks()) {
-        std::mem::forget(channels.replace((runtime::forks(), HashMap::new())));
-    }
-    let (_, channels) = channels.as_mut().expect("it was made just above");
-    work(channels)
+    work(&mut CHANNELS.get().lock())
 }
 
 fn sentry() -> PyResult<Arc<Sentry>> {
@@ -94,27 +96,20 @@ fn sentry() -> PyResult<Arc<Sentry>> {
 }
 
 fn find_sentry() -> io::Result<Arc<Sentry>> {
-    let mut sentry = SENTRY.lock();
-    match &*sentry {
-        Some((forks, sentry)) if *forks == runtime::forks() => Ok(sentry.clone()),
-        _ => {
-            let made = Sentry::new()?;
-            std::mem::forget(sentry.replace((runtime::forks(), made.clone())));
-            Ok(made)
-        }
+    let mut sentry = SENTRY.get().lock();
+    if let Some(sentry) = &*sentry {
+        return Ok(sentry.clone());
     }
+    let made = Sentry::new()?;
+    *sentry = Some(made.clone());
+    Ok(made)
 }
 
 /// Lets go of the channels whose ends have arrived.
 pub(super) fn reap() {
-    let mut lingering = LINGERING.lock();
-    let Some((forks, kept)) = &mut *lingering else { return };
-    if *forks != runtime::forks() {
-        std::mem::forget(lingering.take());
-        return;
-    }
+    let mut kept = LINGERING.get().lock();
     let gone: Vec<_> = kept.extract_if(.., |joined| !joined.member.has_under_way()).collect();
-    drop(lingering);
+    drop(kept);
     drop(gone);
 }
 
@@ -187,11 +182,7 @@ impl Joined {
         self.member.remove(side);
         let is_last = self.open.iter().all(|open| open.load(Relaxed) == 0);
         if is_last && self.member.has_under_way() {
-            let mut lingering = LINGERING.lock();
-            let kept = lingering.get_or_insert_with(|| (runtime::forks(), Vec::new()));
-            if kept.0 == runtime::forks() {
-                kept.1.push(self.clone());
-            }
+            LINGERING.get().lock().push(self.clone());
         }
     }
 

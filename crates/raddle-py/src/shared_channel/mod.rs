@@ -29,7 +29,7 @@ use crate::unit;
 use crate::wait_graph::{self, What};
 pub(crate) use case::SharedCase;
 use joined::{Identity, Joined, Wanted};
-pub(crate) use joined::{channels_after_fork, channels_before_fork, channels_in_child, channels_taken_up};
+pub(crate) use joined::{channels_after_fork, channels_before_fork, channels_in_child, channels_taken_up, forked};
 use message::Outgoing;
 
 const OPEN: u32 = 0;
