@@ -15,6 +15,11 @@
 //! 3. No reference into the table or to the thread is kept across a call of the method itself: handlers of signals run in there, and come in here again.
 //! 4. Interpreters other than the main one go straight through: their GIL does not guard our tables.
 //! 5. While a lock is held nothing is done for it that takes long: a few stores at its taking, a few at its release. Places are looked at before a sleep.
+//!
+//! # How long a lock is held
+//!
+//! Two looks at a clock are what a free lock costs most. So of the holds of a busy lock one of [some](TIMED_ONE_OF) is timed, and stands for all of them;
+//! the first ones are timed each, and so is every one for which somebody waits, from then on.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -26,9 +31,14 @@ use raddle_trace::events::format::{STACK_DEPTH, lock, record, wait};
 use super::file::{self, Map};
 use super::here::{Here, MOST_HELD, Published};
 use super::method::{self, Original};
+use super::table::Entry;
 use super::{order, place, table};
 
 type Object = *mut ffi::PyObject;
+
+/// So many holds of a lock are timed each; afterwards one of so many.
+const TIMED_ALL: u64 = 256;
+const TIMED_ONE_OF: u64 = 8;
 
 /// Whether anything is noted.
 pub(super) static IS_ON: AtomicBool = AtomicBool::new(false);
@@ -111,7 +121,12 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool) {
         return; // nobody asks where, how often or how long
     }
     entry.taken += 1;
-    entry.since = table::coarse();
+    entry.weight = if entry.taken <= TIMED_ALL || entry.taken % TIMED_ONE_OF == 0 {
+        entry.since = table::coarse();
+        if entry.taken <= TIMED_ALL { 1 } else { TIMED_ONE_OF as u16 }
+    } else {
+        0
+    };
     if let Some(frame) = place::innermost(here)
         && (entry.code, entry.instruction) != (frame.code, frame.instruction)
     {
@@ -128,6 +143,14 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool) {
     here.held_count += 1;
 }
 
+/// Counts the hold of a lock up to now, if it is timed.
+#[inline]
+fn count_hold(entry: &mut Entry, now: impl FnOnce() -> u64) {
+    if entry.weight != 0 {
+        entry.held += now().saturating_sub(entry.since) * u64::from(entry.weight);
+    }
+}
+
 /// Notes that nobody holds the lock now.
 #[inline]
 fn released(map: Map, here: *mut Here, object: Object) {
@@ -140,7 +163,7 @@ fn released(map: Map, here: *mut Here, object: Object) {
     here.turn();
     let is_waiter = entry.flags & lock::IS_WAITER != 0;
     if !is_waiter {
-        entry.held += table::coarse().saturating_sub(entry.since);
+        count_hold(entry, table::coarse);
     }
     if entry.waiters != 0 {
         entry.releaser = here.number;
@@ -178,6 +201,11 @@ fn slow(
         // SAFETY: rule 2 of `here`.
         let other = if other.is_null() { ptr::null_mut() } else { unsafe { (*other).tstate } };
         let taken = if holder == 0 { 0 } else { place::stack_of_other(me, other, entry.code, entry.taken_at) };
+        if holder != 0 && entry.waiters == 0 {
+            // While somebody waits for it each hold counts for itself.
+            count_hold(entry, || from);
+            (entry.since, entry.weight) = (from, 1);
+        }
         entry.waiters += 1;
         entry.flags |= lock::IS_NAMED;
         let published = Published { lock: entry.serial, holder, since: from, stack, taken };

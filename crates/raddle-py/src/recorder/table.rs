@@ -25,7 +25,8 @@ pub(super) struct Entry {
     pub(super) serial: u32,
     pub(super) kind: u8,
     pub(super) flags: u8,
-    unused: u16,
+    /// For how many holds the one that began at `since` stands; 0: it is not timed.
+    pub(super) weight: u16,
     pub(super) owner: u32,
     pub(super) waiters: u32,
     pub(super) since: u64,
@@ -157,7 +158,7 @@ fn add(map: Map, object: usize, kind: u8) -> Option<(u32, *mut Entry)> {
         serial,
         kind,
         flags: 0,
-        unused: 0,
+        weight: 0,
         owner: 0,
         waiters: 0,
         since: 0,
