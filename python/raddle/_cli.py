@@ -21,6 +21,11 @@ exit code: 0 the process was looked into; 1 it could not be; 2 the command line 
            3 a deadlock was found and --fail-on deadlock was given
 """
 
+_RUN_USAGE = "raddle run [OPTIONS] (PROGRAM | -m MODULE | -c CODE) [ARGUMENTS]"
+_RUN = """\
+Runs a Python program as it is, watches it and all that it starts, and says afterwards what its threads and processes did
+with their time, who waited for whom, what is wrong, and what would make it faster."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
@@ -45,12 +50,18 @@ def _run(words: list[str]) -> int:
     own, program = module.split(words)
     options = module.Options()
     if own or not program:
-        parser = _parser()
-        parser.parse_args(["run", *own], namespace=options)
+        # Its own parser alone: all of them take as long as a short program.
+        import argparse
+
+        parser = argparse.ArgumentParser(
+            prog="raddle run", usage=_RUN_USAGE, description=_RUN, argument_default=argparse.SUPPRESS
+        )
+        _add_run_options(parser)
+        parser.parse_args(own, namespace=options)
         if options.explain is not None:
             return module.explain(options.explain)
         if not program:
-            parser.error("run: which program? raddle run [OPTIONS] PROGRAM [ARGUMENTS]")
+            parser.error("which program? raddle run [OPTIONS] PROGRAM [ARGUMENTS]")
     return module.run(options, program)
 
 
@@ -99,15 +110,18 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     import argparse
 
-    # The defaults are those of `_run.Options`.
     command = commands.add_parser(
         "run",
         help="run a program, and say what its threads and processes did",
-        usage="raddle run [OPTIONS] (PROGRAM | -m MODULE | -c CODE) [ARGUMENTS]",
-        description="Runs a Python program as it is, watches it and all that it starts, and says afterwards what its threads and processes did "
-        "with their time, who waited for whom, what is wrong, and what would make it faster.",
+        usage=_RUN_USAGE,
+        description=_RUN,
         argument_default=argparse.SUPPRESS,
     )
+    _add_run_options(command)
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    # The defaults are those of `_run.Options`.
     command.add_argument(
         "--output", metavar="DIRECTORY", help="where the session is kept (default: PROGRAM.raddle here)"
     )
