@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import os
 import random
@@ -319,7 +320,11 @@ def trackers():
         for task in os.listdir("/proc/self/task")
         for pid in Path(f"/proc/self/task/{task}/children").read_text().split()
     ]
-    return [pid for pid in children if "tracker" in Path(f"/proc/{pid}/cmdline").read_text()]
+    found = []
+    for pid in children:
+        with contextlib.suppress(OSError):  # it has just ended
+            found += [pid] if "tracker" in Path(f"/proc/{pid}/cmdline").read_text() else []
+    return found
 
 
 def test_memory_of_each_worker_is_limited():
