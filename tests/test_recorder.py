@@ -431,6 +431,77 @@ def test_ends_of_threads(runner: Runner) -> None:
     assert ran.process["threads"][daemon["units"][0]["thread"]]["name"] == "sleeper"
 
 
+JOINS = """
+    import queue, threading, time, _thread
+    def says(what):
+        try:
+            return what()
+        except BaseException as error:
+            return type(error), str(error)
+    class Own(threading.Thread):
+        def join(self, timeout=None, *, more=1):
+            return "own", super().join(timeout), self.is_alive()
+        def is_alive(self):
+            return super().is_alive()
+    for kind in (threading.Thread, Own):
+        go = threading.Event()
+        thread = kind(target=go.wait)
+        print(says(thread.join), thread.is_alive(), thread.ident)
+        thread.start()
+        print(says(lambda: thread.join(0)), says(lambda: thread.join(-1)), says(lambda: thread.join(timeout=0.01)), thread.is_alive())
+        print(says(lambda: thread.join("soon")), says(lambda: thread.join(1, 2, 3)), says(lambda: thread.join(now=1)))
+        others = [kind(target=thread.join) for _ in range(3)]
+        for other in others: other.start()
+        go.set()
+        print(says(thread.join), says(thread.join), thread.is_alive(), thread.is_alive(), says(lambda: thread.join(0)))
+        for other in others: other.join()
+    print(says(threading.current_thread().join), says(threading.main_thread().join))
+    ended = threading.Thread(target=int)
+    ended.start()
+    time.sleep(0.1)
+    print(threading.active_count(), says(ended.join), says(ended.start), ended.is_alive())
+    def joins_itself():
+        print(says(threading.current_thread().join))
+    thread = threading.Thread(target=joins_itself)
+    thread.start(); thread.join()
+    simple = queue.SimpleQueue()
+    print(says(simple.put), says(lambda: simple.put(1, False, 2)), says(lambda: simple.put(item=2, block=True)), says(lambda: simple.put(1, no=1)))
+    print(simple.qsize(), simple.get(), simple.get(), says(lambda: simple.get(timeout=0.01)), says(lambda: simple.put_nowait(3)), simple.get_nowait())
+    for name in ("_set_sentinel", "_ThreadHandle", "_shutdown"):
+        print(name, hasattr(_thread, name))
+"""
+
+
+def test_joins_are_what_they_are_without(runner: Runner) -> None:
+    plain, recorded = runner.run(JOINS, record=False), runner.run(JOINS)
+    assert len(recorded.files) == 1
+    assert re.sub(r"\d{9,}", "", recorded.out) == re.sub(r"\d{9,}", "", plain.out)
+    assert (recorded.code, recorded.err) == (plain.code, plain.err) == (0, "")
+
+
+def test_a_thread_that_is_joined_late_is_another_one_than_its_successors(runner: Runner) -> None:
+    """Identifiers are given again; what is joined is the thread, and not whoever has its identifier now."""
+    ran = runner.run("""
+        import threading, time
+        def run(name):
+            thread = threading.Thread(target=int, name=name)
+            thread.start()
+            while len(threading.enumerate()) > 1:
+                time.sleep(0.001)
+            time.sleep(0.02)
+            return thread
+        threads = [run(f"joined-{number}") for number in range(3)]
+        run("left")
+        threads += [run(f"joined-{number}") for number in range(3, 6)]
+        for thread in threads:
+            thread.join()
+        time.sleep(0.3)
+    """)
+    facts = ran.facts("never-joined")
+    names = [ran.process["threads"][unit["thread"]]["name"] for fact in facts for unit in fact["units"]]
+    assert names == ["left"]
+
+
 def test_a_lock_that_nobody_in_the_child_can_release(runner: Runner) -> None:
     source = """
         import os, threading

@@ -128,6 +128,8 @@ pub struct Thread {
     pub is_daemon: Option<bool>,
     /// Whether it is known to Python.
     pub is_python: bool,
+    /// Whether it is a library's own: nobody has started it from Python, and no Python was seen in it.
+    pub is_foreign: bool,
     /// The function that it was started with, where that is known.
     pub function: Option<PlaceId>,
     /// The thread of the same process that started it, where that is known: an index in [`Process::threads`].

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use proptest::prelude::*;
-use raddle_trace::events::format::{BLOCK_SIZE, MAGIC, VERSION, block, blocks_at, flag, header, lock, record, wait};
+use raddle_trace::events::format::{
+    BLOCK_SIZE, MAGIC, VERSION, block, blocks_at, end, flag, header, lock, record, wait,
+};
 use raddle_trace::events::{Events, merge};
 use raddle_trace::{Process, Session, Span, State, Thread};
 
@@ -177,6 +180,106 @@ fn what_is_no_file_of_events_is_left_out_with_a_note() {
     let session = merged(&writer, Session::default(), "future");
     assert!(session.processes.is_empty());
     assert_eq!(session.notes.len(), 1);
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// How a thread of the program has ended, and who knows of it.
+#[derive(Clone, Copy)]
+struct Ending {
+    /// Who calls `start`.
+    caller: &'static str,
+    /// The place of what runs, or 0.
+    runs: u64,
+    /// As START has it: a daemon, or none.
+    daemon: u8,
+    ended: u64,
+    main_ended: u64,
+    joins_seen: bool,
+    /// By which function it was joined, if it was.
+    joined: Option<&'static str>,
+    /// By which handle it is known.
+    handle: u64,
+    has_met: bool,
+    flags: u32,
+}
+
+const UNJOINED: Ending = Ending {
+    caller: "job.py",
+    runs: 6,
+    daemon: 2,
+    ended: 2 * SECOND,
+    main_ended: 3 * SECOND,
+    joins_seen: true,
+    joined: None,
+    handle: 0,
+    has_met: false,
+    flags: 0,
+};
+
+/// The kinds of facts that come of it.
+fn told(ending: Ending) -> Vec<String> {
+    static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
+    let mut writer = Writer::new(77);
+    for (id, text) in [(1, ending.caller), (2, "<module>"), (3, "/lib/python3.11/threading.py"), (4, "Thread.start")] {
+        writer.text(id, text);
+    }
+    writer.text(5, ending.joined.unwrap_or("Thread.join"));
+    for (id, file, function) in [(6, 1, 2), (7, 3, 4), (8, 3, 5)] {
+        writer.record(record::PLACE, 0, id, &[pair(file, function), 12]);
+    }
+    writer.record(record::STACK, 2, 9, &[pair(7, 6)]);
+    writer.record(record::STACK, 1, 10, &[8]);
+    writer.record(record::THREAD, 0, 1, &[111, 1000, 77]);
+    writer.record(record::START, ending.daemon, 9, &[222, SECOND, SECOND + 9, ending.runs, ending.handle]);
+    if ending.joined.is_some() {
+        let number = if ending.handle == 0 { 2 } else { 0 };
+        writer.record(record::JOINED, 0, number, &[ending.main_ended - 9, ending.handle, 10]);
+    }
+    if ending.has_met {
+        writer.record(record::MET, 0, 2, &[SECOND + 9]);
+    }
+    writer.record(record::THREAD, 0, 2, &[222, SECOND + 5, 78]);
+    let flags = if ending.joins_seen { end::JOINS_SEEN } else { 0 };
+    writer.record(record::END, flags, 2, &[ending.ended, 1]);
+    writer.word(header::MAIN_ENDED, ending.main_ended);
+    writer.half(header::FLAGS, flag::LOCKS | ending.flags);
+    let name = format!("ends-{}", DIRECTORIES.fetch_add(1, Relaxed));
+    let session = merged(&writer, Session { length: 9 * SECOND, ..Session::default() }, &name);
+    session.facts.into_iter().map(|fact| fact.kind).collect()
+}
+
+#[test]
+fn a_thread_whose_end_nobody_waited_for_is_told() {
+    assert_eq!(told(UNJOINED), ["never-joined"]);
+    assert_eq!(told(Ending { joined: Some("_shutdown"), ..UNJOINED }), ["never-joined"], "the interpreter did");
+    assert_eq!(told(Ending { joins_seen: false, handle: 5, ..UNJOINED }), ["never-joined"]);
+    assert_eq!(told(Ending { runs: 0, ..UNJOINED }), ["never-joined"], "what runs may be written in C");
+    assert_eq!(told(Ending { ended: 4 * SECOND, ..UNJOINED }), ["orphaned-thread"]);
+    assert_eq!(told(Ending { ended: 4 * SECOND, has_met: true, ..UNJOINED }), ["orphaned-thread"]);
+}
+
+#[test]
+fn a_thread_of_whose_end_somebody_knows_is_not_told() {
+    let clean = [
+        ("joined", Ending { joined: Some("Thread.join"), ..UNJOINED }),
+        ("joined by its handle", Ending { joined: Some("Thread.join"), joins_seen: false, handle: 5, ..UNJOINED }),
+        ("joined after the main thread", Ending { joined: Some("Thread.join"), ended: 4 * SECOND, ..UNJOINED }),
+        ("it has met another one", Ending { has_met: true, ..UNJOINED }),
+        ("a daemon", Ending { daemon: 1, ..UNJOINED }),
+        ("no `Thread`", Ending { daemon: 0, ..UNJOINED }),
+        ("a library's", Ending { caller: "/lib/python3.11/socketserver.py", ..UNJOINED }),
+        ("it runs a function of a library", Ending { runs: 8, ..UNJOINED }),
+        ("it ends as the program does", Ending { ended: 3 * SECOND + 1, ..UNJOINED }),
+    ];
+    let unknown = [
+        ("joins are not seen", Ending { joins_seen: false, ..UNJOINED }),
+        ("it may have said so", Ending { flags: flag::UNSEEN_MEANS, ..UNJOINED }),
+        ("the program was killed", Ending { main_ended: 0, ..UNJOINED }),
+    ];
+    for (why, ending) in clean.into_iter().chain(unknown) {
+        assert_eq!(told(ending), [""; 0], "{why}");
+    }
 }
 
 fn read(bytes: &[u8]) -> Option<Events> {

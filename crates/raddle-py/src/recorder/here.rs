@@ -15,7 +15,7 @@ use raddle_core::prim::atomic::{
     AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use raddle_trace::events::format::{BLOCK_SIZE, block, record};
+use raddle_trace::events::format::{BLOCK_SIZE, block, end, record};
 
 use super::file::{self, Map};
 
@@ -32,6 +32,8 @@ pub(super) struct Here {
     pub(super) gil: super::gil::Waiting,
     /// The turn of its last release of a lock.
     pub(super) last: u64,
+    /// Whether it holds the lock by which others know of its end.
+    pub(super) joins_seen: bool,
     block: *mut u8,
     used: usize,
     next_free: *mut Here,
@@ -100,6 +102,7 @@ impl Here {
             held_count: 0,
             gil: super::gil::Waiting::NONE,
             last: 0,
+            joins_seen: false,
             block: ptr::null_mut(),
             used: 0,
             next_free: ptr::null_mut(),
@@ -163,7 +166,9 @@ impl Here {
         // SAFETY: this thread's own; it ends, and nothing else of it runs.
         let me = unsafe { &mut *here };
         super::gil::flush(me);
-        me.write(record::END, u8::from(super::life::is_ending()), me.number, &[file::now(), me.last]);
+        let flags =
+            if super::life::is_ending() { end::CUT_OFF } else { 0 } | if me.joins_seen { end::JOINS_SEEN } else { 0 };
+        me.write(record::END, flags, me.number, &[file::now(), me.last]);
         let place = &THREADS[me.number as usize % THREADS.len()];
         _ = place.compare_exchange(here, ptr::null_mut(), AcqRel, Relaxed);
         if !me.block.is_null() && me.used + 1024 < BLOCK_SIZE {

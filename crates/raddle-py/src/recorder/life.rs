@@ -15,7 +15,7 @@ use raddle_trace::events::format::{STACK_DEPTH, TEXT_LENGTH, flag, header, lock,
 use super::file::{self, Map};
 use super::here::Here;
 use super::method::{self, Original};
-use super::{lock as locks, place, table};
+use super::{join, lock as locks, place, table};
 
 type Object = *mut ffi::PyObject;
 
@@ -44,7 +44,7 @@ unsafe extern "C" fn start_new(module: Object, arguments: Object) -> Object {
         let started = look(&mut *here, function);
         let result = original(module, arguments);
         if !result.is_null() && ffi::PyLong_CheckExact(result) != 0 {
-            note(started, ffi::PyLong_AsUnsignedLongLong(result));
+            note(started, ffi::PyLong_AsUnsignedLongLong(result), 0);
         }
         result
     }
@@ -67,7 +67,8 @@ unsafe extern "C" fn start_joinable(module: Object, arguments: Object, keywords:
             // A property of a type of CPython's own.
             let ident = ffi::PyObject_GetAttrString(result, c"ident".as_ptr());
             if !ident.is_null() && ffi::PyLong_CheckExact(ident) != 0 {
-                note(started, ffi::PyLong_AsUnsignedLongLong(ident));
+                join::begins(result);
+                note(started, ffi::PyLong_AsUnsignedLongLong(ident), result as u64);
             }
             ffi::Py_XDECREF(ident);
             if !ffi::PyErr_Occurred().is_null() {
@@ -155,9 +156,11 @@ unsafe fn place_of(here: &mut Here, function: Object) -> u32 {
     }
 }
 
-fn note(started: Started, ident: u64) {
-    let Some((_, here)) = locks::enter() else { return };
-    let words = [ident, started.called, file::now(), u64::from(started.function) | u64::from(started.name) << 32];
+fn note(started: Started, ident: u64, handle: u64) {
+    let Some((map, here)) = locks::enter() else { return };
+    join::look_for_means(map);
+    let what = u64::from(started.function) | u64::from(started.name) << 32;
+    let words = [ident, started.called, file::now(), what, handle];
     // SAFETY: this thread's own.
     unsafe { (*here).write(record::START, started.daemon, started.stack, &words) };
 }

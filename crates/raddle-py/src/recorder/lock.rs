@@ -32,7 +32,7 @@ use super::file::{self, Map};
 use super::here::{Here, MOST_HELD, Published};
 use super::method::{self, Original};
 use super::table::Entry;
-use super::{order, place, table};
+use super::{join, order, place, table};
 
 type Object = *mut ffi::PyObject;
 
@@ -116,9 +116,15 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool) {
     let Some((number, entry)) = table::find_or_add(map, object as usize, kind) else { return };
     // SAFETY: this thread's own, and an entry under the GIL; nothing of Python is called until the end.
     let (here, entry) = unsafe { (&mut *here, &mut *entry) };
+    if entry.flags & lock::IS_LIFE != 0 && entry.owner != 0 {
+        join::over(here, entry);
+    }
     entry.owner = here.number;
     if entry.flags & lock::IS_WAITER != 0 {
         return; // nobody asks where, how often or how long
+    }
+    if entry.taker != here.number {
+        join::meet(here, entry);
     }
     entry.taken += 1;
     entry.weight = if entry.taken <= TIMED_ALL || entry.taken % TIMED_ONE_OF == 0 {
@@ -132,6 +138,10 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool) {
     {
         entry.taken_at = place::place(here, frame).id;
         (entry.code, entry.instruction) = (frame.code, frame.instruction);
+    }
+    if entry.flags & lock::IS_LIFE != 0 {
+        here.joins_seen = true; // its own, until it ends: not one of those that are taken in some order
+        return;
     }
     if here.held_count >= MOST_HELD {
         return;
@@ -151,14 +161,14 @@ fn count_hold(entry: &mut Entry, now: impl FnOnce() -> u64) {
     }
 }
 
-/// Notes that nobody holds the lock now.
+/// Notes that nobody holds the lock now. Says whether this thread has let go of what it holds as long as it lives.
 #[inline]
-fn released(map: Map, here: *mut Here, object: Object) {
-    let Some((number, entry)) = table::find(map, object as usize) else { return };
+fn released(map: Map, here: *mut Here, object: Object) -> bool {
+    let Some((number, entry)) = table::find(map, object as usize) else { return false };
     // SAFETY: as above.
     let (here, entry) = unsafe { (&mut *here, &mut *entry) };
     if entry.owner == 0 {
-        return;
+        return false;
     }
     here.turn();
     let is_waiter = entry.flags & lock::IS_WAITER != 0;
@@ -173,6 +183,7 @@ fn released(map: Map, here: *mut Here, object: Object) {
     if !is_waiter {
         table::forget_held(here, number, owner);
     }
+    entry.flags & lock::IS_LIFE != 0 && owner == here.number
 }
 
 /// A call of a method that may wait for a lock which is held.
@@ -328,8 +339,10 @@ unsafe extern "C" fn lock_release(this: Object, nothing: Object) -> Object {
         let result = LOCK.release.plain()(this, nothing);
         if is_something(result)
             && let Some((map, here)) = enter()
+            && released(map, here, this)
         {
-            released(map, here, this);
+            // Only the main thread does it itself: of others it is the interpreter.
+            join::main_ends(map);
         }
         result
     }
@@ -455,6 +468,9 @@ unsafe extern "C" fn rlock_reinit(this: Object, nothing: Object) -> Object {
     }
 }
 
+/// How much of the stack is noted by which a lock is made.
+const MADE_DEPTH: usize = 6;
+
 /// Notes where a lock was made.
 unsafe fn made(object: Object, kind: u8) -> Object {
     if object.is_null() {
@@ -465,13 +481,19 @@ unsafe fn made(object: Object, kind: u8) -> Object {
         let here = unsafe { &mut *here };
         let first = place::innermost(here);
         let is_waiter = first.is_some_and(|first| place::place(here, first).is_wait);
-        let made = if is_waiter { 0 } else { place::stack(here, first, 6) };
+        let made = if is_waiter { 0 } else { place::stack(here, first, MADE_DEPTH) };
+        let flags = match if is_waiter { (false, false) } else { place::is_for_program(here, first, MADE_DEPTH) } {
+            _ if is_waiter => lock::IS_WAITER,
+            (true, true) => lock::IS_MEETING | lock::IS_EVENT,
+            (true, false) => lock::IS_MEETING,
+            _ => 0,
+        };
         table::remove(map, here, object as usize); // one that was taken apart unseen
         if let Some((_, entry)) = table::find_or_add(map, object as usize, kind) {
             // SAFETY: an entry under the GIL.
             unsafe {
                 (*entry).made = made;
-                (*entry).flags |= if is_waiter { lock::IS_WAITER } else { 0 };
+                (*entry).flags |= flags;
             }
         }
     }

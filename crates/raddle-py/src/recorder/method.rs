@@ -37,6 +37,13 @@ impl Original {
         unsafe { std::mem::transmute::<*mut (), ffi::PyCFunctionWithKeywords>(self.0.load(Relaxed)) }
     }
 
+    /// A method with positional arguments and keywords, in an array.
+    #[inline]
+    pub(super) fn fast(&self) -> ffi::PyCFunctionFastWithKeywords {
+        // SAFETY: as above.
+        unsafe { std::mem::transmute::<*mut (), ffi::PyCFunctionFastWithKeywords>(self.0.load(Relaxed)) }
+    }
+
     /// What makes an object of a type.
     pub(super) fn newfunc(&self) -> ffi::newfunc {
         // SAFETY: as above.

@@ -8,7 +8,8 @@
 //!   .pth ─▶ start ─▶ lock    in front of the methods of locks ──▶ table   what is known of each lock
 //!                 ─▶ gil     in front of two functions of pthread     order   in which order they are taken
 //!                 ─▶ life    in front of the starts of threads        place   where, by the interpreter's own frames
-//!                 ─▶ fork    a child has a file of its own            here    each thread's block ─▶ file
+//!                 ─▶ join    in front of what tells of their ends     here    each thread's block ─▶ file
+//!                 ─▶ fork    a child has a file of its own
 //! ```
 //!
 //! # Rules
@@ -26,6 +27,7 @@ mod gil;
 mod got;
 mod guarded;
 mod here;
+mod join;
 mod life;
 mod lock;
 mod method;

@@ -73,11 +73,31 @@ struct Known {
     id: u32,
     /// It is in `Condition.wait` of the standard library.
     is_wait: bool,
-    is_library: bool,
+    whose: Whose,
+}
+
+/// Whose a place is, as far as locks are made there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The program's.
+    #[default]
+    Own,
+    /// `Event.__init__` of the standard library.
+    Event,
+    /// Where it makes other things by which threads meet: conditions, queues, futures.
+    Meeting,
+    /// `Thread.__init__`: its event is its own.
+    Thread,
+    /// All else that is installed: it makes locks for itself.
+    Library,
+    /// `RLock`, a function that makes one for whoever calls it.
+    Maker,
+    /// Nobody's: from 3.12 on the interpreter puts a frame of its own between a class that is called and its `__init__`.
+    Between,
 }
 
 static KNOWN_PLACES: Guarded<[Known; PLACES]> = Guarded::new(
-    [Known { code: 0, file: 0, line: 0, instruction: 0, id: 0, is_wait: false, is_library: false }; PLACES],
+    [Known { code: 0, file: 0, line: 0, instruction: 0, id: 0, is_wait: false, whose: Whose::Own }; PLACES],
 );
 
 /// Stacks by their hashes.
@@ -100,7 +120,7 @@ pub(super) struct Frame {
 pub(super) struct Place {
     pub(super) id: u32,
     pub(super) is_wait: bool,
-    pub(super) is_library: bool,
+    pub(super) whose: Whose,
 }
 
 /// # Safety
@@ -257,21 +277,14 @@ fn place_of(here: &mut Here, code: usize, file: usize, line: c_int, instruction:
         // SAFETY: rule 1; the index is within the table, and the copy ends before anything else is done.
         let known = unsafe { &mut (*KNOWN_PLACES.get())[at % PLACES] };
         if known.code == code && known.instruction == instruction && known.file == file && known.line == line {
-            return Place { id: known.id, is_wait: known.is_wait, is_library: known.is_library };
+            return Place { id: known.id, is_wait: known.is_wait, whose: known.whose };
         }
         if known.code == 0 {
             let new = new_place(here, code, instruction);
             // SAFETY: as above.
             unsafe {
-                (*KNOWN_PLACES.get())[at % PLACES] = Known {
-                    code,
-                    file,
-                    line,
-                    instruction,
-                    id: new.id,
-                    is_wait: new.is_wait,
-                    is_library: new.is_library,
-                };
+                (*KNOWN_PLACES.get())[at % PLACES] =
+                    Known { code, file, line, instruction, id: new.id, is_wait: new.is_wait, whose: new.whose };
             }
             return new;
         }
@@ -298,16 +311,30 @@ fn new_place(here: &mut Here, code: usize, instruction: u32) -> Place {
         &path[..*length]
     };
     let inner = bytes.strip_prefix(library).filter(|_| !library.is_empty());
-    let is_library = bytes.starts_with(b"<frozen ") || inner.is_some_and(|inner| !inner.starts_with(b"site-packages/"));
+    let is_installed = bytes.starts_with(b"<frozen ")
+        || inner.is_some()
+        || bytes.windows(15).any(|part| part == b"/site-packages/" || part == b"/dist-packages/");
     let is_threading = inner == Some(b"threading.py");
+    let is_means =
+        is_threading || inner.is_some_and(|inner| inner == b"queue.py" || inner.starts_with(b"concurrent/futures/"));
+    let is_between = bytes == b"__init__";
     let file_id = text(here, bytes);
     let length = bytes_of(function, &mut room);
     let is_wait = is_threading && &room[..length] == b"Condition.wait";
+    let whose = match &room[..length] {
+        b"Event.__init__" if is_threading => Whose::Event,
+        b"Thread.__init__" if is_threading => Whose::Thread,
+        b"RLock" if is_threading => Whose::Maker,
+        b"__init__" if is_between => Whose::Between,
+        function if is_means && function.ends_with(b".__init__") => Whose::Meeting,
+        _ if is_installed => Whose::Library,
+        _ => Whose::Own,
+    };
     let function_id = text(here, &room[..length]);
     let id = NEXT_ID.fetch_add(1, Relaxed);
     let words = [u64::from(file_id) | u64::from(function_id) << 32, u64::from(line.max(0) as u32)];
     here.write(record::PLACE, 0, id, &words);
-    Place { id, is_wait, is_library }
+    Place { id, is_wait, whose }
 }
 
 /// What stands in a string, as far as it fits, if that can be read without making anything.
@@ -378,11 +405,40 @@ pub(super) fn stack(here: &mut Here, first: Option<Frame>, depth: usize) -> u32 
     let mut count = 0;
     let mut frame = first;
     while let Some(this) = frame.filter(|_| count < depth.min(STACK_DEPTH)) {
-        places[count] = place(here, this).id;
-        count += 1;
+        count += push(here, &mut places, count, this);
         frame = next(this);
     }
     stack_of(here, &places[..count])
+}
+
+/// Notes the place of a frame. Returns how many were noted: none where it is nobody's.
+fn push(here: &mut Here, places: &mut [u32; STACK_DEPTH], at: usize, frame: Frame) -> usize {
+    let place = place(here, frame);
+    match places.get_mut(at).filter(|_| place.whose != Whose::Between) {
+        Some(room) => {
+            *room = place.id;
+            1
+        }
+        None => 0,
+    }
+}
+
+/// Whether a lock that is made here is made for threads of the program to meet, by the program or as a part of what is there for that; and whether that is an event.
+pub(super) fn is_for_program(here: &mut Here, first: Option<Frame>, depth: usize) -> (bool, bool) {
+    let (mut frame, mut is_event, mut is_meeting) = (first, false, false);
+    for _ in 0..depth {
+        let Some(this) = frame else { break };
+        match place(here, this).whose {
+            Whose::Own => return (true, is_event),
+            Whose::Event => (is_event, is_meeting) = (true, true),
+            Whose::Meeting => is_meeting = true,
+            Whose::Maker | Whose::Between => {}
+            Whose::Thread => return (false, false),
+            Whose::Library => break,
+        }
+        frame = next(this);
+    }
+    (is_meeting, is_event)
 }
 
 /// The number of a stack of these places.
@@ -424,8 +480,7 @@ pub(super) fn stack_of_other(here: &mut Here, other: *mut ffi::PyThreadState, co
             let mut count = 1;
             frame = next(this);
             while let Some(this) = frame.filter(|_| count < STACK_DEPTH) {
-                places[count] = place(here, this).id;
-                count += 1;
+                count += push(here, &mut places, count, this);
                 frame = next(this);
             }
             return stack_of(here, &places[..count]);

@@ -15,7 +15,7 @@ use raddle_core::prim::atomic::{
 use raddle_trace::events::format::{BUFFER, flag, header};
 
 use super::file::{Directory, Map};
-use super::{fork, gil, life, lock, place};
+use super::{fork, gil, join, life, lock, place};
 
 /// What `_imp.create_dynamic` looks for.
 #[unsafe(no_mangle)]
@@ -116,6 +116,9 @@ unsafe fn start() {
         match life::install(thread) {
             Ok(()) => flags |= flag::THREADS,
             Err(why) => map.note(why),
+        }
+        if let Err(why) = join::install(thread) {
+            map.note(why);
         }
         map.half(header::FLAGS).fetch_or(flags, Relaxed);
     }

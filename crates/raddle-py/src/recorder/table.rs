@@ -42,7 +42,10 @@ pub(super) struct Entry {
     /// The code and the instruction that `taken_at` is the number of.
     pub(super) code: usize,
     pub(super) instruction: usize,
-    spare: [u64; 3],
+    /// Who took it last.
+    pub(super) taker: u32,
+    unused_too: u32,
+    spare: [u64; 2],
     next_free: u32,
     index: u32,
 }
@@ -172,7 +175,9 @@ fn add(map: Map, object: usize, kind: u8) -> Option<(u32, *mut Entry)> {
         released: 0,
         code: 0,
         instruction: 0,
-        spare: [0; 3],
+        taker: 0,
+        unused_too: 0,
+        spare: [0; 2],
         next_free: 0,
         index: number as u32,
     };

@@ -1,5 +1,6 @@
 //! What happened at some moment, and is worth a word.
 
+use super::ends;
 use super::format::flag;
 use super::merge::{Context, Merging, Names};
 use super::order;
@@ -13,13 +14,14 @@ pub(super) fn add(merging: &mut Merging<'_>, context: &Context<'_>, names: &Name
     add_leaks(merging, context, names);
     add_forks(merging, context, names);
     add_daemons(merging, context, names);
+    ends::add(merging, context, names);
 }
 
-fn unit(names: &Names, thread: u32) -> Option<UnitId> {
+pub(super) fn unit(names: &Names, thread: u32) -> Option<UnitId> {
     names.threads.get(&thread).map(|thread| UnitId { process: names.process, thread: Some(*thread) })
 }
 
-fn name(merging: &Merging<'_>, names: &Names, thread: u32) -> String {
+pub(super) fn name(merging: &Merging<'_>, names: &Names, thread: u32) -> String {
     let index = names.threads.get(&thread).copied();
     let thread = index.and_then(|index| merging.session.processes[names.process].threads.get(index));
     thread.map_or_else(|| "a thread that is gone".into(), |thread| format!("\"{}\"", thread.name))
@@ -186,18 +188,16 @@ fn add_daemons(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) 
         return;
     }
     for start in events.starts.iter().filter(|start| start.is_daemon == Some(true)) {
-        let of_ident =
-            events.threads.iter().filter(|(_, thread)| thread.ident == start.ident && thread.began >= start.called);
-        let Some((number, thread)) = of_ident.min_by_key(|(number, thread)| (thread.began, **number)) else { continue };
+        let Some((number, thread)) = events.started(start) else { continue };
         if thread.ended != 0 && !thread.is_cut_off {
             continue;
         }
-        let text = format!("{} is started here", name(merging, names, *number));
+        let text = format!("{} is started here", name(merging, names, number));
         let place = merging.own_place(context, start.stack);
         merging.session.facts.push(Fact {
             kind: "daemon-killed".into(),
             at: merging.moment(events.ended),
-            units: unit(names, *number).into_iter().collect(),
+            units: unit(names, number).into_iter().collect(),
             things: Vec::new(),
             labels: place.map(|place| Label { place, text }).into_iter().collect(),
             detail: String::new(),

@@ -53,6 +53,8 @@ pub mod header {
     pub const NOTE_LENGTH: usize = 120;
     /// What could not be seen, in words.
     pub const NOTE: usize = 128;
+    /// When the main thread had nothing left to do but to wait for others, or 0.
+    pub const MAIN_ENDED: usize = NOTE + NOTE_ROOM;
     /// How long the header is.
     pub const SIZE: usize = 4096;
     /// How long a note can be.
@@ -69,6 +71,8 @@ pub mod flag {
     pub const THREADS: u32 = 4;
     /// The interpreter came to its end.
     pub const ENDED: u32 = 8;
+    /// Threads may tell each other things by what is not seen here: Raddle's own locks and channels.
+    pub const UNSEEN_MEANS: u32 = 16;
 }
 
 /// Where the fields of a lock's place lie.
@@ -111,6 +115,12 @@ pub mod lock {
     pub const IS_WAITER: u8 = 1;
     /// Some event names it.
     pub const IS_NAMED: u8 = 2;
+    /// It is held by a thread for as long as that lives: whoever gets it knows of the end.
+    pub const IS_LIFE: u8 = 4;
+    /// Threads of the program can meet there: it made it, or it is a part of an event, a condition, a queue. No library made it for itself.
+    pub const IS_MEETING: u8 = 8;
+    /// It is that of an event, which can be looked at without it.
+    pub const IS_EVENT: u8 = 16;
 }
 
 /// Where the fields of a block's head lie.
@@ -166,6 +176,18 @@ pub mod record {
     pub const EXCEPTION: u8 = 11;
     /// The interpreter ended while a lock was held.
     pub const LEAKED: u8 = 12;
+    /// Somebody knows of the end of a thread: it was joined, or asked for.
+    pub const JOINED: u8 = 13;
+    /// A thread shares a lock, an event or a queue of the program with another one.
+    pub const MET: u8 = 14;
+}
+
+/// Bits of the end of a thread.
+pub mod end {
+    /// The interpreter was ending.
+    pub const CUT_OFF: u8 = 1;
+    /// Whoever had joined it would have been seen.
+    pub const JOINS_SEEN: u8 = 2;
 }
 
 /// Bits of a wait.

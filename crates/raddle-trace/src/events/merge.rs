@@ -20,6 +20,9 @@ use crate::watch::is_installed;
 /// How many exact spans are taken over at most; of more, the longest are.
 const MOST_SPANS: usize = 200_000;
 
+/// The kernel has a thread for a moment after the last that it has noted itself.
+const LAG: Nanos = 100_000_000;
+
 /// Reads all event files of a directory and adds what they say to a session.
 ///
 /// `origin`: the session's start on `CLOCK_MONOTONIC`, in nanoseconds.
@@ -195,7 +198,7 @@ impl Merging<'_> {
             let is_it = |other: &Thread| {
                 other.native_id == thread.native_id
                     && other.ended.is_none_or(|ended| began <= ended)
-                    && ended.is_none_or(|ended| other.began <= ended)
+                    && ended.is_none_or(|ended| other.began <= ended.saturating_add(LAG))
             };
             let free = |index: &usize| !names.threads.values().any(|taken| taken == index);
             let index = (0..kept.len()).filter(free).find(|index| is_it(&kept[*index])).unwrap_or_else(|| {
@@ -342,12 +345,7 @@ impl Merging<'_> {
         let events = context.events();
         for start in &events.starts {
             let starter = names.threads.get(&start.thread).copied();
-            // The new one may note something before its starter does.
-            let new =
-                events.threads.iter().filter(|(_, thread)| thread.ident == start.ident && thread.began >= start.called);
-            let new = new
-                .min_by_key(|(number, thread)| (thread.began, **number))
-                .and_then(|(number, _)| names.threads.get(number).copied());
+            let new = events.started(start).and_then(|(number, _)| names.threads.get(&number).copied());
             let new = new.or_else(|| {
                 let threads = &self.session.processes[names.process].threads;
                 threads.iter().position(|thread| thread.ident == start.ident && thread.starter.is_none())
@@ -356,12 +354,14 @@ impl Merging<'_> {
             let function = context.place(start.function).map(|place| self.place(place));
             let (called, name) = (self.moment(start.called), context.text(start.name));
             let thread = &mut self.session.processes[names.process].threads[new];
+            thread.is_foreign = false;
             thread.starter = starter.filter(|starter| *starter != new).or(thread.starter);
             thread.function = function.or(thread.function);
-            thread.is_daemon = thread.is_daemon.or(start.is_daemon);
-            if !name.is_empty() && (thread.name.is_empty() || thread.name == format!("Thread-{}", thread.native_id)) {
+            // Where `threading` has not said its name the kernel has: that is the program's.
+            if !name.is_empty() && thread.is_daemon.is_none() {
                 name.clone_into(&mut thread.name);
             }
+            thread.is_daemon = thread.is_daemon.or(start.is_daemon);
             let began = thread.began;
             if let Some(starter) = starter.filter(|starter| *starter != new) {
                 self.session.passes.push(Pass {

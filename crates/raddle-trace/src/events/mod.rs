@@ -1,6 +1,7 @@
 #![doc = include_str!("format.md")]
 
 mod classify;
+mod ends;
 mod facts;
 pub mod format;
 mod merge;
@@ -9,4 +10,4 @@ mod overlay;
 mod read;
 
 pub use merge::merge;
-pub use read::{Events, Exception, GilWait, Leak, Lock, Order, Start, Thread, Wait};
+pub use read::{Events, Exception, GilWait, Join, Leak, Lock, Order, Start, Thread, Wait};

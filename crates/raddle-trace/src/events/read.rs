@@ -5,13 +5,15 @@
 //! 1. No file makes the reader panic, or take more memory than a few times what was written into it. What does not fit the format is left out.
 //! 2. A file may be written while it is read: what is used is read once, and nothing behind it is believed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::format::{BLOCK_SIZE, MAGIC, STACK_DEPTH, TEXT_LENGTH, VERSION, block, blocks_at, header, lock, record};
+use super::format::{
+    BLOCK_SIZE, MAGIC, STACK_DEPTH, TEXT_LENGTH, VERSION, block, blocks_at, end, header, lock, record,
+};
 
 /// What a file says. Times are those of `CLOCK_MONOTONIC`; numbers are the file's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Events {
     pub gil: (u64, u64, u64),
     /// Since when it is held, or 0.
     pub gil_since: u64,
+    /// When the main thread had nothing left to do but to wait for others, or 0.
+    pub main_ended: u64,
     /// What could not be seen.
     pub note: String,
     /// Texts by their numbers.
@@ -62,6 +66,10 @@ pub struct Events {
     pub exceptions: Vec<Exception>,
     /// Locks that were held at the end.
     pub leaks: Vec<Leak>,
+    /// Ends of threads that somebody knows of.
+    pub joins: Vec<Join>,
+    /// Threads that share a lock, an event or a queue of the program with another one.
+    pub met: HashSet<u32>,
 }
 
 /// A thread.
@@ -81,6 +89,8 @@ pub struct Thread {
     pub last: u64,
     /// Whether the interpreter was ending then.
     pub is_cut_off: bool,
+    /// Whether it has ended, and whoever had joined it would have been seen.
+    pub joins_seen: bool,
 }
 
 /// A lock.
@@ -190,6 +200,8 @@ pub struct Start {
     pub name: u32,
     /// Whether it is a daemon.
     pub is_daemon: Option<bool>,
+    /// Its handle, or 0.
+    pub handle: u64,
 }
 
 /// An exception ended a thread.
@@ -216,6 +228,21 @@ pub struct Leak {
     pub owner: u32,
     /// Where it was taken.
     pub place: u32,
+}
+
+/// Somebody knows of the end of a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Join {
+    /// Who.
+    pub thread: u32,
+    /// Of which one's, or 0.
+    pub of: u32,
+    /// Or its handle, or 0.
+    pub handle: u64,
+    /// Since when.
+    pub at: u64,
+    /// Where.
+    pub stack: u32,
 }
 
 impl Events {
@@ -256,6 +283,7 @@ impl Events {
             locks_unseen: head.word(header::LOCKS_UNSEEN),
             gil: (head.word(header::GIL_HELD), head.word(header::GIL_WAITED), head.word(header::GIL_SWITCHES)),
             gil_since: head.word(header::GIL_SINCE),
+            main_ended: head.word(header::MAIN_ENDED),
             note: String::from_utf8_lossy(note.unwrap_or_default()).into_owned(),
             ..Self::default()
         };
@@ -277,6 +305,15 @@ impl Events {
             events.see_block(&bytes);
         }
         Some(events)
+    }
+
+    /// The thread that was started, by its number.
+    #[must_use]
+    pub fn started(&self, start: &Start) -> Option<(u32, &Thread)> {
+        let of_ident = self.threads.iter().filter(|(_, thread)| thread.ident == start.ident);
+        // It may note something before its starter does.
+        let of_start = of_ident.filter(|(_, thread)| thread.began >= start.called);
+        of_start.min_by_key(|(number, thread)| (thread.began, **number)).map(|(number, thread)| (*number, thread))
     }
 
     fn see_lock(&mut self, bytes: Bytes<'_>, is_there: bool) {
@@ -343,7 +380,8 @@ impl Events {
             }
             record::END => {
                 let seen = self.threads.entry(a).or_default();
-                (seen.ended, seen.last, seen.is_cut_off) = (body.word(0), body.word(8), flags != 0);
+                (seen.ended, seen.last) = (body.word(0), body.word(8));
+                (seen.is_cut_off, seen.joins_seen) = (flags & end::CUT_OFF != 0, flags & end::JOINS_SEEN != 0);
             }
             record::TEXT => {
                 let length = (body.half(0) as usize).min(TEXT_LENGTH);
@@ -400,12 +438,23 @@ impl Events {
                     2 => Some(false),
                     _ => None,
                 },
+                handle: body.word(32),
             }),
             record::EXCEPTION => {
                 self.exceptions.push(Exception { thread: *thread, stack: a, at: body.word(0), text: body.half(8) })
             }
             record::LEAKED => {
                 self.leaks.push(Leak { lock: a, at: body.word(0), owner: body.half(8), place: body.half(12) });
+            }
+            record::JOINED => self.joins.push(Join {
+                thread: *thread,
+                of: a,
+                at: body.word(0),
+                handle: body.word(8),
+                stack: body.half(16),
+            }),
+            record::MET => {
+                self.met.insert(a);
             }
             _ => {}
         }

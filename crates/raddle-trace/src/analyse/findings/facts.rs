@@ -43,9 +43,19 @@ fn is_worth_it(session: &Session, fact: &Fact) -> bool {
         let mut lost = session.stuck.iter().filter(|stuck| stuck.kind == "lost-lock").flat_map(|stuck| &stuck.units);
         lost.any(|unit| unit.process == id.process)
     };
+    let is_stuck_itself = |id: &UnitId| {
+        let mut units = session.stuck.iter().flat_map(|stuck| &stuck.units);
+        units.any(|unit| (unit.process, unit.thread) == (id.process, id.thread))
+    };
+    let has_event_loop =
+        |id: &UnitId| session.things.iter().any(|thing| thing.process == id.process && thing.kind == "event-loop");
     match fact.kind.as_str() {
         "daemon-killed" => fact.units.iter().any(is_at_work),
         "fork-with-lock" => !fact.units.iter().any(is_stuck),
+        // Of one that cannot go on that is told, and not that it is left over.
+        "orphaned-thread" => !fact.units.iter().any(is_stuck_itself),
+        // Nobody sees what threads tell an event loop.
+        "never-joined" => !fact.units.iter().any(has_event_loop),
         _ => true,
     }
 }
@@ -128,16 +138,13 @@ fn words(
         "never-joined" => (
             Note,
             Certain,
-            format!(
-                "{threads} {is} started here, and nobody waits for {}",
-                if units == 1 { "its end" } else { "their ends" }
-            ),
-            &["an exception in it would go unseen: join() it, or use a `with` block that does, such as a pool's"],
+            format!("nobody waited for the {} of {threads}: {who}", if units == 1 { "end" } else { "ends" }),
+            &["what went wrong there would go unseen: join() it, or use a `with` block that does, such as a pool's"],
         ),
         "orphaned-thread" => (
-            Warning,
+            Note,
             Certain,
-            format!("{threads} {is} left after the main thread has ended: {who}"),
+            format!("{threads} went on after the main thread had ended: {who}"),
             &["the program cannot end before they do: tell them to stop, or make them daemons if they may be cut off"],
         ),
         "event-loop-blocked" => (
