@@ -36,6 +36,8 @@ RECORDED = {
     "inversion": "lock-order",
     "starve": "starvation",
     "hot_lock": "hot-lock",
+    "never_joined": "never-joined",
+    "orphaned": "orphaned-thread",
 }
 """What only a recorder within the program can know for sure."""
 
@@ -126,3 +128,17 @@ def test_the_lock_that_the_length_hangs_on_is_ranked_first_and_the_serial_fracti
     assert len(waited) == 8
     # Of eight pieces that meet at the lock one goes on: each thread waits for most of the time, and sleeps ten milliseconds of each piece.
     assert min(slept) > 30 * 0.010e9 / 2, (slept, waited)
+
+
+@pytest.mark.parametrize("mode", ["safe", "recorded"])
+def test_threads_of_a_library_that_rest_are_no_work(mode, tmp_path):
+    run, document = observe("library_threads_clean", tmp_path, *(["--safe"] if mode == "safe" else []))
+    threads = document["session"]["processes"][0]["threads"]
+    foreign = [thread for thread in threads if thread["is_foreign"]]
+    assert len(foreign) >= 3
+    for thread in foreign:
+        # What it takes to begin, it works.
+        assert {span["state"] for span in thread["spans"]} <= {"event", "native", "runnable"}, thread
+    assert not [thread for thread in threads if not thread["name"]]
+    assert document["report"]["speed_up"] is None, "one thread works: nothing could be spread"
+    assert not {"fewer-threads", "threads"} & {advice["choice"] for advice in document["report"]["advice"]}, run.stderr

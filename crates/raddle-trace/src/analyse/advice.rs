@@ -9,7 +9,7 @@ use crate::words::{duration, percent, plural, range};
 
 use super::findings::{Evidence, turns};
 use super::shares::{Shares, shares};
-use super::timeline::has_gil;
+use super::timeline::{Unit, has_gil};
 use super::verdict::cpu;
 
 /// So many looks are needed.
@@ -205,7 +205,9 @@ fn short_pieces(evidence: &Evidence<'_, '_>) -> Option<Advice> {
 fn idle_workers(evidence: &Evidence<'_, '_>) -> Option<Advice> {
     let timeline = evidence.timeline;
     let (mut idle, mut workers) = (Shares::default(), 0_u32);
-    for unit in timeline.units.iter().filter(|unit| timeline.roles[unit.role].count >= 4) {
+    // Those of libraries are none: how many there are is not the program's to choose.
+    let is_worker = |unit: &&Unit<'_>| !unit.thread.is_foreign && timeline.roles[unit.role].count >= 4;
+    for unit in timeline.units.iter().filter(is_worker) {
         let own = shares(unit.thread, timeline.until);
         let waits = own.fraction_of(&[State::Queue, State::Event]);
         if waits > 0.0 && own.seen() as f64 >= 0.5 * timeline.length() as f64 {

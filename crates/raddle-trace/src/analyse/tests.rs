@@ -425,7 +425,12 @@ fn advice_fits_what_was_measured() {
         story.does(worker, State::Queue, 1_900.0);
         story.does(worker, State::Io, 100.0);
     }
-    assert!(choices(&story.joined()).contains(&"fewer-threads".to_owned()));
+    let mut session = story.joined();
+    assert!(choices(&session).contains(&"fewer-threads".to_owned()));
+    for thread in &mut session.processes[0].threads[1..] {
+        thread.is_foreign = true;
+    }
+    assert!(!choices(&session).contains(&"fewer-threads".to_owned()), "a library has them");
 }
 
 #[test]

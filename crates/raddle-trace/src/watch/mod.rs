@@ -164,26 +164,36 @@ impl Watcher {
         // Indices of the look's threads in the session, for holders.
         let mut indices = Vec::with_capacity(seen.threads.len());
         for thread in &seen.threads {
-            indices.push(self.index_of(at, seen.pid, index, thread.native_id, Clock::of(thread)));
+            // The interpreter makes the state of a thread before the thread, and up to 3.11 gives it the number of the one that starts it.
+            let is_starter = |other: &SeenThread| other.native_id == thread.native_id && !other.frames.is_empty();
+            let is_one = exists(thread) && !(thread.frames.is_empty() && seen.threads.iter().any(is_starter));
+            indices.push(is_one.then(|| self.index_of(at, seen.pid, index, thread.native_id, Clock::of(thread))));
         }
         for (thread, at_index) in seen.threads.iter().zip(&indices) {
+            let Some(at_index) = at_index else { continue };
             let what = self.what_of(index, thread, &indices, seen.version.is_some());
             let kept = &mut self.session.processes[index].threads[*at_index];
             kept.ident = thread.ident;
-            if kept.name != thread.name {
+            // At the end of the interpreter `threading` knows nobody any more.
+            let is_known = thread.is_daemon.is_some() || kept.is_daemon.is_none();
+            if kept.name != thread.name && is_known {
                 kept.name.clone_from(&thread.name);
             }
-            kept.is_daemon = thread.is_daemon;
+            kept.is_daemon = thread.is_daemon.or(kept.is_daemon);
             kept.is_python = seen.version.is_some();
+            kept.is_foreign &= what.is_foreign;
             self.step(at, seen.pid, thread.native_id, what, Clock::of(thread));
             self.see_loop(at, index, *at_index, seen.pid, thread);
         }
         for thread in &seen.native_threads {
             let clock = Clock { cpu: thread.cpu, queued: thread.queued, runs: None };
             let at_index = self.index_of(at, seen.pid, index, thread.native_id, clock);
-            let state = if thread.is_running { State::Native } else { State::Unknown };
-            self.session.processes[index].threads[at_index].name.clone_from(&thread.name);
-            let what = What { state, place: None, thing: None, holder: None };
+            let state = if thread.is_running { State::Native } else { State::Event };
+            let kept = &mut self.session.processes[index].threads[at_index];
+            if !kept.is_python {
+                kept.name.clone_from(&thread.name);
+            }
+            let what = What { state, place: None, thing: None, holder: None, is_foreign: true };
             self.step(at, seen.pid, thread.native_id, what, clock);
         }
         let Some(live) = self.live.get_mut(&seen.pid) else { return };
@@ -204,14 +214,15 @@ impl Watcher {
         let threads = &mut self.session.processes[process].threads;
         let Some(live) = self.live.get_mut(&pid) else { return 0 };
         let new = || {
-            threads.push(Thread { native_id, began: at, ..Thread::default() });
+            // Until something else is seen.
+            threads.push(Thread { native_id, began: at, is_foreign: native_id != pid, ..Thread::default() });
             let index = threads.len() - 1;
             LiveThread { index, at, clock, what: None, waited: None, parked: at, is_blocked_loop: false }
         };
         live.threads.entry(native_id).or_insert_with(new).index
     }
 
-    fn what_of(&mut self, process: usize, thread: &SeenThread, indices: &[usize], is_python: bool) -> What {
+    fn what_of(&mut self, process: usize, thread: &SeenThread, indices: &[Option<usize>], is_python: bool) -> What {
         let kind = thread.wait.as_ref().map_or("", |wait| wait.kind);
         let state = match thread.state {
             Doing::Running if is_python && !thread.holds_gil => State::Native,
@@ -229,14 +240,21 @@ impl Watcher {
             Doing::Stopped => State::Stopped,
             Doing::Unknown => State::Unknown,
         };
+        // A library's own thread, which may have called into Python before: what it waits for is no work of the program's, however it waits.
+        let is_foreign = is_python && thread.frames.is_empty() && thread.is_whole;
+        let state = match state {
+            State::Io | State::Sleep if is_foreign => State::Event,
+            State::Unknown if is_foreign && thread.wait.is_some() => State::Event,
+            state => state,
+        };
         let place = match thread.wait.as_ref().and_then(|wait| wait.place.as_ref()) {
             Some(place) => Some(self.place(place)),
             None => own_place(&thread.frames).map(|place| self.place(place)),
         };
         let thing = thread.wait.as_ref().map(|wait| self.thing(process, wait));
         let holder = thread.wait.as_ref().and_then(|wait| wait.holder.as_ref()?.thread);
-        let holder = holder.and_then(|holder| indices.get(holder)).map(|index| *index as u32);
-        What { state, place, thing, holder }
+        let holder = holder.and_then(|holder| *indices.get(holder)?).map(|index| index as u32);
+        What { state, place, thing, holder, is_foreign }
     }
 
     fn place(&mut self, place: &raddle_probe::Place) -> PlaceId {
@@ -308,6 +326,11 @@ impl Watcher {
             }
         }
     }
+}
+
+/// Whether the kernel has it. The interpreter knows a thread for a moment before it has begun and after it has ended, and nothing is to be said of it then.
+fn exists(thread: &SeenThread) -> bool {
+    thread.native_id != 0 && (thread.state != Doing::Unknown || thread.runs.is_some() || thread.cpu > 0)
 }
 
 /// The innermost place of the program's own: outside of the standard library and of installed packages. Else the innermost.

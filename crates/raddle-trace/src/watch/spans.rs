@@ -21,6 +21,8 @@ pub(super) struct What {
     pub(super) place: Option<PlaceId>,
     pub(super) thing: Option<ThingId>,
     pub(super) holder: Option<u32>,
+    /// No Python is to be seen in it: when it runs, it is native code that does.
+    pub(super) is_foreign: bool,
 }
 
 impl What {
@@ -35,7 +37,10 @@ pub(super) fn divide(before: What, now: What, waited: Option<What>, lengths: [Na
     let active = match (before.is_active(), now.is_active()) {
         (true, _) => before,
         (false, true) => now,
-        (false, false) => What { state: State::Running, thing: None, holder: None, ..before },
+        (false, false) => {
+            let state = if before.is_foreign { State::Native } else { State::Running };
+            What { state, thing: None, holder: None, ..before }
+        }
     };
     let runnable = What { state: State::Runnable, ..active };
     if !before.is_active() {
@@ -58,7 +63,7 @@ pub(super) struct Room {
 impl Room {
     /// Appends a span, or makes the last one longer (rules 2 and 3). Where nothing is known there is none.
     pub(super) fn push(&mut self, spans: &mut Vec<Span>, from: Nanos, until: Nanos, what: What) {
-        let What { state, place, thing, holder } = what;
+        let What { state, place, thing, holder, is_foreign: _ } = what;
         if until <= from || (state, place, thing) == (State::Unknown, None, None) {
             return;
         }
@@ -82,7 +87,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn what(state: State) -> What {
-        What { state, place: None, thing: None, holder: None }
+        What { state, place: None, thing: None, holder: None, is_foreign: false }
     }
 
     fn states(pieces: [(What, Nanos); 3]) -> Vec<(State, Nanos)> {
@@ -108,6 +113,16 @@ mod tests {
         let (runs, waits) = (what(State::Native), what(State::Io));
         assert_eq!(states(divide(runs, waits, None, [10, 0, 40])), [(State::Native, 10), (State::Io, 40)]);
         assert_eq!(states(divide(waits, runs, Some(waits), [10, 0, 40])), [(State::Io, 40), (State::Native, 10)]);
+    }
+
+    #[test]
+    fn one_without_python_that_has_run_unseen_has_not_run_python() {
+        let rests = What { is_foreign: true, ..what(State::Event) };
+        let expected = [(State::Event, 45), (State::Native, 5)];
+        assert_eq!(states(divide(rests, rests, Some(rests), [5, 0, 45])), expected);
+        let waits = what(State::Event);
+        let expected = [(State::Event, 45), (State::Running, 5)];
+        assert_eq!(states(divide(waits, waits, Some(waits), [5, 0, 45])), expected);
     }
 
     proptest! {

@@ -118,9 +118,15 @@ fn threads(page: &Page<'_>, process: &Process, most: usize, all: &mut Shares) ->
     rows.iter().for_each(|(_, _, own)| all.add(own));
     // The main thread, then those with most time in states that say something.
     let says = |own: &Shares| own.seen().saturating_sub(own.nanos(State::Unknown));
-    let mut shown = rows.iter().filter(|(_, _, own)| own.seen() > 0).count();
+    // One of a library's that only rests is not worth a line.
+    let is_told = |thread: &Thread, own: &Shares| {
+        own.seen() > 0 && !(thread.is_foreign && own.fraction_of(&[State::Event, State::Unknown]) >= 1.0)
+    };
+    let mut shown = rows.iter().filter(|(_, thread, own)| is_told(thread, own)).count();
     if rows.len() > most || shown < rows.len() {
-        rows.sort_by_key(|(index, _, own)| (own.seen() == 0, *index > 0, std::cmp::Reverse(says(own)), *index));
+        rows.sort_by_key(|(index, thread, own)| {
+            (!is_told(thread, own), *index > 0, std::cmp::Reverse(says(own)), *index)
+        });
         let room = if shown.max(1) < rows.len() { most.saturating_sub(1) } else { most };
         shown = shown.min(room).max(1).min(rows.len());
     }
