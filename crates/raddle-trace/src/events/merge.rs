@@ -138,7 +138,8 @@ impl Merging<'_> {
         let process = self.process_of(events);
         let end = match (events.ended, self.session.processes[process].ended) {
             (0, Some(ended)) => ended,
-            (0, None) => self.session.length.max(self.moment(last_of(events))),
+            // What began last has been there for a moment.
+            (0, None) => self.session.length.max(self.moment(last_of(events)).saturating_add(1)),
             (ended, _) => self.moment(ended),
         };
         let mut names = Names { process, threads: HashMap::new(), things: HashMap::new(), end };
