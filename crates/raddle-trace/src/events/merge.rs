@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::classify::{Class, classify};
 use super::format::{SUFFIX, flag};
+use super::overlay::Worth;
 use super::read::{Events, Wait};
 use super::{facts, overlay};
 use crate::session::{Gil, Nanos, Pass, Place, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
@@ -324,18 +325,25 @@ impl Merging<'_> {
             (began..end).contains(&span.from)
                 && (is_known || span.state == State::Lock && span.thing.is_some_and(|thing| of_file.contains(&thing)))
         };
+        let things = &self.session.things;
+        let worth = |span: &Span| match span.state {
+            State::Gil if is_exact => Worth::Ran,
+            _ if is_whole && is_wrong(span) => Worth::Wrong,
+            // In there are also the interpreter's own locks, which are held for a moment.
+            State::Event if is_whole && span.thing.is_some_and(|thing| things[thing as usize].kind == "native") => {
+                Worth::Doubtful
+            }
+            _ => Worth::Good,
+        };
         for (index, thread) in self.session.processes[names.process].threads.iter_mut().enumerate() {
-            if is_exact && names.threads.values().any(|known| *known == index) {
-                // What looks took for a wait for the GIL, and was none: it ran.
-                for span in thread.spans.iter_mut().filter(|span| span.state == State::Gil) {
-                    (span.state, span.holder) = (State::Running, None);
-                }
-            }
-            if is_whole && names.threads.values().any(|known| *known == index) {
+            let exact = [waits.remove(&index).unwrap_or_default(), gils.remove(&index).unwrap_or_default()];
+            if names.threads.values().any(|known| *known == index) {
+                let mut all = exact.concat();
+                overlay::in_order(&mut all);
                 overlay::split(&mut thread.spans, end);
-                overlay::correct(&mut thread.spans, is_wrong);
+                overlay::correct(&mut thread.spans, &all, worth);
             }
-            for mut exact in [waits.remove(&index), gils.remove(&index)].into_iter().flatten() {
+            for mut exact in exact {
                 overlay::in_order(&mut exact);
                 thread.spans = overlay::lay(&thread.spans, &exact);
             }

@@ -1,5 +1,7 @@
 //! Laying exact spans over those that looks have guessed.
 
+use std::collections::HashMap;
+
 use crate::session::{Nanos, Span, State};
 
 /// Lays `exact` over `spans`. Both are in order and neither overlaps itself; nor does the outcome. An exact span that says no place or no thing takes those of what
@@ -51,37 +53,115 @@ pub(super) fn split(spans: &mut Vec<Span>, at: Nanos) {
     }
 }
 
-/// Puts in the place of guesses that are known to be wrong what the thread was seen to wait for next to them in time. Where there is nothing of the kind
-/// they stay.
+/// What a guess is worth, where exact spans will be laid over some of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// It stays.
+    Good,
+    /// It stays unless the thread must have run at that time.
+    Doubtful,
+    /// It was a wait for something else, unless the thread must have run.
+    Wrong,
+    /// No wait: the thread ran.
+    Ran,
+}
+
+/// So long is the time within which what exact spans take from a state is given back to it: some looks.
+const WINDOW: Nanos = 200_000_000;
+
+/// Corrects guesses before exact spans are laid over them.
 ///
-/// Looks guess that a thread which has run in between has waited for the same thing all the time. Where each wait for that thing is known, what is left of the guess
-/// was something else.
-pub(super) fn correct(spans: &mut [Span], is_wrong: impl Fn(&Span) -> bool) {
-    let is_wait = |span: &Span| {
-        !matches!(span.state, State::Running | State::Native | State::Runnable | State::Gil | State::Unknown)
-    };
-    let can_be: Vec<usize> = (0..spans.len()).filter(|at| is_wait(&spans[*at]) && !is_wrong(&spans[*at])).collect();
+/// Looks know how long a thread has run from one to the next, but not when: a guess has it run first and wait then, or the other way round. Where
+/// exact waits lie over its running, the thread has run at another time, and that is taken from guesses of waits near by which are not
+/// [`Good`](Worth::Good). What is left of a [`Wrong`](Worth::Wrong) one becomes what the thread was seen to wait for next to it in time; where there is nothing of
+/// the kind it stays.
+pub(super) fn correct(spans: &mut Vec<Span>, exact: &[Span], worth: impl Fn(&Span) -> Worth) {
+    let runs = |span: &Span| matches!(span.state, State::Running | State::Native | State::Runnable);
+    let is_wait = |span: &Span| !runs(span) && !matches!(span.state, State::Gil | State::Unknown);
+    let mut pieces = pieces(spans, exact);
+    // What was taken from running in each window, and what it looked like.
+    let mut taken: HashMap<Nanos, (Nanos, Span)> = HashMap::new();
+    for (span, _) in pieces.iter().filter(|(span, is_covered)| *is_covered && runs(span)) {
+        let entry = taken.entry(span.from / WINDOW).or_insert((0, *span));
+        entry.0 += span.until - span.from;
+        entry.1 = *span;
+    }
+    let can_be: Vec<Span> =
+        pieces.iter().map(|(span, _)| *span).filter(|span| is_wait(span) && worth(span) == Worth::Good).collect();
+    let mut corrected = Vec::with_capacity(pieces.len());
     let mut next = 0;
-    for at in 0..spans.len() {
-        while can_be.get(next).is_some_and(|other| *other < at) {
+    for (span, is_covered) in pieces.drain(..) {
+        while can_be.get(next).is_some_and(|other| other.from < span.from) {
             next += 1;
         }
-        if !is_wrong(&spans[at]) {
-            continue;
+        let worth = if is_covered { Worth::Good } else { worth(&span) };
+        let mut rest = span;
+        if worth != Worth::Good
+            && let Some((left, was)) = taken.get_mut(&(span.from / WINDOW)).filter(|(left, _)| *left > 0)
+        {
+            rest.from = span.until.min(span.from + *left);
+            *left -= rest.from - span.from;
+            corrected.push(Span { from: span.from, until: rest.from, ..*was });
         }
-        let before = next.checked_sub(1).map(|index| spans[can_be[index]]);
-        let behind = can_be.get(next).map(|other| spans[*other]);
-        let nearest = match (before, behind) {
-            (Some(before), Some(behind)) => {
-                let (back, forth) = (spans[at].from.abs_diff(before.until), behind.from.abs_diff(spans[at].until));
-                Some(if back <= forth { before } else { behind })
+        match worth {
+            Worth::Good | Worth::Doubtful => {}
+            Worth::Ran => (rest.state, rest.holder) = (State::Running, None),
+            Worth::Wrong => {
+                let before = next.checked_sub(1).map(|index| can_be[index]);
+                let behind = can_be.get(next).copied();
+                let nearest = match (before, behind) {
+                    (Some(before), Some(behind)) => {
+                        let back = rest.from.abs_diff(before.until);
+                        Some(if back <= behind.from.abs_diff(rest.until) { before } else { behind })
+                    }
+                    (before, behind) => before.or(behind),
+                };
+                if let Some(seen) = nearest {
+                    rest = Span { from: rest.from, until: rest.until, ..seen };
+                }
             }
-            (before, behind) => before.or(behind),
-        };
-        if let Some(seen) = nearest {
-            spans[at] = Span { from: spans[at].from, until: spans[at].until, ..seen };
+        }
+        if rest.from < rest.until {
+            corrected.push(rest);
         }
     }
+    *spans = joined(corrected);
+}
+
+/// Spans cut where exact ones begin and end and where windows do, each with whether an exact one lies over it.
+fn pieces(spans: &[Span], exact: &[Span]) -> Vec<(Span, bool)> {
+    let mut pieces = Vec::with_capacity(spans.len() + 2 * exact.len());
+    let mut next = 0;
+    for span in spans {
+        let mut from = span.from;
+        while from < span.until {
+            while exact.get(next).is_some_and(|over| over.until <= from) {
+                next += 1;
+            }
+            let over = exact.get(next).filter(|over| over.from < span.until);
+            let (until, is_covered) = match over {
+                Some(over) if over.from <= from => (over.until, true),
+                Some(over) => (over.from, false),
+                None => (span.until, false),
+            };
+            let until = until.min(span.until).min((from / WINDOW + 1) * WINDOW);
+            pieces.push((Span { from, until, ..*span }, is_covered));
+            from = until;
+        }
+    }
+    pieces
+}
+
+/// Makes one of spans that go on as they were.
+fn joined(spans: Vec<Span>) -> Vec<Span> {
+    let mut joined: Vec<Span> = Vec::with_capacity(spans.len());
+    for span in spans {
+        match joined.last_mut() {
+            Some(last) if *last == (Span { from: last.from, until: span.from, ..span }) => last.until = span.until,
+            _ => joined.push(span),
+        }
+    }
+    joined
 }
 
 /// Puts spans in order and cuts what overlaps: the one that began first stays whole.
@@ -120,7 +200,7 @@ mod tests {
     #[test]
     fn a_wrong_guess_becomes_what_is_seen_nearest() {
         let span = |from, until, state| Span { from, until, state, place: None, thing: None, holder: None };
-        let is_lock = |span: &Span| span.state == State::Lock;
+        let worth = |span: &Span| if span.state == State::Lock { Worth::Wrong } else { Worth::Good };
         let mut spans = vec![
             span(0, 4, State::Lock),
             span(4, 5, State::Running),
@@ -129,14 +209,55 @@ mod tests {
             span(12, 20, State::Lock),
             span(21, 30, State::Io),
         ];
-        correct(&mut spans, is_lock);
-        let states: Vec<_> = spans.iter().map(|span| span.state).collect();
-        let expected = [State::Sleep, State::Running, State::Sleep, State::Sleep, State::Io, State::Io];
+        correct(&mut spans, &[], worth);
+        let states: Vec<_> = spans.iter().map(|span| (span.from, span.state)).collect();
+        let expected = [
+            (0, State::Sleep),
+            (4, State::Running),
+            (5, State::Sleep),
+            (10, State::Sleep),
+            (12, State::Io),
+            (21, State::Io),
+        ];
         assert_eq!(states, expected);
-        assert_eq!((spans[4].from, spans[4].until), (12, 20));
         let mut alone = vec![span(0, 4, State::Lock), span(4, 5, State::Running)];
-        correct(&mut alone, is_lock);
+        correct(&mut alone, &[], worth);
         assert_eq!(alone[0].state, State::Lock, "nothing better is known");
+    }
+
+    #[test]
+    fn what_exact_waits_take_from_running_is_given_back() {
+        let span = |from, until, state| Span { from, until, state, place: None, thing: None, holder: None };
+        let worth = |span: &Span| match span.state {
+            State::Lock => Worth::Wrong,
+            State::Event => Worth::Doubtful,
+            State::Gil => Worth::Ran,
+            _ => Worth::Good,
+        };
+        let ends = |spans: &[Span]| spans.iter().map(|span| (span.from, span.state)).collect::<Vec<_>>();
+        // Four of the ten that it ran lie under waits that are known.
+        let exact = [span(2, 4, State::Lock), span(6, 8, State::Lock), span(12, 13, State::Lock)];
+        let mut spans = vec![span(0, 10, State::Native), span(10, 20, State::Lock)];
+        correct(&mut spans, &exact, worth);
+        assert_eq!(
+            ends(&lay(&spans, &exact))[..],
+            [
+                (0, State::Native),
+                (2, State::Lock),
+                (4, State::Native),
+                (6, State::Lock),
+                (8, State::Native),
+                (12, State::Lock),
+                (13, State::Native),
+                (15, State::Lock),
+            ]
+        );
+        let mut doubtful = vec![span(0, 10, State::Running), span(10, 20, State::Event)];
+        correct(&mut doubtful, &exact[..2], worth);
+        assert_eq!(ends(&doubtful), [(0, State::Running), (14, State::Event)]);
+        let mut alone = vec![span(0, 10, State::Event), span(10, 12, State::Gil)];
+        correct(&mut alone, &[], worth);
+        assert_eq!(ends(&alone), [(0, State::Event), (10, State::Running)]);
     }
 
     #[test]
