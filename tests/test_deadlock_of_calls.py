@@ -266,6 +266,100 @@ def test_a_pool_is_shut_down_by_who_holds_what_a_call_of_it_needs(raises):
     assert "release it before" in str(deadlock)
 
 
+@pytest.mark.parametrize("face", ["raddle.futures.ThreadPoolExecutor(1)", 'raddle.Pool("thread", 1)'])
+def test_a_shutdown_that_raises_a_deadlock_cancels_nothing_and_hides_nothing(script, face):
+    ended = script(f"""
+        import raddle, raddle.futures, raddle.threading
+        raddle.on_deadlock = "raise"
+        lock, inside = raddle.threading.Lock(), raddle.threading.Event()
+
+        def stuck():
+            inside.set()
+            with lock:
+                return "done"
+
+        pool = {face}
+        try:
+            with lock:
+                calls = [pool.submit(stuck), *(pool.submit(abs, -number) for number in range(3))]
+                inside.wait()
+                try:
+                    raise ValueError("the cause")
+                except ValueError:
+                    pool.shutdown()
+        except raddle.DeadlockError as error:
+            print(repr(error.__context__))
+            pool.shutdown()
+            print([call.result() for call in calls])
+        else:
+            print("another one was it")
+    """).run()
+    assert ended.out in ("ValueError('the cause')\n['done', 0, 1, 2]\n", "another one was it\n")
+    assert (ended.err, ended.code) == ("", 0)
+
+
+# Their programs could not end: a lock that its thread alone can release is held for ever.
+
+
+def test_a_shutdown_that_is_stuck_is_told_once_whoever_gets_stuck_next(script):
+    ended = script("""
+        import os, raddle, raddle.futures, raddle.threading, threading
+        told, lock = [], raddle.threading.RLock()
+        gates = [raddle.threading.Event() for _ in range(3)]
+        raddle.on_deadlock = told.append
+
+        def call(gate):
+            gate.wait()
+            with lock:
+                pass
+
+        pool = raddle.futures.ThreadPoolExecutor(3)
+        for gate in gates:
+            pool.submit(call, gate)
+
+        def opens():
+            for gate in gates:
+                gate.set()
+                threading.Event().wait(0.1)
+            print(len(told), flush=True)
+            os._exit(0)
+
+        threading.Thread(target=opens).start()
+        with lock:
+            pool.shutdown()
+    """).run()
+    assert (ended.out, ended.err, ended.code) == ("1\n", "", 0)
+
+
+def test_a_deadlock_at_the_end_of_the_program_costs_no_other_thread_its_work(script):
+    ended = script("""
+        import os, raddle, raddle.futures, raddle.threading, sys, threading, time
+        raddle.on_deadlock = "raise"
+        lock, inside, told = raddle.threading.RLock(), raddle.threading.Event(), threading.Event()
+
+        def call():
+            inside.set()
+            with lock:
+                pass
+
+        def healthy():
+            told.wait()
+            time.sleep(0.1)
+            print("healthy", flush=True)
+            os._exit(0)
+
+        sys.excepthook = lambda *what: (print(what[0].__name__, flush=True), told.set())
+        threading.Timer(10, told.set).start()  # it was the call
+        lock.acquire()
+        pool = raddle.futures.ThreadPoolExecutor(1)
+        pool.submit(call)
+        inside.wait()
+        time.sleep(0.1)  # whoever comes last says it: mostly the main thread, else the call
+        threading.Thread(target=healthy).start()
+    """).run()
+    assert (ended.out, ended.err, ended.code) == ("DeadlockError\nhealthy\n", "", 0)
+
+
 def test_two_pools_whose_calls_shut_down_each_other(raises):
     one, two = ThreadPoolExecutor(1, "one"), ThreadPoolExecutor(1, "two")
     both = standard.Barrier(2)

@@ -180,7 +180,7 @@ def _stuck(wait: dict[str, Any], frames: dict[int, FrameType], taken: dict[int, 
 
 def _is_ours(frame: FrameType) -> bool:
     name = frame.f_globals.get("__name__", "")
-    return name in ("threading", "queue") or name.partition(".")[0] == "raddle"
+    return name in ("threading", "queue", "concurrent.futures._base") or name.partition(".")[0] == "raddle"
 
 
 def name_of(ident: int | None) -> str:

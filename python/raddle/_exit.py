@@ -53,17 +53,14 @@ def _at_exit() -> None:
     global _exiting
     _exiting = True
     endings = list(_live)
-    trouble: list[Exception] = []
     try:
         for ending in endings:
             ending.close()
         for ending in endings:
             try:
                 ending.join()
-            except Exception as error:  # noqa: BLE001  # such as a DeadlockError: the others are waited for all the same
-                trouble.append(error)
-        if trouble:
-            raise trouble[0]
+            except Exception:  # noqa: BLE001  # such as a DeadlockError: the others, and other threads, are waited for all the same
+                sys.excepthook(*sys.exc_info())
     except KeyboardInterrupt as interrupt:
         # No native thread of ours may be left when the interpreter is taken apart.
         for ending in endings:

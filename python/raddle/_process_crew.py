@@ -35,6 +35,8 @@ _STILLBORN: Final = 3
 class ProcessCrew:
     """Starts workers as they are needed, and again when they die. Knows the lane, not the pool."""
 
+    calls_back = True
+
     def __init__(self, settings: Settings) -> None:
         self._most = settings.most
         self._limits = settings.limits
@@ -72,8 +74,6 @@ class ProcessCrew:
         lanes[self.lane] = settings.name
         if self._showing is not None:
             self._showing.lane = self.lane
-
-    calls_back = True
 
     def grow(self) -> None:
         """Starts one more worker, if there may be one."""

@@ -37,6 +37,8 @@ def _remote_traceback(text: str) -> BaseException:
 class Crew(ContextCrew):
     """The workers of an executor."""
 
+    calls_back = True
+
     def __init__(
         self,
         most: int,
@@ -55,8 +57,6 @@ class Crew(ContextCrew):
             broken=BrokenProcessPool,
             remote_traceback=_remote_traceback,
         )
-
-    calls_back = True
 
     def grow(self) -> None:
         """Starts one more worker; with the fork method all of them, before this process has threads of ours."""

@@ -28,6 +28,8 @@ BrokenThreadPool = stdlib.BrokenThreadPool
 class Crew:
     """The threads of a pool. Knows the lane, not the pool, so that a pool can be dropped while its threads work."""
 
+    calls_back = False
+
     def __init__(
         self,
         lane: _raddle.ThreadLane,
@@ -49,8 +51,6 @@ class Crew:
         self._share = share_of_each(most)
         self._lock = threading.Lock()
         self._started = 0
-
-    calls_back = False
 
     def grow(self) -> None:
         """Starts one more thread, if there may be one."""

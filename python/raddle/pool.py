@@ -608,8 +608,11 @@ class Pool:
             except KeyboardInterrupt as interrupt:
                 self._lane.kill("the pool was interrupted while it shut down")
                 raise seen_from_outside(interrupt) from None
-            except BaseException:
-                self._lane.kill("the pool was interrupted while it shut down")
+            except BaseException as error:
+                from .errors import DeadlockError
+
+                if not isinstance(error, DeadlockError):  # which interrupts nothing: what waits is still to be done
+                    self._lane.kill("the pool was interrupted while it shut down")
                 raise
 
     def __enter__(self) -> Pool:

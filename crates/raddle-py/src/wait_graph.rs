@@ -290,6 +290,11 @@ impl Waiting {
             sight => sight,
         };
         let Sight::Circle(circle) = sight else { return Ok(true) };
+        // Of a wait that takes all of its enders each of them closes a circle of its own; the first one has told the story.
+        let is_old = |wait: &Wait| wait.is_told.load(SeqCst) && matches!(wait.enders(), Enders::All(_));
+        if circle.units.iter().any(|(_, wait)| is_old(wait)) {
+            return Ok(true);
+        }
         let news = circle.units.iter().filter(|(_, wait)| !wait.is_told.swap(true, SeqCst)).count();
         if news == 0 {
             return Ok(true);
@@ -310,6 +315,11 @@ impl Waiting {
         }
         // It stays busy until its edge is taken out. If the others are a circle without it, that is another one.
         circle.units.iter().for_each(|(_, wait)| wait.is_told.store(false, SeqCst));
+        // What it interrupts, such as the exception with which a block is left, is told with it, as if it were raised by Python code.
+        let handled = py.import("sys")?.call_method0("exc_info")?.get_item(1)?;
+        if !handled.is_none() && !handled.is(&error) {
+            error.setattr("__context__", handled)?;
+        }
         Err(PyErr::from_value(error))
     }
 }
