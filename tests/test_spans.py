@@ -454,6 +454,35 @@ def test_results_of_a_map_that_nobody_listens_to_are_let_go_of_at_once(executor,
     stage.go.set()
 
 
+def test_who_waits_comes_out_before_what_is_let_go_of_runs_code(stage):
+    out, made, in_time = threading.Event(), threading.Event(), []
+
+    class Waits:
+        def __del__(self):
+            in_time.append(out.wait(PATIENCE))
+
+    def make(number):
+        if number == 0:
+            return stage(number)
+        made.set()
+        return Waits()
+
+    def take():
+        assert list(results) == []
+        out.set()
+
+    with ThreadPoolExecutor(2) as executor:
+        results = executor.map(make, range(2))
+        taker = threading.Thread(target=take)
+        taker.start()
+        assert made.wait(PATIENCE)
+        until(lambda: counts(executor)[1] == 1)
+        results.close()
+        taker.join(PATIENCE)
+        stage.go.set()
+    assert in_time == [True]
+
+
 @pytest.mark.parametrize("how", ["close", "drop"])
 def test_results_that_were_not_taken_are_let_go_of(executor, how):
     known = []

@@ -263,8 +263,9 @@ impl Row {
             waiters.iter().for_each(|(want, _)| want.becomes(Step::Ended));
             (was_open, spent, waiters)
         });
-        drop(spent);
+        // They first: what is dropped may run code that takes its time, or waits for one of them.
         waiters.iter().for_each(|(_, thread)| thread.unpark());
+        drop(spent);
         was_open
     }
 
