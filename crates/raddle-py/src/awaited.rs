@@ -200,10 +200,6 @@ impl Held for Room {
         Arc::as_ptr(&self.0).addr()
     }
 
-    fn holder(&self) -> Option<UnitId> {
-        None
-    }
-
     fn pool(&self) -> Option<Arc<Work>> {
         Some(self.0.clone())
     }
@@ -226,9 +222,5 @@ impl Held for Departure {
 
     fn address(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
-    }
-
-    fn holder(&self) -> Option<UnitId> {
-        None
     }
 }

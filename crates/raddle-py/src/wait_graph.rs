@@ -40,8 +40,10 @@ pub(crate) trait Held: Send + Sync {
     fn kind(&self) -> &'static str;
     /// What tells it from others of its kind.
     fn address(&self) -> usize;
-    /// Who holds it, or runs it; one of them, if there are several.
-    fn holder(&self) -> Option<UnitId>;
+    /// Who holds it, or runs it; one of them, if there are several. None: nobody is to be named.
+    fn holder(&self) -> Option<UnitId> {
+        None
+    }
     /// Whether it has come, for what is seen to come without calling a waiter.
     fn has_come(&self) -> bool {
         false

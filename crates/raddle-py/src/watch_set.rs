@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use raddle_core::life::UnitId;
 use raddle_core::park::{self, Enders, Unparker};
 use raddle_core::prim::Mutex;
 
@@ -174,10 +173,6 @@ impl Held for First {
 
     fn address(&self) -> usize {
         self.0.as_ptr().addr()
-    }
-
-    fn holder(&self) -> Option<UnitId> {
-        None
     }
 
     fn pool(&self) -> Option<Arc<Work>> {

@@ -78,7 +78,7 @@ const WINDOW: Nanos = 200_000_000;
 pub(super) fn correct(spans: &mut Vec<Span>, exact: &[Span], worth: impl Fn(&Span) -> Worth) {
     let runs = |span: &Span| matches!(span.state, State::Running | State::Native | State::Runnable);
     let is_wait = |span: &Span| !runs(span) && !matches!(span.state, State::Gil | State::Unknown);
-    let mut pieces = pieces(spans, exact);
+    let pieces = pieces(spans, exact);
     // What was taken from running in each window, and what it looked like.
     let mut taken: HashMap<Nanos, (Nanos, Span)> = HashMap::new();
     for (span, _) in pieces.iter().filter(|(span, is_covered)| *is_covered && runs(span)) {
@@ -90,7 +90,7 @@ pub(super) fn correct(spans: &mut Vec<Span>, exact: &[Span], worth: impl Fn(&Spa
         pieces.iter().map(|(span, _)| *span).filter(|span| is_wait(span) && worth(span) == Worth::Good).collect();
     let mut corrected = Vec::with_capacity(pieces.len());
     let mut next = 0;
-    for (span, is_covered) in pieces.drain(..) {
+    for (span, is_covered) in pieces {
         while can_be.get(next).is_some_and(|other| other.from < span.from) {
             next += 1;
         }
