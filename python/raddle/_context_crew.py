@@ -80,6 +80,9 @@ class ContextCrew:
 
     def _begin(self) -> Begun:
         """Starts a process."""
+        if self._method == "fork":
+            # Here, where no page has to be copied for it, and not in each child.
+            import faulthandler  # noqa: F401
         seat, link, words = self.lane.seat()
         # The fork server's children see its end, not ours: they hold one end of a socket, and we the other.
         ours, theirs = socket.socketpair() if self._method == "forkserver" else (None, None)

@@ -11,7 +11,6 @@ import threading
 import weakref
 
 from . import _raddle
-from ._interrupt import seen_from_outside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ def _at_exit() -> None:
             except Exception:  # noqa: BLE001  # such as a DeadlockError: the others, and other threads, are waited for all the same
                 sys.excepthook(*sys.exc_info())
     except KeyboardInterrupt as interrupt:
+        from ._interrupt import seen_from_outside
+
         # No native thread of ours may be left when the interpreter is taken apart.
         for ending in endings:
             ending.abandon()

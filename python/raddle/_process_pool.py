@@ -11,7 +11,6 @@ import time
 from . import _exit, _raddle
 from ._context_crew import ContextCrew
 from ._cpus import share_of_cpus
-from ._map import INERT, is_overridden, lazy_or_eager_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -232,6 +231,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
                 be fast: without it every item is a call of its own and costs little.
             buffersize: Calls scheduled and not yielded, at most.
         """
+        from ._map import is_overridden, lazy_or_eager_map  # who submits alone does not load it
+
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         overridden = is_overridden(self.submit, ProcessPoolExecutor.submit)
@@ -247,6 +248,8 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
     def _map(
         self, fn: Callable[..., T], iterables: tuple[Iterable[Any], ...], timeout: float | None
     ) -> Iterator[T] | None:
+        from ._map import INERT
+
         try:
             binding = self._lane.bind(fn)
         except Exception:  # noqa: BLE001  # it cannot be pickled: each call says so
