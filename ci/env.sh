@@ -111,6 +111,8 @@ build_extension() {
         sed '/^Ignoring .* markers/d; /^Requirement already satisfied/d; /^Looking in links/d; /^[^[:alnum:][:space:]=-]/d' >&2
     # maturin leaves a wheel's data out of an editable installation.
     cp crates/raddle-py/data/purelib/raddle_recorder.pth "$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/"
+    sed "1s|.*|#!$VENV/bin/python|" crates/raddle-py/data/scripts/raddle >"$VENV/bin/raddle"
+    chmod +x "$VENV/bin/raddle"
     echo "$what" >"$stamp"
 }
 

@@ -21,6 +21,7 @@ for kind in ("thread", "process"):
         assert list(pool.map(lambda x: x * x, range(100))) == [x * x for x in range(100)]
 print(f"raddle {raddle.__version__}: both pools work, from {raddle.__path__[0]}")
 PYTHON
+"$VENV_WHEEL/bin/raddle" run -c 'print("raddle run: the command and its recorder are there")'
 mkdir -p "$ROOT/dist"
 mv "$wheel" "$ROOT/dist/"
 say "dist/$(basename "$wheel")"

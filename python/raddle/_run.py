@@ -279,13 +279,11 @@ def _report(watcher: Watcher, options: Options, directory: str) -> set[str]:
     ascii_only = (sys.stderr.encoding or "ascii").lower().replace("-", "") != "utf8"
     width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 100
     said, found = watcher.text(wants_colour(sys.stderr), ascii_only, max(width, 40))
-    for name, form in _FILES.items():
-        what = watcher.written(form)
-        _write(os.path.join(directory, name), what)
-        if form == "json" and options.json is not None:
-            _write(options.json, what)
-    if options.sarif is not None:
-        _write(options.sarif, watcher.written("sarif"))
+    for failure in watcher.write([(form, os.path.join(directory, name)) for name, form in _FILES.items()]):
+        sys.stderr.write(f"raddle: {failure}\n")
+    for form, path in (("json", options.json), ("sarif", options.sarif)):
+        if path is not None:
+            _write(path, watcher.written(form))
     here = os.path.relpath(directory)
     said += f"\ntimeline: {here}/report.html      trace: {here}/trace.perfetto"
     said += f"      about a finding: raddle run --explain {found[0]}\n" if found else "\n"

@@ -1,5 +1,6 @@
 //! `raddle._raddle.Watcher`: a program that is watched from outside. `raddle._run` starts it, asks for looks, and shows what follows.
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -77,15 +78,49 @@ impl PyWatcher {
     /// What was seen, and what follows from it, written down as `json`, `html`, `perfetto`, `sarif`.
     fn written<'py>(&self, py: Python<'py>, form: &str) -> PyResult<Bound<'py, PyBytes>> {
         let (session, report) = self.outcome.as_ref().ok_or_else(goes_on)?;
-        let bytes = match form {
-            "json" => json(session, report).into_bytes(),
-            "html" => html(session, report).into_bytes(),
-            "sarif" => sarif(session, report).into_bytes(),
-            "perfetto" => perfetto(session, report),
-            _ => return Err(PyValueError::new_err(format!("nothing is written as {form:?}"))),
-        };
-        Ok(PyBytes::new(py, &bytes))
+        Ok(PyBytes::new(py, &(writer(form)?)(session, report)))
     }
+
+    /// Writes the same into files, each a form and a path, side by side. Returns in a line each what could not be written.
+    fn write(&self, py: Python<'_>, files: Vec<(String, PathBuf)>) -> PyResult<Vec<String>> {
+        let (session, report) = self.outcome.as_ref().ok_or_else(goes_on)?;
+        let files = files
+            .into_iter()
+            .map(|(form, path)| Ok((writer(&form)?, path)))
+            .collect::<PyResult<Vec<(Writer, PathBuf)>>>()?;
+        // The program's user waits for this: a long trace takes as long as all the rest of the report.
+        Ok(py.detach(|| {
+            std::thread::scope(|scope| {
+                let writing = files.iter().map(|(writer, path)| {
+                    scope.spawn(move || {
+                        std::fs::write(path, writer(session, report))
+                            .err()
+                            .map(|error| format!("{} cannot be written: {}", path.display(), in_words(&error)))
+                    })
+                });
+                let writing: Vec<_> = writing.collect();
+                writing.into_iter().filter_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            })
+        }))
+    }
+}
+
+type Writer = fn(&Session, &Report) -> Vec<u8>;
+
+fn writer(form: &str) -> PyResult<Writer> {
+    Ok(match form {
+        "json" => |session, report| json(session, report).into_bytes(),
+        "html" => |session, report| html(session, report).into_bytes(),
+        "sarif" => |session, report| sarif(session, report).into_bytes(),
+        "perfetto" => perfetto,
+        _ => return Err(PyValueError::new_err(format!("nothing is written as {form:?}"))),
+    })
+}
+
+/// What the system says, without the number.
+fn in_words(error: &std::io::Error) -> String {
+    let words = error.to_string();
+    words.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// The page about a finding; None if there is no such finding.
