@@ -1,7 +1,7 @@
 """Measures Raddle's pools and primitives beside their peers, in one run on one machine.
 
 Every row of every contender runs in a fresh session of processes, with a time limit; rounds go through all contenders in
-turn (A B C A B C ...), so that a disturbance of the machine hits all of them. The median of the rounds counts.
+turn (A B C A B C ...), so that a disturbance of the machine hits all of them. The median of the rounds counts, or where a row says so the least.
 
 The results are printed as a table and written to `bench-results/latest.json`; from that file `report.py` writes
 `docs/benchmarks.md`. A run that is narrowed measures less than the document promises, and leaves both alone: it writes
@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -169,23 +170,33 @@ def progress(text: str) -> None:
         sys.stderr.flush()
 
 
-def summed_up(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """The median over the rounds of each number, the range of the first, and the last error if there was no number."""
+def summed_up(
+    samples: list[dict[str, Any]], of_rounds: Callable[[Iterable[float]], float] = statistics.median
+) -> dict[str, Any]:
+    """What counts of the rounds of each number, the range of the first, and the last error if there was no number."""
     good = [sample for sample in samples if "error" not in sample]
     if not good:
         return {"error": samples[-1]["error"]}
     medians = [sample["median"] for sample in good]
-    summary: dict[str, Any] = {name: statistics.median(sample[name] for sample in good) for name in good[0]}
+    summary: dict[str, Any] = {name: of_rounds(sample[name] for sample in good) for name in good[0]}
     summary |= {"low": min(medians), "high": max(medians), "rounds": len(good)}
     if len(good) < len(samples):
         summary["failed_rounds"] = len(samples) - len(good)
     return summary
 
 
-def beside(samples: list[dict[str, Any]], plain: list[dict[str, Any]]) -> dict[str, float]:
-    """How many times the time of the plain program it took, round by round: the median."""
+def beside(
+    samples: list[dict[str, Any]],
+    plain: list[dict[str, Any]],
+    of_rounds: Callable[[Iterable[float]], float] = statistics.median,
+) -> dict[str, float]:
+    """How many times the time of the plain program it took: the median of the ratios, round by round, or the ratio of the least times."""
     pairs = [(one["median"], other["median"]) for one, other in zip(samples, plain) if not {"error"} & {*one, *other}]
-    return {"times": statistics.median(one / other for one, other in pairs)} if pairs else {}
+    if not pairs:
+        return {}
+    if of_rounds is min:
+        return {"times": min(one for one, _ in pairs) / min(other for _, other in pairs)}
+    return {"times": statistics.median(one / other for one, other in pairs)}
 
 
 def measure(
@@ -211,8 +222,9 @@ def measure(
     progress("")
     results: dict[str, dict[str, Any]] = {row.key: {} for row in chosen}
     for (row_key, name), list_of_samples in samples.items():
-        results[row_key][name] = summed_up(list_of_samples) | beside(
-            list_of_samples, samples.get((row_key, contenders.PYTHON), [])
+        of_rounds = rows.BY_KEY[row_key].of_rounds
+        results[row_key][name] = summed_up(list_of_samples, of_rounds) | beside(
+            list_of_samples, samples.get((row_key, contenders.PYTHON), []), of_rounds
         )
     return results
 

@@ -443,9 +443,9 @@ CONTENDERS = (
     *(Contender(f"raddle.{lane}", lane, "raddle", raddle_modules, also=(SELECT, ACROSS, TRIP)) for lane in PRIMITIVES),
     Contender(PYTHON, OBSERVED, "threading", observers.plain),
     Contender(RUN, OBSERVED, "raddle", observers.raddle),
-    Contender(SAFE, OBSERVED, "raddle", lambda n: observers.raddle(n, "--safe"), once=True),
+    Contender(SAFE, OBSERVED, "raddle", lambda n: observers.raddle(n, "--safe")),
     Contender("VizTracer", OBSERVED, "viztracer", observers.viztracer, once=True),
-    Contender("py-spy record", OBSERVED, "py-spy", observers.py_spy, once=True),
+    Contender("py-spy record", OBSERVED, "py-spy", observers.py_spy),
     Contender(DUMP, OBSERVED, "raddle", observers.raddle, only=(LOOKS,)),
     Contender("py-spy dump", OBSERVED, "py-spy", observers.py_spy, only=(LOOKS,)),
 )

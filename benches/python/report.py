@@ -222,7 +222,8 @@ def details(data: dict[str, Any], row: rows.Row) -> list[tuple[str, ...]]:
     return table
 
 
-DETAIL_HEADS = ("", "median", "lowest – highest round", "x stdlib", "")
+def detail_heads(row: rows.Row) -> tuple[str, ...]:
+    return ("", "least" if row.of_rounds is min else "median", "lowest – highest round", "x stdlib", "")
 
 
 def aligned(heads: tuple[str, ...], table: list[tuple[str, ...]], indent: str = "") -> str:
@@ -268,7 +269,7 @@ def terminal(data: dict[str, Any]) -> str:
     ]
     for row in rows.ROWS:
         if data["rows"].get(row.key):
-            parts.append(f"{row.title} ({row.lane})\n" + aligned(DETAIL_HEADS, details(data, row), "  "))
+            parts.append(f"{row.title} ({row.lane})\n" + aligned(detail_heads(row), details(data, row), "  "))
     table = summary(data)
     if table:
         parts.append(aligned(HEADS, table))
@@ -296,7 +297,7 @@ Raddle's pools beside the standard library's and their best-known alternatives, 
 recommends, its primitives beside `threading` and `queue`, and programs under `raddle run` beside themselves, in one run on one machine. `make bench` repeats it;
 `benches/README.md` defines every workload.
 
-Every number comes from fresh processes, round by round in turn (A B C A B C ...); the median of the rounds counts. "x stdlib"
+Every number comes from fresh processes, round by round in turn (A B C A B C ...); the median of the rounds counts, of the programs that are observed the least. "x stdlib"
 and "x best peer" say how many times faster Raddle is than the standard library (`concurrent.futures` for pools, `threading`
 and `queue` for the rows of these lanes; for those of `run` the program by itself, which nobody beats) and than the fastest of the others in the same run; "x limit" how many times the
 physical limit of the same machine it costs. A case where Raddle loses stays in the table.
@@ -316,7 +317,7 @@ def document(data: dict[str, Any]) -> str:
     for row in rows.ROWS:
         value, made_of = limit_of(row, data["rows"].get(row.key, {}), row_limits)
         parts.append(f"### {row.title[0].upper()}{row.title[1:]} ({row.lane})")
-        parts.append(markdown(DETAIL_HEADS, details(data, row)))
+        parts.append(markdown(detail_heads(row), details(data, row)))
         if value is not None:
             parts.append(f"Physical limit: {shown(value * row.scale, row.unit)} ({made_of}).")
         if row.key in prose:
