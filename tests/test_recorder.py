@@ -382,6 +382,34 @@ def test_locks_in_opposite_orders(runner: Runner) -> None:
     assert len(fact["units"]) == len(fact["things"]) == 2
 
 
+def test_what_is_known_of_a_lock_stays_known_among_thousands(runner: Runner) -> None:
+    ran = runner.run(
+        FACTS
+        + """
+    def many():
+        locks = [threading.Lock() for _ in range(6000)]
+        for first, second in zip(locks, locks[1:]):
+            with first, second: pass
+        del locks[::2]
+        for lock in locks:
+            with lock: pass
+        return locks
+    threads = [threading.Thread(target=one), threading.Thread(target=two)]
+    with a, b: pass
+    left = many()
+    threads[0].start(); done.wait(); left += many()
+    threads[1].start(); left += many()
+    for thread in threads: thread.join()
+    with a, b: pass
+    """
+    )
+    assert (ran.code, ran.err) == (0, "")
+    (fact,) = ran.facts("lock-order")
+    assert len(fact["units"]) == len(fact["things"]) == 2
+    # The main thread took both twice, each of the others once.
+    assert [ran.session["things"][thing]["taken"] for thing in fact["things"]] == [4, 4]
+
+
 @pytest.mark.parametrize(
     "clean",
     [

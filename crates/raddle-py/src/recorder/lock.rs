@@ -164,9 +164,11 @@ fn count_hold(entry: &mut Entry, now: impl FnOnce() -> u64) {
 /// Notes that nobody holds the lock now. Says whether this thread has let go of what it holds as long as it lives.
 #[inline]
 fn released(map: Map, here: *mut Here, object: Object) -> bool {
-    let Some((number, entry)) = table::find(map, object as usize) else { return false };
     // SAFETY: as above.
-    let (here, entry) = unsafe { (&mut *here, &mut *entry) };
+    let here = unsafe { &mut *here };
+    let Some((number, entry)) = table::find_held(map, here, object as usize) else { return false };
+    // SAFETY: as above.
+    let entry = unsafe { &mut *entry };
     if entry.owner == 0 {
         return false;
     }

@@ -13,10 +13,20 @@ use super::here::Here;
 use super::place;
 use super::table::{self, Entry};
 
+/// Room for pairs: what there is at first, and at most.
+const ROOM_AT_FIRST: usize = 1 << 9;
 const ROOM: usize = 1 << 15;
 
 /// (lock that was held, lock that was taken), thread; by a hash that is never 0.
-static KNOWN: Guarded<[u64; ROOM]> = Guarded::new([0; ROOM]);
+struct Known {
+    hashes: [u64; ROOM],
+    /// By how much the part that is used is larger than at first. No larger than it has to be: a look is to meet the processor's caches.
+    growth: usize,
+    count: usize,
+}
+
+// Nothing but zeros, so that it takes no room in the extension's file.
+static KNOWN: Guarded<Known> = Guarded::new(Known { hashes: [0; ROOM], growth: 0, count: 0 });
 
 /// The thread takes a lock while it holds others.
 #[inline]
@@ -41,19 +51,54 @@ pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
 fn is_known(hash: u64) -> bool {
     // SAFETY: rule 1.
     let known = unsafe { &mut *KNOWN.get() };
-    let mut at = (hash >> 1) as usize;
-    for _ in 0..32 {
-        let slot = &mut known[at % ROOM];
-        if *slot == hash {
-            return true;
+    match known.search(hash) {
+        Some(at) if known.hashes[at] == hash => true,
+        Some(at) => {
+            known.add(at, hash);
+            false
         }
-        if *slot == 0 {
-            *slot = hash;
-            return false;
-        }
-        at = at.wrapping_add(1);
+        None => true, // no room: it is not told
     }
-    true // no room: it is not told
+}
+
+impl Known {
+    /// What of a hash counts.
+    #[inline]
+    fn mask(&self) -> usize {
+        self.growth + ROOM_AT_FIRST - 1
+    }
+
+    /// Where this hash is, or would be.
+    #[inline]
+    fn search(&self, hash: u64) -> Option<usize> {
+        let mut at = (hash >> 1) as usize & self.mask();
+        for _ in 0..32 {
+            let found = self.hashes[at & (ROOM - 1)];
+            if found == hash || found == 0 {
+                return Some(at);
+            }
+            at = (at + 1) & self.mask();
+        }
+        None
+    }
+
+    #[cold]
+    fn add(&mut self, at: usize, hash: u64) {
+        self.hashes[at] = hash;
+        self.count += 1;
+        // A quarter full it is made four times as large, so that no search is long before the room is at its end.
+        let room = self.mask() + 1;
+        if self.count * 4 >= room && room < ROOM {
+            let kept: Vec<u64> = self.hashes[..room].iter().copied().filter(|hash| *hash != 0).collect();
+            self.hashes[..room].fill(0);
+            self.growth = room * 4 - ROOM_AT_FIRST;
+            for hash in kept {
+                if let Some(at) = self.search(hash) {
+                    self.hashes[at] = hash;
+                }
+            }
+        }
+    }
 }
 
 #[cold]

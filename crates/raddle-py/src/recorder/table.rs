@@ -5,6 +5,7 @@
 //! 1. Whoever is in here holds the GIL of the main interpreter, and calls nothing of Python meanwhile.
 //! 2. A lock has one entry from when it was made or first taken until it is deallocated. A serial number is never given twice.
 //! 3. The index is open addressing with linear probing; a removal moves those behind up (Knuth, algorithm 6.4 R), so nothing is left that is dead.
+//!    It is at most half full, and as small as that allows: scattered over many pages, each look would be a miss of the processor's caches.
 
 use std::mem::offset_of;
 use std::ptr;
@@ -74,27 +75,64 @@ const _: () = {
     );
 };
 
-const INDEX: usize = 2 * LOCK_COUNT;
+/// Room of the index: what it begins with, and what it has at most. Powers of two.
+const INDEX_AT_FIRST: usize = 1 << 9;
+const INDEX: usize = (2 * LOCK_COUNT).next_power_of_two();
 /// How many entries the kernel is asked for at a time.
 const AHEAD: usize = 128;
 
 struct Table {
     /// Entries by the addresses of their objects: number + 1, or 0.
     index: [u32; INDEX],
+    /// By how much the part of the index that is used is larger than at first.
+    growth: usize,
     /// How many entries have been in use, and how many there is room for so far.
     used: usize,
     reserved: usize,
     /// The first that is free again, + 1.
     free: u32,
-    next_serial: u32,
+    last_serial: u32,
 }
 
-static TABLE: Guarded<Table> = Guarded::new(Table { index: [0; INDEX], used: 0, reserved: 0, free: 0, next_serial: 1 });
+// Nothing but zeros, so that it takes no room in the extension's file.
+static TABLE: Guarded<Table> =
+    Guarded::new(Table { index: [0; INDEX], growth: 0, used: 0, reserved: 0, free: 0, last_serial: 0 });
 
-#[inline]
-fn home(object: usize) -> usize {
-    // Objects are aligned to 16.
-    place::mix(object as u64 >> 4) as usize % INDEX
+impl Table {
+    /// What of a hash counts.
+    #[inline]
+    fn mask(&self) -> usize {
+        self.growth + INDEX_AT_FIRST - 1
+    }
+
+    /// Where the search for an object begins.
+    #[inline]
+    fn home(&self, object: usize) -> usize {
+        // Objects are aligned to 16.
+        place::mix(object as u64 >> 4) as usize & self.mask()
+    }
+
+    fn insert(&mut self, object: usize, number: u32) {
+        let mut at = self.home(object);
+        while self.index[at] != 0 {
+            at = (at + 1) & self.mask();
+        }
+        self.index[at] = number + 1;
+    }
+
+    /// Uses more of the index. Entries that were never in it, or are not any more, belong to no object.
+    #[cold]
+    fn grow(&mut self, map: Map) {
+        self.index.fill(0);
+        self.growth = ((self.growth + INDEX_AT_FIRST) * 4).min(INDEX) - INDEX_AT_FIRST;
+        for number in 0..self.used as u32 {
+            // SAFETY: rule 1; entries that have been in use lie in room that was reserved.
+            let object = unsafe { (*entry(map, number)).object } as usize;
+            if object != 0 {
+                self.insert(object, number);
+            }
+        }
+    }
 }
 
 /// The entry with this number.
@@ -108,16 +146,31 @@ pub(super) fn entry(map: Map, number: u32) -> *mut Entry {
 pub(super) fn find(map: Map, object: usize) -> Option<(u32, *mut Entry)> {
     // SAFETY: rule 1.
     let table = unsafe { &*TABLE.get() };
-    let mut at = home(object);
+    let mut at = table.home(object);
     loop {
-        let number = table.index[at].checked_sub(1)?;
+        let number = table.index[at & (INDEX - 1)].checked_sub(1)?;
         let entry = entry(map, number);
         // SAFETY: an entry in the index lies in room that was reserved.
         if unsafe { (*entry).object } == object as u64 {
             return Some((number, entry));
         }
-        at = (at + 1) % INDEX;
+        at = (at + 1) & table.mask();
     }
+}
+
+/// The entry of a lock that this thread is about to let go of, which mostly is the last that it took.
+#[inline]
+pub(super) fn find_held(map: Map, here: &Here, object: usize) -> Option<(u32, *mut Entry)> {
+    if let Some(last) = here.held_count.checked_sub(1)
+        && let Some(number) = here.held.get(last).copied()
+    {
+        let entry = entry(map, number);
+        // SAFETY: rule 1, and an entry that is held is in use.
+        if unsafe { (*entry).object } == object as u64 {
+            return Some((number, entry));
+        }
+    }
+    find(map, object)
 }
 
 /// The entry of a lock; makes one.
@@ -145,17 +198,16 @@ fn add(map: Map, object: usize, kind: u8) -> Option<(u32, *mut Entry)> {
             map.word(header::LOCKS_UNSEEN).fetch_add(1, Relaxed);
             return None;
         }
+        if table.used * 2 > table.mask() {
+            table.grow(map);
+        }
         table.used += 1;
         map.half(header::LOCKS_USED).store(table.used as u32, Relaxed);
         table.used - 1
     };
-    let mut at = home(object);
-    while table.index[at] != 0 {
-        at = (at + 1) % INDEX;
-    }
-    table.index[at] = number as u32 + 1;
-    let serial = table.next_serial;
-    table.next_serial = serial.wrapping_add(1);
+    table.insert(object, number as u32);
+    table.last_serial = table.last_serial.wrapping_add(1);
+    let serial = table.last_serial;
     let new = Entry {
         object: object as u64,
         serial,
@@ -203,18 +255,19 @@ pub(super) fn remove(map: Map, here: &mut Here, object: usize) {
     }
     // SAFETY: rule 1.
     let table = unsafe { &mut *TABLE.get() };
-    let mut hole = home(object);
+    let mask = table.mask();
+    let mut hole = table.home(object);
     while table.index[hole] != number + 1 {
-        hole = (hole + 1) % INDEX;
+        hole = (hole + 1) & mask;
     }
     let mut at = hole;
     loop {
-        at = (at + 1) % INDEX;
+        at = (at + 1) & mask;
         let Some(other) = table.index[at].checked_sub(1) else { break };
         // SAFETY: as in `find`.
-        let wanted = home(unsafe { (*self::entry(map, other)).object } as usize);
+        let wanted = table.home(unsafe { (*self::entry(map, other)).object } as usize);
         // It may move up if its home does not lie between the hole and itself.
-        if (at.wrapping_sub(wanted)) % INDEX >= (at.wrapping_sub(hole)) % INDEX {
+        if at.wrapping_sub(wanted) & mask >= at.wrapping_sub(hole) & mask {
             table.index[hole] = other + 1;
             hole = at;
         }
