@@ -34,6 +34,7 @@ FINDINGS = {
 
 RECORDED = {
     "inversion": "lock-order",
+    "lucky_philosophers": "lock-order",
     "starve": "starvation",
     "hot_lock": "hot-lock",
     "never_joined": "never-joined",

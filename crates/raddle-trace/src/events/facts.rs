@@ -76,20 +76,20 @@ fn could_meet(events: &Events, one: &Order, other: &Order) -> bool {
     !is_before(one, second, other.thread) && !is_before(other, first, one.thread)
 }
 
-/// Pairs of locks that were taken in opposite orders, and not by libraries alone: nothing the program could do about those.
-pub(super) fn circles<'a>(context: &Context<'a>) -> Vec<(&'a Order, &'a Order)> {
+/// Circles of locks, and not by libraries alone: nothing the program could do about those.
+pub(super) fn circles<'a>(context: &Context<'a>) -> Vec<Vec<&'a Order>> {
     let events = context.events();
     let mut found = order::circles(&events.orders, |one, other| could_meet(events, one, other));
-    found.retain(|(one, other)| {
-        [one.stack, one.held_stack, other.stack, other.held_stack].into_iter().any(|stack| context.is_own(stack))
+    found.retain(|circle| {
+        circle.iter().flat_map(|order| [order.stack, order.held_stack]).any(|stack| context.is_own(stack))
     });
     found
 }
 
 fn add_orders(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
-    for (one, other) in circles(context) {
+    for circle in circles(context) {
         let mut labels = Vec::new();
-        for order in [one, other] {
+        for order in &circle {
             let who = name(merging, names, order.thread);
             for (stack, text) in [
                 (order.held_stack, format!("{who} has taken {} here", what(merging, names, order.held))),
@@ -98,11 +98,12 @@ fn add_orders(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
                 labels.extend(merging.own_place(context, stack).map(|place| Label { place, text }));
             }
         }
+        let last = circle.iter().map(|order| order.at).max().unwrap_or_default();
         merging.session.facts.push(Fact {
             kind: "lock-order".into(),
-            at: merging.moment(one.at.max(other.at)),
-            units: [one, other].into_iter().filter_map(|order| unit(names, order.thread)).collect(),
-            things: [one.held, one.taken].into_iter().filter_map(|lock| names.things.get(&lock).copied()).collect(),
+            at: merging.moment(last),
+            units: circle.iter().filter_map(|order| unit(names, order.thread)).collect(),
+            things: circle.iter().filter_map(|order| names.things.get(&order.held).copied()).collect(),
             labels,
             detail: String::new(),
         });

@@ -227,7 +227,7 @@ impl Merging<'_> {
         let is_own =
             |lock: &super::read::Lock| context.place(lock.taken_at).is_some_and(|(file, ..)| !is_installed(file));
         wanted.extend(events.locks.iter().filter(|(_, lock)| is_held(lock) && is_own(lock)).map(|(number, _)| *number));
-        wanted.extend(facts::circles(context).iter().flat_map(|(one, _)| [one.held, one.taken]));
+        wanted.extend(facts::circles(context).iter().flatten().map(|order| order.held));
         wanted.sort_unstable();
         wanted.dedup();
         for number in wanted {

@@ -87,7 +87,14 @@ fn tell(session: &Session, group: &[&Fact]) -> Option<Finding> {
 fn things(session: &Session, fact: &Fact) -> String {
     let thing = |id: &u32| session.things.get(usize::try_from(*id).ok()?).map(|thing| clean(&thing.what));
     let all: Vec<String> = fact.things.iter().filter_map(thing).collect();
-    if all.is_empty() { "a lock".into() } else { all.join(" and ") }
+    match all.split_last() {
+        None => "a lock".into(),
+        Some((last, before)) if !before.is_empty() && before.iter().all(|other| other == last) => {
+            format!("{} {last}s", all.len())
+        }
+        Some((last, [])) => last.clone(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+    }
 }
 
 fn words(
@@ -105,9 +112,13 @@ fn words(
         "lock-order" => (
             Warning,
             Probable,
-            format!("{what} are taken in both orders"),
+            if fact.things.len() > 2 {
+                format!("{what} are taken around a circle")
+            } else {
+                format!("{what} are taken in both orders")
+            },
             &[
-                "two threads that do this at the same moment wait for each other for ever: take the locks in the same order everywhere",
+                "threads that do this at the same moment wait for each other for ever: take the locks in the same order everywhere",
             ],
         ),
         "lock-leaked" => (
