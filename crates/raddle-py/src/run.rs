@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::thread::Builder;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -89,17 +90,23 @@ impl PyWatcher {
             .map(|(form, path)| Ok((writer(&form)?, path)))
             .collect::<PyResult<Vec<(Writer, PathBuf)>>>()?;
         // The program's user waits for this: a long trace takes as long as all the rest of the report.
+        let write_one = |(writer, path): &(Writer, PathBuf)| {
+            let failure = std::fs::write(path, writer(session, report)).err()?;
+            Some(format!("{} cannot be written: {}", path.display(), in_words(&failure)))
+        };
         Ok(py.detach(|| {
             std::thread::scope(|scope| {
-                let writing = files.iter().map(|(writer, path)| {
-                    scope.spawn(move || {
-                        std::fs::write(path, writer(session, report))
-                            .err()
-                            .map(|error| format!("{} cannot be written: {}", path.display(), in_words(&error)))
-                    })
+                let write_one = &write_one;
+                let begun = files.iter().map(|file| {
+                    // Where no more threads may be started it is done by this one.
+                    Builder::new().spawn_scoped(scope, move || write_one(file)).map_err(|_| write_one(file))
                 });
-                let writing: Vec<_> = writing.collect();
-                writing.into_iter().filter_map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+                let begun: Vec<_> = begun.collect();
+                let ended = begun.into_iter().map(|one| match one {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                    Err(failure) => failure,
+                });
+                ended.flatten().collect()
             })
         }))
     }
