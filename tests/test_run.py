@@ -210,6 +210,16 @@ def test_a_session_takes_the_place_of_the_one_before(tmp_path, write):
     assert (tmp_path / "program.raddle" / "own-notes").exists()
 
 
+def test_a_file_of_the_report_that_cannot_be_written_is_named(tmp_path, write):
+    program = write("import os; os.mkdir('seen/report.html'); os.mkdir('seen/report.html/full')")
+    seen = subprocess.run(
+        [*RADDLE, "run", "--output", "seen", program], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert seen.returncode == 0
+    assert f"raddle: {tmp_path}/seen/report.html cannot be written: Is a directory\n" in seen.stderr
+    assert {"report.json", "trace.perfetto"} <= {path.name for path in (tmp_path / "seen").iterdir()}
+
+
 def test_a_command_line_without_a_program_says_so(tmp_path):
     run = subprocess.run([*RADDLE, "run"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 2
