@@ -626,7 +626,7 @@ JOIN_BEFORE_GET = """
         queue.put("x" * 1_000_000)
 
     if __name__ == "__main__":
-        context = multiprocessing.get_context("fork")
+        context = multiprocessing.get_context("{method}")
         queue = context.Queue()
         child = context.Process(target=work, args=(queue,))
         child.start()
@@ -636,17 +636,18 @@ JOIN_BEFORE_GET = """
 """
 
 
-def test_a_process_that_joins_before_it_reads_is_found_with_its_child(start, python):
-    program = start(JOIN_BEFORE_GET, python)
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_process_that_joins_before_it_reads_is_found_with_its_child(start, python, method):
+    program = start(JOIN_BEFORE_GET.replace("{method}", method), python)
     document, stuck = stuck_processes(program)
     assert sorted(wait for _, wait in stuck) == ["process", "thread", "write"]
-    assert len({thread["pid"] for thread in document["deadlocks"][0]["threads"]}) == 2
+    [child] = {thread["pid"] for thread in document["deadlocks"][0]["threads"]} - {program.pid}
     kind, said = _raddle.dump(program.pid, tree=True, as_json=False, colour=False)
     os.kill(document["processes"][1]["pid"], signal.SIGKILL)
     assert kind == "deadlock"
     first, parent, *_ = said.splitlines()
     assert first == "deadlock: 2 processes wait for each other"
-    waits = f'process {program.pid} "MainThread" waits for the end of process {document["processes"][1]["pid"]}'
+    waits = f'process {program.pid} "MainThread" waits for the end of process {child}'
     assert parent.startswith(f"  {waits} (wanted ")
 
 

@@ -442,7 +442,11 @@ fn describe<M: Memory>(target: &Target<M>, sight: &Sight, person: Option<&Person
         (Some('R'), _) | (_, Some(Call::Running)) => {
             (if gil_is_held && !holds_gil { State::Native } else { State::Running }, None)
         }
-        (_, Some(call)) => wait::wait_in_kernel(target.pid, call, chain),
+        (_, Some(call)) => {
+            let child = matches!(call, Call::Poll(_)).then(|| heap.child_of_server(chain)).flatten();
+            let call = child.map_or_else(|| call.clone(), |child| Call::Child(Some(child)));
+            wait::wait_in_kernel(target.pid, &call, chain)
+        }
         (_, None) => (State::Unknown, None),
     };
     let ender = finding.as_ref().map_or(Ender::Anyone, |finding| finding.ender);

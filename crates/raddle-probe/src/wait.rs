@@ -124,6 +124,15 @@ impl<M: Memory> Heap<M> {
         waiting(Finding::new("native", "a lock or an event of native code"))
     }
 
+    /// The process whose end a thread that polls a pipe waits for: one that a fork server of `multiprocessing` has forked, and so no child of ours.
+    pub(crate) fn child_of_server(&self, chain: &Chain) -> Option<u32> {
+        let frame =
+            chain.frames.iter().find(|frame| frame.is_in("multiprocessing/popen_forkserver.py", "Popen.poll"))?;
+        let is_endless = self.type_of(self.local(frame, "timeout")?).ok()?.name == "NoneType";
+        let pid = || self.int(self.attribute(self.local(frame, "self")?, "pid")?).ok();
+        is_endless.then(pid).flatten().and_then(|pid| u32::try_from(pid).ok())
+    }
+
     /// What a thread that has called a method of a thing of Raddle's waits for.
     fn waits_for_own(&self, call: &OwnCall) -> (State, Finding) {
         if let Some(lock) = self.own_lock(call.object) {
