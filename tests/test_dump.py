@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,24 +23,33 @@ PATIENCE = 20
 
 
 def interpreters():
-    """One Python of each version that is known and that is here; the system's too, which may be one program without a library."""
+    """One Python of each version that is here, by its version and a "t" if it has no GIL; the system's too, which may be one program without a library."""
     places = [
         sys.executable,
         *sorted(map(str, Path.home().glob(".pyenv/versions/3.*/bin/python3"))),
+        *(shutil.which(f"python3.{minor}{kind}") for minor in (11, 12, 13, 14) for kind in ("", "t")),
         "/usr/bin/python3",
     ]
     found = {}
-    for place in places:
-        ask = "import sys; print(*sys.version_info[:2])"
-        with contextlib.suppress(OSError):
-            major, minor = subprocess.run([place, "-c", ask], capture_output=True, text=True).stdout.split()
-            if (major, minor) in {("3", "11"), ("3", "12"), ("3", "13")}:
-                kind = "-system" if place.startswith("/usr") else ""
-                found.setdefault(f"3.{minor}{kind}", place)
-    return [pytest.param(place, id=name) for name, place in sorted(found.items())]
+    for place in filter(None, places):
+        ask = "import sys, sysconfig; print(*sys.version_info[:2], sysconfig.get_config_var('Py_GIL_DISABLED') or 0)"
+        # A name on PATH may be a shim that does not work.
+        with contextlib.suppress(OSError, ValueError):
+            major, minor, is_free = subprocess.run([place, "-c", ask], capture_output=True, text=True).stdout.split()
+            kind = "t" if is_free == "1" else "-system" if place.startswith("/usr") else ""
+            found.setdefault(f"{major}.{minor}{kind}", place)
+    return found
 
 
-@pytest.fixture(params=interpreters())
+INTERPRETERS = interpreters()
+KNOWN = [
+    pytest.param(place, id=name)
+    for name, place in sorted(INTERPRETERS.items())
+    if name.removesuffix("-system") in {"3.11", "3.12", "3.13", "3.14"}
+]
+
+
+@pytest.fixture(params=KNOWN)
 def python(request):
     """Each interpreter that is here."""
     return request.param
@@ -477,6 +488,40 @@ def test_tasks_of_asyncio_are_shown_with_what_they_await(start, python):
     assert '"boss"  waiting for task "fetcher"' in text(program.pid)
 
 
+def test_tasks_of_every_thread_are_shown_and_those_that_an_ended_one_left(start, python):
+    program = start(
+        """
+        import asyncio, threading
+
+        left = []
+
+        async def rest():
+            await asyncio.sleep(1000)
+
+        def leave():
+            loop = asyncio.new_event_loop()
+            left.append((loop, loop.create_task(rest(), name="left")))
+            loop.run_until_complete(asyncio.sleep(0))
+
+        async def main():
+            kept = asyncio.create_task(rest(), name="kept")
+            print("ready", flush=True)
+            await kept
+
+        ended = threading.Thread(target=leave)
+        ended.start()
+        ended.join()
+        threading.Thread(target=lambda: asyncio.run(main()), name="loop").start()
+        """,
+        python,
+    )
+    seen, _ = watch(program, lambda t: waits_for(t["loop"]) == "event-loop")
+    tasks = {task["name"]: [function for _, _, function in places(task)] for task in seen["tasks"]}
+    [awaits] = [task["awaits"] for task in seen["tasks"] if task["name"] not in ("left", "kept")]
+    assert (len(tasks), awaits) == (3, "kept")
+    assert tasks["left"] == tasks["kept"] == ["sleep", "rest"]
+
+
 def test_tasks_that_await_each_other_are_a_deadlock(start, python):
     program = start(
         """
@@ -643,7 +688,7 @@ def test_a_process_that_joins_before_it_reads_is_found_with_its_child(start, pyt
     assert sorted(wait for _, wait in stuck) == ["process", "thread", "write"]
     [child] = {thread["pid"] for thread in document["deadlocks"][0]["threads"]} - {program.pid}
     kind, said = _raddle.dump(program.pid, tree=True, as_json=False, colour=False)
-    os.kill(document["processes"][1]["pid"], signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
     assert kind == "deadlock"
     first, parent, *_ = said.splitlines()
     assert first == "deadlock: 2 processes wait for each other"
@@ -796,8 +841,19 @@ def test_a_version_that_is_not_known_is_named(start, version):
     assert error(program.pid) == {
         "kind": "unknown-version",
         "message": f"process {program.pid} runs a CPython before 3.11, which is not known",
-        "hint": "CPython 3.11, 3.12 and 3.13 with a GIL are known",
+        "hint": "CPython 3.11 to 3.14 with a GIL are known",
     }
+
+
+def test_an_interpreter_without_a_gil_is_named(start):
+    found = [place for name, place in INTERPRETERS.items() if name.endswith("t")]
+    if not found:
+        pytest.skip("no free-threaded Python is here")
+    program = start("import time\nprint('ready', flush=True)\ntime.sleep(1000)", found[0])
+    said = error(program.pid)
+    assert said["kind"] == "unknown-version"
+    assert re.fullmatch(rf"process {program.pid} runs CPython 3\.1\d\.\S+ without a GIL, which is not known", said["message"])
+    assert said["hint"] == "CPython 3.11 to 3.14 with a GIL are known"
 
 
 def test_a_process_may_look_at_itself():

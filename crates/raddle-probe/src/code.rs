@@ -72,7 +72,9 @@ impl<M: Memory> Heap<M> {
 
     /// The instruction that has put what lies in a slot of the value stack there, if that was a `with` in which the instruction is.
     pub(crate) fn entered_at(&self, code: &Code, instruction: u32, slot: u64) -> Option<u32> {
-        entered_in(self.exceptions(code), instruction, slot)
+        // From 3.14 on a `with` keeps two slots: `__exit__`, and whose it is.
+        let depth = slot.checked_add(if self.layout.minor < 14 { 1 } else { 2 })?;
+        entered_in(self.exceptions(code), instruction, depth)
     }
 
     fn exceptions<'code>(&self, code: &'code Code) -> &'code [Handler] {
@@ -179,12 +181,11 @@ fn depth_in(handlers: &[Handler], instruction: u32) -> u64 {
     handlers.iter().filter(covers).map(|handler| handler.depth).max().unwrap_or(0)
 }
 
-/// A `with` keeps what it has to leave in one slot, and everything inside it has that slot and those below. What is inside of further
-/// blocks is cut out of its range, so that several entries of one target belong to it; the first of them begins behind the instruction that has
-/// entered.
-fn entered_in(handlers: &[Handler], instruction: u32, slot: u64) -> Option<u32> {
-    let begun =
-        |handler: &&Handler| Some(handler.depth) == slot.checked_add(1) && handler.start <= u64::from(instruction);
+/// A `with` keeps what it has to leave on top of what is kept at this depth, and everything inside it has that and what is below. What is inside
+/// of further blocks is cut out of its range, so that several entries of one target belong to it; the first of them begins behind the instruction
+/// that has entered.
+fn entered_in(handlers: &[Handler], instruction: u32, depth: u64) -> Option<u32> {
+    let begun = |handler: &&Handler| handler.depth == depth && handler.start <= u64::from(instruction);
     let target = handlers.iter().filter(begun).max_by_key(|handler| handler.start)?.target;
     let first = handlers.iter().filter(|handler| handler.target == target).map(|handler| handler.start).min()?;
     u32::try_from(first.checked_sub(1)?).ok()
@@ -218,10 +219,10 @@ mod tests {
         let handler = |start, length, target, depth| Handler { start, length, target, depth };
         // A `with` from 2 on, another one inside it from 5 on, the rest of the first from 9 on.
         let handlers = [handler(2, 2, 40, 1), handler(5, 3, 50, 2), handler(9, 4, 40, 1), handler(20, 4, 60, 1)];
-        assert_eq!(entered_in(&handlers, 6, 0), Some(1));
-        assert_eq!(entered_in(&handlers, 6, 1), Some(4));
-        assert_eq!(entered_in(&handlers, 10, 0), Some(1));
-        assert_eq!(entered_in(&handlers, 1, 0), None);
+        assert_eq!(entered_in(&handlers, 6, 1), Some(1));
+        assert_eq!(entered_in(&handlers, 6, 2), Some(4));
+        assert_eq!(entered_in(&handlers, 10, 1), Some(1));
+        assert_eq!(entered_in(&handlers, 1, 1), None);
     }
 
     proptest! {

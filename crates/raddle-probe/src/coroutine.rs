@@ -1,7 +1,8 @@
 //! The tasks of asyncio, and what each awaits.
 //!
 //! A coroutine that waits has its frame inside of itself, and what it awaits on top of that frame's value stack: another coroutine, and so on, down to
-//! a future. Which tasks there are is in a set of weak references that `asyncio.tasks` keeps.
+//! a future. Which tasks there are is in a set of weak references that `asyncio.tasks` keeps. From 3.14 on each thread has a list of its own, and
+//! the interpreter one of those that were left by threads that have ended.
 //!
 //! Where a task of `_asyncio` has its coroutine and its name is in no header. Both are found by their types among the few words of the object.
 
@@ -24,11 +25,12 @@ pub(crate) struct Task {
 
 /// Rule 2 of `memory`.
 const LONGEST_CHAIN: usize = 1000;
+const MOST_TASKS: usize = 1 << 16;
 
 impl<M: Memory> Heap<M> {
-    /// The tasks that `asyncio.tasks`, with these globals, knows and that have not ended.
-    pub(crate) fn tasks(&self, globals: u64) -> Vec<Task> {
-        let mut objects = Vec::new();
+    /// The tasks that `asyncio.tasks`, with these globals, knows, or that are in one of these lists, and that have not ended.
+    pub(crate) fn tasks(&self, globals: u64, lists: &[u64]) -> Vec<Task> {
+        let mut objects: Vec<u64> = lists.iter().flat_map(|list| self.listed(globals, *list)).collect();
         for name in ["_all_tasks", "_scheduled_tasks"] {
             let set = self.item(globals, name).ok().flatten().and_then(|weak_set| self.attribute(weak_set, "data"));
             let references = set.and_then(|set| self.members(set).ok()).unwrap_or_default();
@@ -43,6 +45,23 @@ impl<M: Memory> Heap<M> {
         let mut tasks: Vec<Task> = objects.into_iter().filter_map(|object| self.task(object)).collect();
         tasks.sort_by(|one, other| (one.name.len(), &one.name).cmp(&(other.name.len(), &other.name)));
         tasks
+    }
+
+    /// The tasks of a list: a circle of two pointers each, which a task has at its very end.
+    fn listed(&self, globals: u64, list: u64) -> Vec<u64> {
+        let size = || self.basicsize(self.item(globals, "_CTask").ok()??).ok()?.checked_sub(16);
+        let (Some(offset), mut at) = (size(), list) else { return Vec::new() };
+        let mut found = Vec::new();
+        while found.len() < MOST_TASKS {
+            let Ok(next) = self.memory.u64(at) else { break };
+            // Who is being taken out or put in is not followed.
+            if next == list || self.memory.u64(next.wrapping_add(8)) != Ok(at) {
+                break;
+            }
+            found.push(next.wrapping_sub(offset));
+            at = next;
+        }
+        found
     }
 
     fn task(&self, object: u64) -> Option<Task> {
@@ -82,10 +101,17 @@ impl<M: Memory> Heap<M> {
             return None;
         }
         let (frame, _) = self.frame(at).ok()?;
-        let top = self.memory.u32(at.wrapping_add(layout.frame_stacktop)).ok()?.cast_signed();
-        let awaited = u64::try_from(top).ok().and_then(|top| top.checked_sub(1)).filter(|top| *top < 1 << 16);
-        let awaited = awaited.and_then(|top| self.memory.u64(at.wrapping_add(layout.frame_localsplus + top * 8)).ok());
-        Some((frame?, state, awaited))
+        let slots = at.wrapping_add(layout.frame_localsplus);
+        let top = at.wrapping_add(layout.frame_stacktop);
+        // The number of slots in use, or from 3.14 on the address behind them.
+        let used = if layout.minor < 14 {
+            u64::try_from(self.memory.u32(top).ok()?.cast_signed()).ok()
+        } else {
+            self.memory.u64(top).ok()?.checked_sub(slots).map(|size| size / 8)
+        };
+        let top = used.and_then(|used| used.checked_sub(1)).filter(|top| *top < 1 << 16);
+        let awaited = top.and_then(|top| self.memory.u64(slots.wrapping_add(top * 8)).ok());
+        Some((frame?, state, awaited.map(|slot| layout.object_in(slot))))
     }
 
     fn awaited_by(&self, object: u64) -> Option<Awaited> {

@@ -96,7 +96,7 @@ impl Trouble {
                     "it runs as another user or with more rights, or a container forbids it (CAP_SYS_PTRACE); sudo raddle dump {pid}"
                 ),
             },
-            Self::UnknownVersion { .. } => "CPython 3.11, 3.12 and 3.13 with a GIL are known".into(),
+            Self::UnknownVersion { .. } => "CPython 3.11 to 3.14 with a GIL are known".into(),
             Self::NotReady { .. } => "try again in a moment".into(),
             Self::Unreadable { .. } => "try again; if it stays so, please report it with the version above".into(),
         }

@@ -27,7 +27,7 @@ pub(crate) struct Chain {
 /// No chain is followed further: rule 2 of `memory`. Python's own limit of recursion is 1000 unless a program raises it.
 const MOST_FRAMES: usize = 20_000;
 
-/// The owner of a frame that stands for a call from C into the interpreter, and has no function.
+/// From this owner on, a frame stands for a call from C into the interpreter, and has no function.
 const OF_THE_C_STACK: u8 = 3;
 
 impl<M: Memory> Heap<M> {
@@ -66,10 +66,10 @@ impl<M: Memory> Heap<M> {
         let layout = &self.layout;
         let piece = Piece::of(&self.memory, at, layout.frame_localsplus as usize)?;
         let previous = piece.u64(layout.frame_previous)?;
-        if layout.minor >= 12 && piece.u8(layout.frame_owner)? == OF_THE_C_STACK {
+        if layout.minor >= 12 && piece.u8(layout.frame_owner)? >= OF_THE_C_STACK {
             return Ok((None, previous));
         }
-        let code = self.code(piece.u64(layout.frame_code)?)?;
+        let code = self.code(layout.object_in(piece.u64(layout.frame_code)?))?;
         let offset = piece.u64(layout.frame_instr)?.wrapping_sub(code.instructions) as i64;
         let instruction = u32::try_from(offset / 2).ok().filter(|_| offset >= 0);
         let globals = piece.u64(layout.frame_globals)?;
@@ -81,15 +81,20 @@ impl<M: Memory> Heap<M> {
         let at = frame.at.wrapping_add(self.layout.frame_localsplus);
         // At the end of a piece of stack the value stack may be cut short.
         let (locals, all) = (frame.code.locals, frame.code.locals + frame.code.stack_size);
-        self.words(at, all).or_else(|_| self.words(at, locals)).unwrap_or_default()
+        self.objects(at, all).or_else(|_| self.objects(at, locals)).unwrap_or_default()
+    }
+
+    /// What slots of a frame that lie side by side stand for.
+    pub(crate) fn objects(&self, at: u64, count: u64) -> Read<Vec<u64>> {
+        Ok(self.words(at, count)?.into_iter().map(|slot| self.layout.object_in(slot)).collect())
     }
 
     /// A local variable by name. A variable that is shared with an inner function lies in a cell.
     pub(crate) fn local(&self, frame: &Frame, name: &str) -> Option<u64> {
         let index = self.local_names(&frame.code).iter().position(|local| local == name)? as u64;
         let slot = frame.at.wrapping_add(self.layout.frame_localsplus + index * 8);
-        let object = self.memory.u64(slot).ok().filter(|object| *object != 0)?;
-        Some(self.in_cell(object))
+        let object = self.layout.object_in(self.memory.u64(slot).ok()?);
+        (object != 0).then(|| self.in_cell(object))
     }
 
     /// What lies in a cell, or the object itself if it is none.

@@ -1,8 +1,8 @@
 //! Locks of Python: which one a thread waits for, and which ones it holds.
 //!
-//! Nothing in a plain lock says who has taken it. But a thread that is inside `with lock:` has the lock's bound `__exit__` on the value
-//! stack of that function, and the exception table says which slots are sure to be in use there. A thread that waits for a
-//! lock sleeps on the lock's own word; the lock itself is in a slot of the innermost function, because that is what it calls.
+//! Nothing in a plain lock says who has taken it. But a thread that is inside `with lock:` has the lock's bound `__exit__`, or from 3.14 on
+//! `__exit__` and the lock, on the value stack of that function, and the exception table says which slots are sure to be in use there. A
+//! thread that waits for a lock sleeps on the lock's own word; the lock itself is in a slot of the innermost function, because that is what it calls.
 //!
 //! # Rules
 //!
@@ -12,6 +12,7 @@
 //! 4. Who has taken a plain lock by `acquire()` is not known, and not guessed.
 
 use crate::frame::{Chain, Frame};
+use crate::layout::DESCRIPTOR_NAME;
 use crate::memory::{Memory, Read};
 use crate::object::Heap;
 
@@ -58,6 +59,13 @@ impl<M: Memory> Heap<M> {
         let kind = self.type_of(object).ok()?;
         let read = || -> Read<Lock> {
             let word = |offset: u64| self.memory.u64(object.wrapping_add(offset));
+            if kind.name == "_thread.RLock" && self.layout.minor >= 14 {
+                // A byte as in a plain lock, then the owner.
+                let owner = word(24)?;
+                let is_locked = owner != 0 && self.memory.u8(object.wrapping_add(16))? & 1 != 0;
+                let owner = is_locked.then_some(owner);
+                return Ok(Lock { at: object, is_reentrant: true, is_locked, owner, semaphore: None });
+            }
             if kind.name == "_thread.RLock" {
                 let owner = word(24)?;
                 let is_locked = owner != 0 && word(32)? != 0;
@@ -135,8 +143,10 @@ impl<M: Memory> Heap<M> {
                 continue;
             }
             let stack = frame.at.wrapping_add(self.layout.frame_localsplus + frame.code.locals * 8);
-            for (slot, object) in (0..).zip(self.words(stack, depth).unwrap_or_default()) {
-                let Some(lock) = self.lock_left_by(object) else { continue };
+            let stack = self.objects(stack, depth).unwrap_or_default();
+            for (slot, object) in (0..).zip(&stack) {
+                let next = stack.get(slot as usize + 1).copied().unwrap_or(0);
+                let Some(lock) = self.lock_left_by(*object, next) else { continue };
                 let is_held = lock.is_locked && lock.owner.is_none_or(|owner| owner == ident);
                 if !is_held || given_back.contains(&lock.at) {
                     continue;
@@ -154,9 +164,12 @@ impl<M: Memory> Heap<M> {
         found
     }
 
-    /// The lock that a bound `__exit__` on the value stack would release.
-    fn lock_left_by(&self, slot: u64) -> Option<Lock> {
+    /// The lock that an `__exit__` on the value stack would release. What is in the slot behind it is its object, if it is not bound to one.
+    fn lock_left_by(&self, slot: u64, next: u64) -> Option<Lock> {
         let kind = self.type_of(slot).ok()?;
+        let lock_of = |condition| self.attribute(condition, "_lock").and_then(|lock| self.lock(lock));
+        let is_exit =
+            |name: u64| self.text(self.memory.u64(slot.wrapping_add(name)).ok()?).ok().map(|name| name == "__exit__");
         match kind.name.as_str() {
             "builtin_function_or_method" => {
                 let object = self.bound_to(slot).filter(|_| self.bound_name(slot).as_deref() == Some("__exit__"))?;
@@ -164,11 +177,10 @@ impl<M: Memory> Heap<M> {
             }
             "method" => {
                 let object = self.memory.u64(slot.wrapping_add(self.layout.method_self)).ok()?;
-                self.is_a(object, "Condition")
-                    .then(|| self.attribute(object, "_lock"))
-                    .flatten()
-                    .and_then(|lock| self.lock(lock))
+                self.is_a(object, "Condition").then(|| lock_of(object)).flatten()
             }
+            "method_descriptor" if is_exit(DESCRIPTOR_NAME)? => self.lock(next).or_else(|| self.own_lock(next)),
+            "function" if is_exit(self.layout.function_name)? && self.is_a(next, "Condition") => lock_of(next),
             _ => None,
         }
     }

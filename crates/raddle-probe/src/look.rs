@@ -396,8 +396,11 @@ fn globals_of<M: Memory>(target: &Target<M>, modules: u64, name: &str) -> Option
 }
 
 fn tasks_of<M: Memory>(target: &Target<M>, interpreters: &[Interpreter]) -> Vec<AsyncTask> {
-    let globals = interpreters.iter().filter_map(|one| globals_of(target, one.modules, "asyncio.tasks"));
-    let tasks: Vec<_> = globals.flat_map(|globals| target.heap.tasks(globals)).collect();
+    let tasks_of_one = |one: &Interpreter| {
+        let globals = globals_of(target, one.modules, "asyncio.tasks")?;
+        Some(target.heap.tasks(globals, &target.task_lists(one)))
+    };
+    let tasks: Vec<_> = interpreters.iter().filter_map(tasks_of_one).flatten().collect();
     let task = |task: &coroutine::Task| AsyncTask {
         name: task.name.clone(),
         state: task.state,

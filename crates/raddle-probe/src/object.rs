@@ -86,6 +86,11 @@ impl<M: Memory> Heap<M> {
         Ok(new)
     }
 
+    /// The size of the instances of a type.
+    pub(crate) fn basicsize(&self, type_object: u64) -> Read<u64> {
+        Ok(self.type_at(type_object)?.basicsize)
+    }
+
     /// Whether the object's type, or one of those it inherits from along the first bases, has this name.
     pub(crate) fn is_a(&self, object: u64, name: &str) -> bool {
         let mut kind = self.type_of(object);

@@ -10,7 +10,7 @@
 //! 2. The lowest call wins: it is the one that is under way, and what lies above it may be left over.
 
 use crate::frame::Frame;
-use crate::layout::OBJECT_SIZE;
+use crate::layout::DESCRIPTOR_NAME;
 use crate::lock::Lock;
 use crate::memory::Memory;
 use crate::object::Heap;
@@ -37,7 +37,7 @@ const CLASSES: [(&str, &str); 9] = [
     ("raddle._raddle.FutureCore", "Future"),
 ];
 
-/// The instruction that enters a `with`: in 3.11 and 3.12, and in 3.13.
+/// The instruction that enters a `with`: in 3.11 and 3.12, and in 3.13. From 3.14 on `__enter__` is called as any other method.
 const BEFORE_WITH: [u8; 3] = [53, 53, 2];
 
 impl<M: Memory> Heap<M> {
@@ -63,9 +63,8 @@ impl<M: Memory> Heap<M> {
         stack.iter().enumerate().filter(|(_, slot)| **slot != 0).find_map(|(index, slot)| {
             let (object, method) = match self.type_of(*slot).ok()?.name.as_str() {
                 "builtin_function_or_method" | "builtin_method" => (self.bound_to(*slot)?, self.bound_name(*slot)?),
-                // Behind the head: the type, then the name.
                 "method_descriptor" => {
-                    let name = self.memory.u64(slot.wrapping_add(OBJECT_SIZE + 8)).ok()?;
+                    let name = self.memory.u64(slot.wrapping_add(DESCRIPTOR_NAME)).ok()?;
                     (*stack.get(index + 1)?, self.text(name).ok()?)
                 }
                 _ if enters => (*slot, "__exit__".into()),

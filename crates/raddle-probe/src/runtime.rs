@@ -22,6 +22,7 @@ pub(crate) struct Target<M = File> {
 /// One interpreter of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Interpreter {
+    pub(crate) at: u64,
     pub(crate) id: u64,
     pub(crate) modules: u64,
     pub(crate) gil: Option<Gil>,
@@ -166,6 +167,7 @@ impl<M: Memory> Target<M> {
         }
         threads.reverse();
         let interpreter = Interpreter {
+            at,
             id: word(layout.interp_id)?,
             modules: word(layout.interp_modules)?,
             gil: (gil_at != 0).then(|| self.gil(gil_at)).transpose()?,
@@ -180,6 +182,16 @@ impl<M: Memory> Target<M> {
         let is_locked = memory.u32(at.wrapping_add(layout.gil_locked))? == 1;
         let holder = memory.u64(at.wrapping_add(layout.gil_last_holder))?;
         Ok(Gil { at, holder: (is_locked && holder != 0).then_some(holder) })
+    }
+
+    /// Where the lists of asyncio's tasks begin: one for each thread, and one of the interpreter (from 3.14 on).
+    pub(crate) fn task_lists(&self, interpreter: &Interpreter) -> Vec<u64> {
+        let layout = &self.heap.layout;
+        if layout.minor < 14 {
+            return Vec::new();
+        }
+        let of_threads = interpreter.threads.iter().map(|thread| thread.at.wrapping_add(layout.tstate_tasks_head));
+        of_threads.chain([interpreter.at.wrapping_add(layout.interp_tasks_head)]).collect()
     }
 
     /// Whether a futex is one of the GIL's.

@@ -17,6 +17,9 @@ const HEAD: &str = r#"
 #include "internal/pycore_frame.h"
 #include "internal/pycore_dict.h"
 #include "internal/pycore_gil.h"
+#if PY_VERSION_HEX >= 0x030E0000
+#include "internal/pycore_tstate.h"
+#endif
 #define O(name, type, field) printf("%s %zu\n", name, offsetof(type, field))
 int main(void) {
 #if PY_VERSION_HEX < 0x030C0000
@@ -38,6 +41,13 @@ int main(void) {
     O("frame_code", _PyInterpreterFrame, f_executable);
     O("frame_instr", _PyInterpreterFrame, instr_ptr);
 #endif
+#if PY_VERSION_HEX < 0x030E0000
+    O("frame_stacktop", _PyInterpreterFrame, stacktop);
+#else
+    O("frame_stacktop", _PyInterpreterFrame, stackpointer);
+    O("interp_tasks_head", PyInterpreterState, asyncio_tasks_head);
+    O("tstate_tasks_head", _PyThreadStateImpl, asyncio_tasks_head);
+#endif
     printf("str_ascii_size %zu\n", sizeof(PyASCIIObject));
     printf("str_compact_size %zu\n", sizeof(PyCompactUnicodeObject));
     printf("gil_size %zu\n", sizeof(struct _gil_runtime_state));
@@ -47,7 +57,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("runtime", "_PyRuntimeState", &["interpreters_head=interpreters.head"]),
     ("interp", "PyInterpreterState", &["next", "id", "threads_head=threads.head"]),
     ("tstate", "PyThreadState", &["next", "interp", "thread_id", "native_thread_id"]),
-    ("frame", "_PyInterpreterFrame", &["previous", "globals=f_globals", "owner", "stacktop", "localsplus"]),
+    ("frame", "_PyInterpreterFrame", &["previous", "globals=f_globals", "owner", "localsplus"]),
     (
         "code",
         "PyCodeObject",
@@ -80,6 +90,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ),
     ("cfunction", "PyCFunctionObject", &["ml=m_ml", "self=m_self"]),
     ("method", "PyMethodObject", &["self=im_self"]),
+    ("function", "PyFunctionObject", &["name=func_name"]),
     ("gil", "struct _gil_runtime_state", &["last_holder", "locked"]),
     ("values", "PyDictValues", &["values"]),
     ("set", "PySetObject", &["mask", "table"]),
@@ -106,7 +117,7 @@ fn interpreters() -> Vec<PathBuf> {
     directories.extend(
         versions.and_then(|at| fs::read_dir(at).ok()).into_iter().flatten().flatten().map(|at| at.path().join("bin")),
     );
-    let names = ["python3.11", "python3.12", "python3.13"];
+    let names = ["python3.11", "python3.12", "python3.13", "python3.14"];
     directories
         .iter()
         .flat_map(|directory| names.map(|name| directory.join(name)))
