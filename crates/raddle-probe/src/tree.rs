@@ -7,6 +7,7 @@
 //!
 //! A thread can be freed by its *enders*: whoever holds its lock, the thread it joins, all threads of the child it waits for, whoever has
 //! the other end of its pipe open. The stuck threads are the greatest set of threads of which each waits without a timeout and has no ender outside the set.
+//! Told are those of them for which another one waits: the rest, as a helper that reads from a pipe until all others have ended, merely waits with them.
 //!
 //! # Rules
 //!
@@ -62,6 +63,15 @@ enum Enders {
     Others,
 }
 
+impl Enders {
+    fn all(&self) -> &[Member] {
+        match self {
+            Self::AnyOf(members) | Self::AllOf(members) => members,
+            Self::Others => &[],
+        }
+    }
+}
+
 /// The threads of several processes that nobody outside of them can free, if they are of more than one process.
 ///
 /// `ends` has, for every process of the machine that may be read and has a pipe open, which.
@@ -85,6 +95,14 @@ pub(crate) fn stuck(processes: &[Process], ends: &HashMap<u32, Ends>) -> Vec<Mem
         }
         for member in leaving {
             set.remove(&member);
+        }
+    }
+    loop {
+        let wanted: HashSet<Member> = set.iter().flat_map(|member| enders[member].all()).copied().collect();
+        let before = set.len();
+        set.retain(|member| wanted.contains(member));
+        if set.len() == before {
+            break;
         }
     }
     let mut found: Vec<Member> = set.into_iter().collect();
@@ -199,6 +217,17 @@ mod tests {
     #[test]
     fn a_parent_that_joins_before_it_reads_is_stuck_with_its_child() {
         let (processes, ends) = join_before_drain();
+        assert_eq!(stuck(&processes, &ends), [(0, 0), (1, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn a_helper_that_waits_with_them_is_not_told() {
+        let (mut processes, mut ends) = join_before_drain();
+        processes.push(process(3, vec![thread("read", "data from pipe:[8] (fd 5)", None)]));
+        for pid in [1, 2] {
+            ends.entry(pid).or_default().insert((8, true));
+        }
+        ends.insert(3, Ends::from([(8, false)]));
         assert_eq!(stuck(&processes, &ends), [(0, 0), (1, 0), (1, 1)]);
     }
 
