@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -226,6 +229,31 @@ def test_a_command_line_without_a_program_says_so(tmp_path):
     assert run.returncode == 2
     assert "which program?" in run.stderr
     assert not list(tmp_path.iterdir())
+
+
+def unknown_interpreters():
+    """One Python without a GIL and one before 3.11, as far as they are here."""
+    free = (shutil.which(f"python3.{minor}t") for minor in (13, 14))
+    old = sorted(map(str, Path.home().glob(".pyenv/versions/3.10.*/bin/python3")))
+    return [*filter(None, free), *old[:1]]
+
+
+@pytest.mark.parametrize("python", unknown_interpreters())
+def test_an_interpreter_that_is_not_known_is_watched_from_outside_and_the_report_says_so(tmp_path, write, python):
+    program = write("import time; time.sleep(1)")
+    run = subprocess.run(
+        [*RADDLE, "run", "--python", python, program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert run.returncode == 0
+    said = " ".join(run.stderr.split())
+    assert re.search(
+        r"note: (CPython 3\.1\d\.\S+ without a GIL|a CPython before 3\.11) is not known: what runs it is watched from outside only",
+        said,
+    )
 
 
 def test_an_interpreter_that_is_not_there_is_named(tmp_path, write):

@@ -56,6 +56,8 @@ enum Eye {
     Closed {
         until: Instant,
         tries: u32,
+        /// The version of the interpreter, if that is one that is not known.
+        unknown: Option<String>,
     },
 }
 
@@ -146,7 +148,7 @@ impl Watch {
             if let Some(stat) = stats.get(&pid).filter(|stat| !stat.has_ended())
                 && known.insert(pid)
             {
-                let eye = Eye::Closed { until: Instant::now(), tries: 0 };
+                let eye = Eye::Closed { until: Instant::now(), tries: 0, unknown: None };
                 self.members.push(Member { pid, parent: stat.parent, started: stat.started, eye });
             }
             queue.extend(children.get(&pid).into_iter().flatten().filter(|child| !known.contains(child)));
@@ -163,7 +165,7 @@ impl Watch {
 impl Member {
     fn look(&mut self) -> Option<Process> {
         let began = Instant::now();
-        if let Eye::Closed { until, tries } = self.eye
+        if let Eye::Closed { until, tries, .. } = self.eye
             && began >= until
         {
             self.open(began, tries);
@@ -181,12 +183,16 @@ impl Member {
                     }
                     // It has ended, executes another program, or ends its interpreter.
                     Err(_) => {
-                        self.eye = Eye::Closed { until: began, tries: 0 };
+                        self.eye = Eye::Closed { until: began, tries: 0, unknown: None };
                         look_from_outside(self.pid)
                     }
                 }
             }
-            Eye::Closed { .. } => look_from_outside(self.pid),
+            Eye::Closed { unknown, .. } => {
+                let note = |version| format!("{version} is not known: what runs it is watched from outside only");
+                let notes = unknown.iter().map(note).collect();
+                look_from_outside(self.pid).map(|process| Process { notes, ..process })
+            }
         }
     }
 
@@ -195,8 +201,14 @@ impl Member {
     fn open(&mut self, now: Instant, tries: u32) {
         self.eye = match Target::open(self.pid) {
             Ok(target) => Eye::Python { target: Box::new(target), memo: Box::default(), since: now },
-            Err(Trouble::NotReady { .. } | Trouble::Ended { .. }) => Eye::Closed { until: now, tries },
-            Err(_) => Eye::Closed { until: now + Duration::from_millis(20 << tries.min(6)), tries: tries + 1 },
+            Err(Trouble::NotReady { .. } | Trouble::Ended { .. }) => Eye::Closed { until: now, tries, unknown: None },
+            Err(trouble) => {
+                let unknown = match trouble {
+                    Trouble::UnknownVersion { version, .. } if tries > 0 => Some(version),
+                    _ => None,
+                };
+                Eye::Closed { until: now + Duration::from_millis(20 << tries.min(6)), tries: tries + 1, unknown }
+            }
         };
     }
 }

@@ -160,6 +160,10 @@ impl Watcher {
         }
         if seen.version.is_some() {
             process.python.clone_from(&seen.version);
+        } else {
+            let known = &mut self.session.notes;
+            let new = seen.notes.iter().filter(|note| !known.contains(note)).cloned().collect::<Vec<_>>();
+            known.extend(new);
         }
         // Indices of the look's threads in the session, for holders.
         let mut indices = Vec::with_capacity(seen.threads.len());
