@@ -29,7 +29,7 @@ def test_all_that_is_necessary_is_here():
         assert (checks[name]["state"], checks[name]["necessary"]) == ("ok", True)
     assert checks["raddle"]["said"].startswith(raddle.__version__)
     assert "with a GIL" in checks["interpreter"]["said"]
-    is_known = sys.version_info[:2] in {(3, 11), (3, 12), (3, 13)} and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    is_known = (3, 11) <= sys.version_info[:2] <= (3, 14) and not sysconfig.get_config_var("Py_GIL_DISABLED")
     assert (checks["layout"]["state"] == "ok") == is_known
     assert checks["numpy"]["state"] == "ok"
     for check in document["checks"]:
@@ -50,6 +50,7 @@ def test_text_has_a_word_for_each_state_and_a_hint_for_what_is_not_ok():
 def test_other_interpreters_are_found_and_what_does_not_answer_is_passed_over(tmp_path):
     (tmp_path / "python3.11").write_text("#!/bin/sh\necho CPython for sure\n")
     (tmp_path / "python3.14").write_text("#!/bin/sh\necho cpython 3 14 0 0 /opt/python3.14\n")
+    (tmp_path / "python3.99").write_text("#!/bin/sh\necho cpython 3 99 0 0 /opt/python3.99\n")
     (tmp_path / "python3.14t").write_text("#!/bin/sh\necho cpython 3 14 0 1 /opt/python3.14t\n")
     (tmp_path / "python3.12").write_text("#!/bin/sh\necho cpython 3 12 9 0 /opt/python3.12\n")
     (tmp_path / "python3-config").write_text("#!/bin/sh\necho cpython 3 12 9 0 /opt/other\n")
@@ -59,8 +60,9 @@ def test_other_interpreters_are_found_and_what_does_not_answer_is_passed_over(tm
     found = [(one["state"], one["said"]) for one in document["checks"] if one["name"] == "other Python"]
     assert found == [
         ("ok", f"CPython 3.12.9: {tmp_path}/python3.12"),
-        ("limited", f"CPython 3.14.0: {tmp_path}/python3.14"),
+        ("ok", f"CPython 3.14.0: {tmp_path}/python3.14"),
         ("limited", f"CPython 3.14.0, free-threaded: {tmp_path}/python3.14t"),
+        ("limited", f"CPython 3.99.0: {tmp_path}/python3.99"),
     ]
 
 

@@ -18,7 +18,7 @@ __all__ = ["add_parser", "run"]
 
 _OK, _LIMITED, _MISSING = "ok", "limited", "missing"
 
-_KNOWN = {(3, 11), (3, 12), (3, 13)}
+_KNOWN = {(3, 11), (3, 12), (3, 13), (3, 14)}
 """Versions of CPython whose memory `raddle dump`, `top` and `run` know; with a GIL."""
 
 _OPTIONAL = {
@@ -346,7 +346,7 @@ def _looks() -> Iterator[Check]:
             "layout",
             _MISSING,
             f"the memory of this interpreter is not known: {said}",
-            "raddle dump, top and run know CPython 3.11, 3.12 and 3.13 with a GIL; pools, locks and channels work all the same",
+            "raddle dump, top and run know CPython 3.11 to 3.14 with a GIL; pools, locks and channels work all the same",
         )
     else:
         yield Check("layout", _LIMITED, f"not tried: {said}", "see below")
