@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(
-    not (3, 11) <= sys.version_info[:2] <= (3, 13) or not getattr(sys, "_is_gil_enabled", lambda: True)(),
-    reason="the recorder knows 3.11 to 3.13 with a GIL",
+    not (3, 11) <= sys.version_info[:2] <= (3, 14) or not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="the recorder knows 3.11 to 3.14 with a GIL",
 )
 
 
@@ -123,6 +123,28 @@ def test_a_wait_for_a_lock_has_a_holder_and_places(runner: Runner) -> None:
     assert threads[wanter]["starter"] == 0
     assert ran.line(threads[holder]["function"]) == 3
     assert any(one["thing"] == wait["thing"] and one["from"] == [0, holder] for one in ran.session["passes"])
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_who_takes_a_lock_again_that_was_handed_over_is_seen_to_wait(runner: Runner, kind: str) -> None:
+    ran = runner.run(f"""
+        import threading, time
+        lock, waits = threading.{kind}(), []
+        def work():
+            for _ in range(30):
+                began = time.perf_counter()
+                lock.acquire()
+                waits.append(time.perf_counter() - began)
+                time.sleep(0.005)
+                lock.release()
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(sum(waits))
+    """)
+    spans = [span for thread in ran.process["threads"] for span in thread["spans"] if ran.line(span["place"]) == 6]
+    waits = [span["until"] - span["from"] for span in spans if span["state"] == "lock"]
+    assert sum(waits) / 1e9 == pytest.approx(float(ran.out), rel=0.25)
 
 
 def test_waits_for_the_gil_are_recorded(runner: Runner) -> None:

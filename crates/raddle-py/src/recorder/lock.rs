@@ -78,6 +78,8 @@ impl Methods {
 static LOCK: Methods = Methods::new();
 static RLOCK: Methods = Methods::new();
 static ALLOCATE: Original = Original::new();
+/// `RLock.locked`, from 3.14 on.
+static RLOCK_LOCKED: Original = Original::new();
 
 /// This thread, if what it does is to be noted (rule 4).
 #[inline]
@@ -375,6 +377,15 @@ unsafe extern "C" fn lock_reinit(this: Object, nothing: Object) -> Object {
     }
 }
 
+/// Whether an `RLock` that is not this thread's can be taken at once, as far as is known.
+///
+/// From 3.14 on who releases it may hand it over to one that waits, which notes that only when it runs again: the lock itself is asked.
+#[inline]
+unsafe fn is_free(this: Object, owner: Option<u32>) -> bool {
+    // SAFETY: rule 2.
+    owner.is_none_or(|owner| owner == 0) && !(cfg!(Py_3_14) && unsafe { asks(this, &RLOCK_LOCKED) })
+}
+
 /// `RLock.acquire`, `RLock.__enter__`.
 unsafe extern "C" fn rlock_acquire(this: Object, arguments: Object, keywords: Object) -> Object {
     let original = RLOCK.acquire.with_keywords();
@@ -388,8 +399,7 @@ unsafe extern "C" fn rlock_acquire(this: Object, arguments: Object, keywords: Ob
             return original(this, arguments, keywords); // once more by the same thread
         }
         let patience = patience(arguments, keywords);
-        let is_free = owner.is_none_or(|owner| owner == 0);
-        if is_free || patience == Patience::None {
+        if patience == Patience::None || is_free(this, owner) {
             let result = original(this, arguments, keywords);
             if is_true(result) {
                 taken(map, here, this, lock::RLOCK, patience != Patience::Endless);
@@ -446,8 +456,7 @@ unsafe extern "C" fn rlock_acquire_restore(this: Object, state: Object) -> Objec
     // SAFETY: as above.
     unsafe {
         let Some((map, here)) = enter() else { return original(this, state) };
-        let is_free = table::find(map, this as usize).is_none_or(|(_, entry)| (*entry).owner == 0);
-        if is_free {
+        if is_free(this, table::find(map, this as usize).map(|(_, entry)| (*entry).owner)) {
             let result = original(this, state);
             if is_something(result) {
                 taken(map, here, this, lock::RLOCK, true);
@@ -604,8 +613,9 @@ fn fronts() -> ([Front; 8], [Front; 7]) {
 fn stand_before_all(lock: Object, rlock: Object) {
     // What is asked must be there before anything stands in front.
     let (of_lock, of_rlock) = fronts();
-    for (of, name, original) in [(lock, c"locked", &LOCK.asks), (rlock, c"_is_owned", &RLOCK.asks)] {
-        let definition = method::definition(of, name);
+    let asked = [(lock, c"locked", &LOCK.asks), (rlock, c"_is_owned", &RLOCK.asks), (rlock, c"locked", &RLOCK_LOCKED)];
+    for (of, name, original) in &asked[..if cfg!(Py_3_14) { 3 } else { 2 }] {
+        let definition = method::definition(*of, name);
         // SAFETY: a definition that lives for ever.
         if !definition.is_null() && unsafe { (*definition).ml_flags } & !ffi::METH_COEXIST == ffi::METH_NOARGS {
             // SAFETY: as above.

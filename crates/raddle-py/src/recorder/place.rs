@@ -54,7 +54,7 @@ static OFFSETS: Guarded<Offsets> = Guarded::new(Offsets {
 
 static FOLLOWS: AtomicBool = AtomicBool::new(false);
 
-/// The owner of a frame that stands for a call from C.
+/// From this owner on, a frame stands for a call from C.
 const OF_THE_C_STACK: u8 = 3;
 
 /// The numbers of texts, places and stacks.
@@ -223,8 +223,9 @@ unsafe fn frame(mut at: usize, offsets: &Offsets) -> Option<Frame> {
         // SAFETY: the caller says so; and so is what a frame names as the one before.
         unsafe {
             let previous = field::<usize>(at, offsets.frame_previous);
-            if !(offsets.may_be_of_c && field::<u8>(at, offsets.frame_owner) == OF_THE_C_STACK) {
-                let code = field::<usize>(at, offsets.frame_code);
+            if !(offsets.may_be_of_c && field::<u8>(at, offsets.frame_owner) >= OF_THE_C_STACK) {
+                // From 3.14 on the lowest bit says whether the frame owns it; before, it is never set.
+                let code = field::<usize>(at, offsets.frame_code) & !1;
                 if code != 0 {
                     return Some(Frame { code, instruction: field::<usize>(at, offsets.frame_instr), previous });
                 }

@@ -132,7 +132,7 @@ fn version() -> Result<u32, &'static str> {
     let built = u32::from(cfg!(Py_3_12)) + u32::from(cfg!(Py_3_13)) + u32::from(cfg!(Py_3_14)) + 11;
     // SAFETY: a constant.
     let runs = unsafe { ffi::Py_Version } >> 16;
-    if built > 13 || runs as u32 != 0x300 + built {
+    if built > 14 || runs as u32 != 0x300 + built {
         return Err("this version of Python is not known to the recorder: nothing is recorded from within");
     }
     Ok(built)
