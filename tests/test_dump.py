@@ -852,7 +852,9 @@ def test_an_interpreter_without_a_gil_is_named(start):
     program = start("import time\nprint('ready', flush=True)\ntime.sleep(1000)", found[0])
     said = error(program.pid)
     assert said["kind"] == "unknown-version"
-    assert re.fullmatch(rf"process {program.pid} runs CPython 3\.1\d\.\S+ without a GIL, which is not known", said["message"])
+    assert re.fullmatch(
+        rf"process {program.pid} runs CPython 3\.1\d\.\S+ without a GIL, which is not known", said["message"]
+    )
     assert said["hint"] == "CPython 3.11 to 3.14 with a GIL are known"
 
 
