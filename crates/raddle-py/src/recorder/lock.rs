@@ -1,7 +1,7 @@
 //! What stands in front of the methods of `threading.Lock` and `threading.RLock`.
 //!
 //! ```text
-//!   acquire ─ is it free? ─ yes ─▶ the method itself ─▶ note who holds it
+//!   acquire ─ is it free? ─ yes ─▶ the method itself ─▶ note who holds it ─▶ if it took long after all: write the wait
 //!                  │ no
 //!                  ▼
 //!        say what is waited for ─▶ the method itself ─▶ note who holds it ─▶ write the wait
@@ -15,6 +15,12 @@
 //! 3. No reference into the table or to the thread is kept across a call of the method itself: handlers of signals run in there, and come in here again.
 //! 4. Interpreters other than the main one go straight through: their GIL does not guard our tables.
 //! 5. While a lock is held nothing is done for it that takes long: a few stores at its taking, a few at its release. Places are looked at before a sleep.
+//!
+//! # Locks that only look free
+//!
+//! Who releases a lock for which another thread sleeps hands it over, and the other notes that it has it when it gets the GIL again. Until
+//! then the lock says that it is free, up to 3.13 a plain one, too; who wants it in that time waits all the same. So where others wait a call that takes
+//! a free lock is timed, and told as a wait afterwards if it was one.
 //!
 //! # How long a lock is held
 //!
@@ -39,6 +45,9 @@ type Object = *mut ffi::PyObject;
 /// So many holds of a lock are timed each; afterwards one of so many.
 const TIMED_ALL: u64 = 256;
 const TIMED_ONE_OF: u64 = 8;
+
+/// What it takes to get a lock that is free, at most, in nanoseconds.
+const AT_ONCE: u64 = 20_000;
 
 /// Whether anything is noted.
 pub(super) static IS_ON: AtomicBool = AtomicBool::new(false);
@@ -112,10 +121,14 @@ unsafe fn asks(this: Object, original: &Original) -> bool {
     }
 }
 
-/// Notes that this thread holds the lock now.
+/// Notes that this thread holds the lock now. `number`: that of its entry, if it had one some time ago.
 #[inline]
-fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool) {
-    let Some((number, entry)) = table::find_or_add(map, object as usize, kind) else { return };
+fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool, number: Option<u32>) {
+    let Some((number, entry)) =
+        table::find_again(map, number, object as usize).or_else(|| table::find_or_add(map, object as usize, kind))
+    else {
+        return;
+    };
     // SAFETY: this thread's own, and an entry under the GIL; nothing of Python is called until the end.
     let (here, entry) = unsafe { (&mut *here, &mut *entry) };
     if entry.flags & lock::IS_LIFE != 0 && entry.owner != 0 {
@@ -190,6 +203,90 @@ fn released(map: Map, here: *mut Here, object: Object) -> bool {
     entry.flags & lock::IS_LIFE != 0 && owner == here.number
 }
 
+/// A call of a method that takes a lock which is free, as far as is known.
+#[inline]
+fn take(
+    map: Map,
+    here: *mut Here,
+    object: Object,
+    kind: u8,
+    is_try: impl Fn() -> bool,
+    call: impl Fn() -> Object,
+    got: fn(Object) -> bool,
+) -> Object {
+    let known = table::find(map, object as usize);
+    // SAFETY: as above: an entry that was just found.
+    if known.is_some_and(|(_, entry)| unsafe { (*entry).waiters } != 0) {
+        return take_among_others(map, here, object, kind, is_try(), &call, got);
+    }
+    let result = call();
+    if got(result)
+        && let Some(map) = Map::get()
+    {
+        taken(map, here, object, kind, is_try(), known.map(|(number, _)| number));
+    }
+    result
+}
+
+/// The same while others wait for it: one of them may just have been given it.
+#[cold]
+fn take_among_others(
+    map: Map,
+    here: *mut Here,
+    object: Object,
+    kind: u8,
+    is_try: bool,
+    call: &dyn Fn() -> Object,
+    got: fn(Object) -> bool,
+) -> Object {
+    let from = file::now();
+    let number = table::find(map, object as usize).map(|(number, entry)| {
+        // It waits as well as the others: whoever comes after it shall know.
+        // SAFETY: as above.
+        unsafe { (*entry).waiters += 1 };
+        number
+    });
+    let result = call();
+    // As in `slow`.
+    let Some(map) = Map::get() else { return result };
+    let until = file::now();
+    let has_got = got(result);
+    let took = until.saturating_sub(from);
+    let found = table::find_again(map, number, object as usize);
+    if let Some((_, entry)) = found {
+        // SAFETY: as above.
+        unsafe { (*entry).waiters = (*entry).waiters.saturating_sub(1) };
+    }
+    let waited = found.filter(|_| took >= AT_ONCE).map(|(_, entry)| {
+        // SAFETY: as above.
+        let (me, entry) = unsafe { (&mut *here, &mut *entry) };
+        let first = place::innermost(me);
+        let stack = place::stack(me, first, STACK_DEPTH);
+        // Whoever has had it since then: before, nobody knew.
+        let had = if entry.flags & lock::IS_WAITER != 0 || entry.taker == me.number { 0 } else { entry.taker };
+        entry.flags |= lock::IS_NAMED;
+        entry.contended = entry.contended.saturating_add(1);
+        entry.waited += took;
+        let is_passed = has_got && entry.released >= from && entry.released <= until;
+        let (releaser, released) = if is_passed { (entry.releaser, entry.released) } else { (0, 0) };
+        let words = [from, until, u64::from(stack) | u64::from(had) << 32, u64::from(releaser) << 32, released];
+        (entry.serial, words)
+    });
+    if has_got {
+        taken(map, here, object, kind, is_try, number);
+    }
+    if let Some((serial, words)) = waited {
+        if took >= map.threshold() {
+            let flags = if has_got { wait::GOT } else { 0 } | if is_try { wait::TIMED } else { 0 };
+            // SAFETY: as above; `taken` is over.
+            unsafe { (*here).write(record::WAIT, flags, serial, &words) };
+        } else {
+            map.drop_event();
+        }
+    }
+    result
+}
+
 /// A call of a method that may wait for a lock which is held.
 #[cold]
 fn slow(
@@ -254,7 +351,7 @@ fn slow(
         ]
     };
     if has_got {
-        taken(map, here, object, kind, is_timed);
+        taken(map, here, object, kind, is_timed, Some(number));
     }
     if until.saturating_sub(from) >= map.threshold() {
         let flags = if has_got { wait::GOT } else { 0 } | if is_timed { wait::TIMED } else { 0 };
@@ -319,13 +416,9 @@ unsafe extern "C" fn lock_acquire(this: Object, arguments: Object, keywords: Obj
     unsafe {
         let Some((map, here)) = enter() else { return original(this, arguments, keywords) };
         if !asks(this, &LOCK.asks) {
-            let result = original(this, arguments, keywords);
-            if is_true(result) {
-                let is_try =
-                    ffi::PyTuple_GET_SIZE(arguments) != 0 && patience(arguments, keywords) != Patience::Endless;
-                taken(map, here, this, lock::LOCK, is_try);
-            }
-            return result;
+            let is_try = || ffi::PyTuple_GET_SIZE(arguments) != 0 && patience(arguments, keywords) != Patience::Endless;
+            let call = || original(this, arguments, keywords);
+            return take(map, here, this, lock::LOCK, is_try, call, is_true);
         }
         let patience = patience(arguments, keywords);
         if patience == Patience::None {
@@ -400,11 +493,8 @@ unsafe extern "C" fn rlock_acquire(this: Object, arguments: Object, keywords: Ob
         }
         let patience = patience(arguments, keywords);
         if patience == Patience::None || is_free(this, owner) {
-            let result = original(this, arguments, keywords);
-            if is_true(result) {
-                taken(map, here, this, lock::RLOCK, patience != Patience::Endless);
-            }
-            return result;
+            let call = || original(this, arguments, keywords);
+            return take(map, here, this, lock::RLOCK, || patience != Patience::Endless, call, is_true);
         }
         let call = || original(this, arguments, keywords);
         slow(map, here, this, lock::RLOCK, patience == Patience::Some, &call, &is_true)
@@ -457,11 +547,7 @@ unsafe extern "C" fn rlock_acquire_restore(this: Object, state: Object) -> Objec
     unsafe {
         let Some((map, here)) = enter() else { return original(this, state) };
         if is_free(this, table::find(map, this as usize).map(|(_, entry)| (*entry).owner)) {
-            let result = original(this, state);
-            if is_something(result) {
-                taken(map, here, this, lock::RLOCK, true);
-            }
-            return result;
+            return take(map, here, this, lock::RLOCK, || true, || original(this, state), is_something);
         }
         let call = || original(this, state);
         slow(map, here, this, lock::RLOCK, false, &call, &is_something)

@@ -158,6 +158,15 @@ pub(super) fn find(map: Map, object: usize) -> Option<(u32, *mut Entry)> {
     }
 }
 
+/// The entry with this number, if it is still this lock's.
+#[inline]
+pub(super) fn find_again(map: Map, number: Option<u32>, object: usize) -> Option<(u32, *mut Entry)> {
+    let number = number?;
+    let entry = entry(map, number);
+    // SAFETY: rule 1; it was in use once, so it lies in room that was reserved.
+    (unsafe { (*entry).object } == object as u64).then_some((number, entry))
+}
+
 /// The entry of a lock that this thread is about to let go of, which mostly is the last that it took.
 #[inline]
 pub(super) fn find_held(map: Map, here: &Here, object: usize) -> Option<(u32, *mut Entry)> {
