@@ -18,7 +18,7 @@ import pytest
 
 import raddle
 from raddle.threading import Event
-from threads import needs_everybody, start, waits
+from threads import start, waits
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -570,7 +570,6 @@ def test_ctrl_c_ends_a_wait(script, wait):
     assert (ended.out, ended.err, ended.code) == ("interrupted\n", "", 0)
 
 
-@needs_everybody
 def test_everybody_asleep_at_a_channel_is_reported(script):
     ended = script(
         """

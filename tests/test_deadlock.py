@@ -13,7 +13,7 @@ import pytest
 
 import raddle
 import raddle.threading as threading
-from threads import needs_everybody, together
+from threads import together
 
 PATIENCE = 20
 
@@ -177,7 +177,6 @@ def test_a_wait_with_a_deadline_is_no_deadlock(alarms):
     assert alarms == []
 
 
-@needs_everybody
 def test_everybody_in_get_while_the_main_thread_joins_is_raised_once():
     code, out, _ = program("""
         import raddle, raddle.queue, raddle.threading as threading
@@ -232,7 +231,6 @@ def test_an_event_that_a_signal_handler_sets_is_no_deadlock():
     assert (code, out, err) == (0, "done\n", "")
 
 
-@needs_everybody
 def test_everybody_in_get_is_raised():
     code, out, _ = program("""
         import raddle, raddle.queue
@@ -416,7 +414,6 @@ except raddle.DeadlockError as error:
 """
 
 
-@needs_everybody
 @pytest.mark.parametrize("delay", [0, 0.2])
 @pytest.mark.parametrize(
     ("start", "wait"),
@@ -432,7 +429,6 @@ def test_a_wait_for_what_a_thread_that_has_ended_might_have_brought_is_found(scr
     assert (ended.out, ended.err, ended.code) == ("nobody is left\n", "", 0)
 
 
-@needs_everybody
 def test_it_is_found_whoever_is_asked_to_look(script):
     # One of those who sleep is asked when the last of the others ends: two in a lock, or the one in the queue.
     ended = script("""
@@ -499,6 +495,30 @@ def test_a_circle_is_told_once_though_threads_end_beside_it(script):
     child.send_signal(signal.SIGINT)
     ended = started.finish()
     assert (ended.out, ended.err, ended.code) == ("interrupted\n", "", 0)
+
+
+def test_a_thread_that_is_just_being_started_is_not_overlooked(script):
+    ended = script("""
+        import _thread, raddle
+        from raddle.queue import Queue
+        from raddle.threading import Thread
+
+        def serve():
+            while asked.get():
+                _thread.start_new_thread(answered.put, (1,))  # until it puts, nobody in the house knows of it
+
+        raddle.on_deadlock = "raise"
+        asked, answered = Queue(), Queue()
+        server = Thread(target=serve)
+        server.start()
+        for _ in range(2_000):
+            asked.put(1)
+            answered.get()
+        asked.put(0)
+        server.join()
+        print("all ended")
+    """).run()
+    assert (ended.out, ended.err, ended.code) == ("all ended\n", "", 0)
 
 
 def test_where_locks_were_taken_is_told(script):

@@ -36,7 +36,7 @@ from raddle.sync import (
     once,
 )
 from raddle.threading import Condition, Event, Thread
-from threads import needs_everybody, together
+from threads import together
 
 pytestmark = pytest.mark.timeout(60)
 PATIENCE = 20
@@ -1180,7 +1180,6 @@ def test_two_onces_that_wait_for_each_other_are_named(raises):
     assert kinds_of(results) == ["DeadlockError", "ok"]
 
 
-@needs_everybody
 def test_a_latch_for_which_everybody_waits_is_named():
     code, out, _ = program("""
         import raddle

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
-
-import pytest
 
 from raddle.threading import Thread
 
 PATIENCE = 20
-
-#: Without a GIL threads come and go while one looks, and it is never said of everybody that they sleep.
-needs_everybody = pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="nobody knows all threads where there is no GIL"
-)
 
 
 def start(function, *args):

@@ -10,7 +10,7 @@
 //! # Everybody
 //!
 //! A wait that anyone could end (an event, a queue) is hopeless when everybody waits like that. Everybody is every thread with a
-//! thread state, except idle ones of our own. There may be other help: a thread that is no unit, a native thread that may call into
+//! thread state, except idle ones of our own; in a free-threaded build every thread there is. There may be other help: a thread that is no unit, a native thread that may call into
 //! Python, a signal handler, the callbacks of a process pool. When one of these cannot be excluded, nothing is claimed.
 
 use std::collections::HashSet;
@@ -23,6 +23,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList};
 use raddle_core::life::UnitId;
 use raddle_core::park::{Circle, Edge, Enders, Graph, Sight, Thing, Waiter};
+use raddle_core::prim::Mutex;
 use raddle_core::prim::atomic::{AtomicBool, Ordering::SeqCst};
 use raddle_proc::lane::Waited;
 
@@ -100,6 +101,9 @@ impl Thing for Wait {
 
 /// Threads enter it and leave it whether they are attached or not.
 static GRAPH: OfProcess<Graph<Wait>> = OfProcess::new(Graph::default);
+
+/// Held by attached threads, for a few instructions: a fork finds it free.
+static TELLING: Mutex<()> = Mutex::new(());
 
 /// Not to be kept across a wait: a signal's handler may fork there.
 fn graph() -> &'static Graph<Wait> {
@@ -297,8 +301,12 @@ impl Waiting {
         if circle.units.iter().any(|(_, wait)| is_old(wait)) {
             return Ok(true);
         }
-        let news = circle.units.iter().filter(|(_, wait)| !wait.is_told.swap(true, SeqCst)).count();
-        if news == 0 {
+        // Without a GIL others may have found it at the same moment: who is first tells.
+        let is_news = {
+            let _turn = TELLING.lock();
+            circle.units.iter().filter(|(_, wait)| !wait.is_told.swap(true, SeqCst)).count() > 0
+        };
+        if !is_news {
             return Ok(true);
         }
         // What is called may take long, and let others out of the circle.
@@ -347,13 +355,16 @@ enum Who {
 }
 
 /// Every thread that could end a wait, if that can be known.
-///
-/// No bytecode runs in here, so with the GIL nothing changes from the first look at the graph to the last: a circle has one finder.
 fn everybody(py: Python<'_>, sleepers: usize) -> Who {
     // From the cheap to the dear: mostly somebody known runs.
     if unit::count() > sleepers {
         return Who::Others;
     }
+    if cfg!(Py_GIL_DISABLED) { everybody_asleep(py) } else { everybody_detached(py) }
+}
+
+/// The same with a GIL. No bytecode runs in here, so nothing changes from the first look at the graph to the last: a circle has one finder.
+fn everybody_detached(py: Python<'_>) -> Who {
     let units = unit::all();
     let idents: HashSet<u64> = units.iter().map(|unit| unit.ident).collect();
     let states = thread_states();
@@ -361,31 +372,55 @@ fn everybody(py: Python<'_>, sleepers: usize) -> Who {
     if states != units.len() + idle || is_help_possible(py).unwrap_or(true) {
         return Who::Others;
     }
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Who::Others };
-    if tasks.count() == states { Who::These(units.iter().map(|unit| unit.id).collect()) } else { Who::Perhaps }
+    match tasks() {
+        None => Who::Others,
+        Some(tasks) if tasks == states => Who::These(units.iter().map(|unit| unit.id).collect()),
+        Some(_) => Who::Perhaps,
+    }
+}
+
+/// The same in a free-threaded build, where others run while we look, whether its GIL is on or not: one that is on may be so for the import
+/// of one module.
+///
+/// The threads are counted between two looks at the units. If each of them sleeps at the same place both times, it has slept in between, and
+/// if there were as many threads, there was no other one; so none has been started since, and nothing changes any more.
+fn everybody_asleep(py: Python<'_>) -> Who {
+    let units = unit::all();
+    let Some(before) = beds(&units) else { return Who::Others };
+    if !gate::residents().is_empty() || is_help_possible(py).unwrap_or(true) {
+        return Who::Others;
+    }
+    let Some(tasks) = tasks() else { return Who::Others };
+    let stayed = |after: Vec<Arc<Waiter>>| before.iter().zip(&after).all(|(one, other)| Arc::ptr_eq(one, other));
+    if !beds(&units).is_some_and(stayed) {
+        return Who::Others;
+    }
+    if tasks == units.len() { Who::These(units.iter().map(|unit| unit.id).collect()) } else { Who::Perhaps }
+}
+
+/// Where each of these sleeps. `None`: one of them does not, or not for ever.
+fn beds(units: &[Arc<Unit>]) -> Option<Vec<Arc<Waiter>>> {
+    let bed = |unit: &Arc<Unit>| {
+        let edge = graph().edge_of(unit.id).filter(|edge| !edge.has_deadline && !edge.thing.has_come())?;
+        Some(edge.thing.waiter.clone())
+    };
+    units.iter().map(bed).collect()
+}
+
+/// How many threads this process has.
+fn tasks() -> Option<usize> {
+    std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
 /// Whether something other than a thread could end a wait: a handler of signals, or a process pool that calls back. Only C code runs.
 fn is_help_possible(py: Python<'_>) -> PyResult<bool> {
-    type Known = (Py<PyAny>, Py<PyAny>, Py<PyAny>, bool);
+    type Known = (Py<PyAny>, Py<PyAny>, Py<PyAny>);
     static ASKED: PyOnceLock<Known> = PyOnceLock::new();
-    let (getsignal, interrupt, live, is_free_threaded) = ASKED.get_or_try_init(py, || -> PyResult<_> {
+    let (getsignal, interrupt, live) = ASKED.get_or_try_init(py, || -> PyResult<_> {
         let signal = py.import("_signal")?;
         let live = py.import("raddle._exit")?.getattr("_live")?;
-        let free = py
-            .import("sys")?
-            .getattr_opt("_is_gil_enabled")?
-            .map_or(Ok(false), |ask| ask.call0()?.is_truthy().map(|gil| !gil))?;
-        Ok((
-            signal.getattr("getsignal")?.unbind(),
-            signal.getattr("default_int_handler")?.unbind(),
-            live.unbind(),
-            free,
-        ))
+        Ok((signal.getattr("getsignal")?.unbind(), signal.getattr("default_int_handler")?.unbind(), live.unbind()))
     })?;
-    if *is_free_threaded {
-        return Ok(true); // without a GIL threads come and go while we look
-    }
     for ending in live.bind(py).try_iter()? {
         if ending?.getattr("calls_back")?.is_truthy()? {
             return Ok(true);
@@ -405,7 +440,7 @@ const SIGNALS: u32 = 65;
 
 /// How many thread states the interpreter has.
 fn thread_states() -> usize {
-    // SAFETY: attached, and there is a GIL (`is_help_possible` says so otherwise): the list does not change while we walk it, and its members live.
+    // SAFETY: attached, and there is a GIL (`everybody` asks nowhere else): the list does not change while we walk it, and its members live.
     unsafe {
         let mut state = ffi::PyInterpreterState_ThreadHead(ffi::PyInterpreterState_Get());
         let mut count = 0;
