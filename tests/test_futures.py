@@ -39,6 +39,24 @@ def test_exceptions_and_constants_are_the_standard_librarys_own(name):
     assert (rf.ALL_COMPLETED, rf.FIRST_COMPLETED) == ("ALL_COMPLETED", "FIRST_COMPLETED")
 
 
+def test_every_name_of_the_standard_library_is_there():
+    assert set(concurrent.futures.__all__) <= set(rf.__all__)
+    for name in concurrent.futures.__all__:
+        assert getattr(rf, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'NoExecutor'"):
+        rf.NoExecutor  # noqa: B018
+
+
+@pytest.mark.skipif(
+    "InterpreterPoolExecutor" not in concurrent.futures.__all__, reason="this Python has no pools of interpreters"
+)
+def test_calls_of_the_standard_librarys_interpreters_are_waited_for_with_ours():
+    assert rf.InterpreterPoolExecutor is concurrent.futures.InterpreterPoolExecutor
+    with rf.InterpreterPoolExecutor(1) as executor, rf.ThreadPoolExecutor(1) as threads:
+        futures = [executor.submit(pow, 2, 3), threads.submit(pow, 3, 2)]
+        assert sorted(future.result() for future in rf.as_completed(futures)) == [8, 9]
+
+
 def test_importing_the_module_does_not_import_multiprocessing(script):
     ended = script("""
         import sys, raddle.futures
@@ -57,7 +75,7 @@ def test_the_drop_in_loads_nothing_that_the_standard_library_does_not(script):
         from raddle.futures import ProcessPoolExecutor, ThreadPoolExecutor
         print(*sorted(name for name in set(sys.modules) - before if not name.startswith("raddle")))
     """).run()
-    assert ended.out.split() == ["__future__"], ended.err
+    assert (ended.code, set(ended.out.split()) <= {"__future__"}) == (0, True), ended
 
 
 @pytest.mark.parametrize("name", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
@@ -69,6 +87,9 @@ def test_signatures_are_those_of_the_standard_library(name):
         known = inspect.signature(getattr(theirs, method)).parameters
         for parameter in known:
             if parameter in ("self", "fn", "args", "kwargs"):  # newer Pythons made these positional
+                continue
+            # For subclasses with a `prepare_context` of their own, which is not documented.
+            if parameter == "ctxkwargs":
                 continue
             assert parameter in mine, f"{method} lacks {parameter}"
             assert mine[parameter].kind == known[parameter].kind

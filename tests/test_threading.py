@@ -366,3 +366,12 @@ def test_a_sub_interpreter_that_imports_it_leaves_the_main_one_alone(script):
         """
     ).run()
     assert (ended.out, ended.code) == ("1\n", 0), ended.err
+
+
+@pytest.mark.parametrize("make", [threading.Lock, threading.RLock])
+def test_a_condition_says_whether_its_lock_is_taken(make):
+    condition = threading.Condition(make())
+    assert not condition.locked()
+    with condition:
+        assert condition.locked()
+    assert not condition.locked()

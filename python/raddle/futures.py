@@ -3,7 +3,7 @@
 `Future` inherits from `concurrent.futures.Future`, and the executors from the standard library's executors, so
 ``isinstance`` checks, `asyncio.wrap_future`, ``loop.run_in_executor`` and the standard library's own `wait` and
 `as_completed` accept them. What newer Pythons added (``map(buffersize=)``, ``terminate_workers``, ``kill_workers``) is
-there on all.
+there on all. `InterpreterPoolExecutor` is the standard library's own, where it has one (3.14).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from concurrent.futures import (
     InvalidStateError,
     TimeoutError,  # noqa: A004  # the standard library exports it
 )
+from concurrent.futures import __all__ as _its_names
 
 from ._future import Future as Future
 from ._future import as_completed as as_completed
@@ -25,6 +26,8 @@ from ._future import wait as wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from concurrent.futures import InterpreterPoolExecutor as InterpreterPoolExecutor  # type: ignore[attr-defined,unused-ignore]
+
     from ._process_pool import BrokenProcessPool as BrokenProcessPool
     from ._process_pool import ProcessPoolExecutor as ProcessPoolExecutor
     from ._thread_pool import BrokenThreadPool as BrokenThreadPool
@@ -48,6 +51,9 @@ __all__ = [
     "wait",
 ]
 
+if "InterpreterPoolExecutor" in _its_names:
+    __all__ += ["InterpreterPoolExecutor"]
+
 
 _LAZY = {
     "BrokenProcessPool": "_process_pool",
@@ -59,9 +65,10 @@ _LAZY = {
 
 def __getattr__(name: str) -> object:
     # As in the standard library: each executor, and `multiprocessing`, is loaded by those who use it.
-    if name not in _LAZY:
+    if name not in _LAZY and name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = __import__(f"{__package__}.{_LAZY[name]}", fromlist=[name])  # without the package `importlib` around it
+    place = f"{__package__}.{_LAZY[name]}" if name in _LAZY else "concurrent.futures"
+    module = __import__(place, fromlist=[name])  # without the package `importlib` around it
     found: object = getattr(module, name)
     globals()[name] = found
     return found

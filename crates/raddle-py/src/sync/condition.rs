@@ -80,6 +80,11 @@ impl PyCondition {
     }
 
     #[getter]
+    fn locked(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.guard(py)?.lock().getattr(py, intern!(py, "locked"))
+    }
+
+    #[getter]
     fn _release_save(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.guard(py)?.lock().getattr(py, intern!(py, "_release_save"))
     }
