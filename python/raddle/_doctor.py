@@ -335,6 +335,10 @@ _CHILD = "import sys; print('ready', flush=True); sys.stdin.read()"
 _ORPHAN = "import os, sys\nif not os.fork():\n print(os.getpid(), flush=True); sys.stdin.read()"
 
 
+_HINT = "\nhint: "
+"""Stands between what `raddle dump` says and its advice."""
+
+
 def _looks() -> Iterator[Check]:
     """Really tries to look into a child, and into a process that is not one any more."""
     version = ".".join(map(str, sys.version_info[:3]))
@@ -345,7 +349,7 @@ def _looks() -> Iterator[Check]:
         yield Check(
             "layout",
             _MISSING,
-            f"the memory of this interpreter is not known: {said}",
+            f"the memory of this interpreter is not known: {said.partition(_HINT)[0]}",
             "raddle dump, top and run know CPython 3.11 to 3.14 with a GIL; pools, locks and channels work all the same",
         )
     else:
@@ -357,7 +361,7 @@ def _looks() -> Iterator[Check]:
 def _look_check(name: str, kind: str, said: str) -> Check:
     if kind in ("seen", "deadlock", "unknown-version"):
         return Check(name, _OK, "may be looked into: tried")
-    first, _, hint = said.partition("\nhint: ")
+    first, _, hint = said.partition(_HINT)
     return Check(name, _MISSING if name == "own children" else _LIMITED, first, hint or None)
 
 
@@ -391,7 +395,7 @@ def _look_into(program: str) -> tuple[str, str]:
         finally:
             os.close(end)
     trouble = json.loads(said).get("error")
-    return kind, "" if trouble is None else f"{trouble['message']}\nhint: {trouble['hint']}"
+    return kind, "" if trouble is None else f"{trouble['message']}{_HINT}{trouble['hint']}"
 
 
 def _others() -> Iterator[Check]:
