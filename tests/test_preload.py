@@ -95,9 +95,15 @@ def modules(tmp_path, monkeypatch):
 
 @pytest.fixture
 def warned():
-    """The warnings of the test."""
-    with warnings.catch_warnings(record=True) as seen:
+    """The warnings of the test, on whatever thread: in a free-threaded build `catch_warnings` sees those of its own thread alone."""
+    seen = []
+
+    def show(message, category, filename, lineno, file=None, line=None):
+        seen.append(warnings.WarningMessage(message, category, filename, lineno))
+
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patched:
         warnings.simplefilter("always")
+        patched.setattr(warnings, "showwarning", show)
         yield seen
 
 
