@@ -19,14 +19,17 @@ class Interpreter:
     path: str
     version: tuple[int, int, int]
     files: dict[Suite, tuple[str, ...]]
+    is_free_threaded: bool = False
 
     @property
     def minor(self) -> str:
-        return f"{self.version[0]}.{self.version[1]}"
+        """`3.14`, or `3.14t` for a free-threaded build."""
+        return f"{self.version[0]}.{self.version[1]}{'t' * self.is_free_threaded}"
 
     @property
     def full(self) -> str:
-        return ".".join(map(str, self.version))
+        """`3.14.2`, or `3.14.2t`."""
+        return f"{'.'.join(map(str, self.version))}{'t' * self.is_free_threaded}"
 
     @property
     def lacks(self) -> str:
@@ -36,7 +39,8 @@ class Interpreter:
 
 ASK = """
 import json, os, sys, sysconfig
-print(json.dumps([sys.implementation.name, sys.executable, sys.version_info[:3], sysconfig.get_path("stdlib")]))
+free = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+print(json.dumps([sys.implementation.name, sys.executable, sys.version_info[:3], sysconfig.get_path("stdlib"), free]))
 """
 
 
@@ -44,12 +48,13 @@ def ask(command: str) -> Interpreter | None:
     """What is behind a path or a command; `None` when it does not answer or is no CPython from 3.11 on."""
     try:
         done = subprocess.run([command, "-I", "-c", ASK], capture_output=True, text=True, timeout=60, check=True)
-        name, path, version, stdlib = json.loads(done.stdout)
+        name, path, version, stdlib, is_free_threaded = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     if name != "cpython" or tuple(version) < (3, 11):
         return None
-    return Interpreter(path, tuple(version), {suite: files_of(suite, Path(stdlib, "test")) for suite in SUITES})
+    files = {suite: files_of(suite, Path(stdlib, "test")) for suite in SUITES}
+    return Interpreter(path, tuple(version), files, is_free_threaded)
 
 
 def files_of(suite: Suite, tests: Path) -> tuple[str, ...]:
@@ -77,7 +82,7 @@ def named_interpreters(names: list[str]) -> list[Interpreter]:
 def found_interpreters() -> list[Interpreter]:
     """Every interpreter on PATH and of pyenv that ships a suite; one per full version."""
     candidates = []
-    for minor in (11, 12, 13, 14):
+    for minor in ("11", "12", "13", "14", "14t"):
         for folder in os.environ.get("PATH", "").split(os.pathsep):
             candidates += glob.glob(os.path.join(folder, f"python3.{minor}"))
         candidates += glob.glob(os.path.expanduser(f"~/.pyenv/versions/*/bin/python3.{minor}"))

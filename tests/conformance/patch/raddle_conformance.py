@@ -12,6 +12,9 @@ The order, once the package is asked for:
 3. the standard library's remaining submodules are imported, so that they too are built on the originals;
 4. every public name of the face replaces the same name in the package and in its submodules.
 
+Sub-interpreters, which the standard library's `InterpreterPoolExecutor` makes, keep the standard library as it is: Raddle's extension does
+not load there.
+
 The log gets one line per event: `patched PID`, `ours CLASS PID` for each pool of the face that is made, and
 `stdlib CLASS PID` for each pool of the standard library that is made in spite of the patch.
 """
@@ -68,11 +71,21 @@ def report(cls: type, word: str, exactly: bool) -> None:
     cls.__init__ = init  # type: ignore[misc]
 
 
+def is_in_the_main_interpreter() -> bool:
+    try:
+        import _interpreters
+    except ImportError:  # before 3.13
+        return True
+    return _interpreters.get_current()[0] == _interpreters.get_main()[0]
+
+
 def patch(package: ModuleType) -> None:
     """Steps 2 to 4 of the module head."""
     import importlib
     import importlib.util
 
+    if not is_in_the_main_interpreter():
+        return
     # The import machinery binds a submodule in its parent only after it has run; the face may already need it.
     parent, _, child = PACKAGE.rpartition(".")
     if parent:
