@@ -8,6 +8,7 @@ import itertools
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -576,3 +577,12 @@ if __name__ == "__main__":
 """)
     done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_the_process_object_of_a_worker_can_be_asked_after_its_end():
+    with rf.ProcessPoolExecutor(1) as executor:
+        assert executor.submit(abs, -1).result() == 1
+        (process,) = executor._processes.values()
+        executor.kill_workers()
+    process.join(20)
+    assert (process.is_alive(), process.exitcode) == (False, -signal.SIGKILL)

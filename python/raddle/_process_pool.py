@@ -79,9 +79,7 @@ class Crew(ContextCrew):
         return self._method != "fork" or not self.processes
 
     def _departed(self, seat: int, pid: int, exitcode: int | None, expected: bool, has_work: bool) -> None:
-        process = self._collect(pid)
-        if process is not None:
-            process.close()
+        self._collect(pid)  # who has its object may still ask how it has ended
         # Asked again: what came while the process was still in `processes` found no free place.
         if expected and (has_work or self.lane.outstanding()) and self.lane.refusal() in (None, ""):
             with self._lock:
@@ -285,15 +283,21 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
 
     def terminate_workers(self) -> None:
         """Ends every worker with SIGTERM, and with them the calls that run. Shuts the pool down."""
-        self._end_workers("terminate_workers()", signal.SIGTERM)
+        self._force_shutdown(operation="terminate")
 
     def kill_workers(self) -> None:
         """Ends every worker with SIGKILL, and with them the calls that run. Shuts the pool down."""
-        self._end_workers("kill_workers()", signal.SIGKILL)
+        self._force_shutdown(operation="kill")
 
-    def _end_workers(self, what: str, how: signal.Signals) -> None:
-        self._lane.destroy(f"the workers were ended by {what}", how)
+    def _force_shutdown(self, operation: str) -> None:
+        # The standard library's name, which subclasses replace.
+        if operation not in _ENDS:
+            raise ValueError(f"Unsupported operation: {operation!r}")
+        self._lane.destroy(f"the workers were ended by {operation}_workers()", _ENDS[operation])
         self._lane.close(True)
+
+
+_ENDS = {"terminate": signal.SIGTERM, "kill": signal.SIGKILL}
 
 
 ProcessPoolExecutor.__module__ = "raddle.futures"
