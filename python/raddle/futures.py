@@ -26,7 +26,10 @@ from ._future import wait as wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from concurrent.futures import InterpreterPoolExecutor as InterpreterPoolExecutor  # type: ignore[attr-defined,unused-ignore]
+    import sys
+
+    if sys.version_info >= (3, 14):
+        from concurrent.futures import InterpreterPoolExecutor as InterpreterPoolExecutor
 
     from ._process_pool import BrokenProcessPool as BrokenProcessPool
     from ._process_pool import ProcessPoolExecutor as ProcessPoolExecutor
@@ -51,8 +54,7 @@ __all__ = [
     "wait",
 ]
 
-if "InterpreterPoolExecutor" in _its_names:
-    __all__ += ["InterpreterPoolExecutor"]
+__all__ += {"InterpreterPoolExecutor"}.intersection(_its_names)  # noqa: PLE0605  # where there is one
 
 
 _LAZY = {
