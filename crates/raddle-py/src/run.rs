@@ -11,6 +11,8 @@ use raddle_trace::{
     Ending, Report, Session, Stuck, Style, Watcher, analyse, events, explain, html, json, perfetto, sarif, text,
 };
 
+use crate::gate;
+
 /// Watches a process and all that it starts.
 ///
 /// Belongs to the thread that made it.
@@ -94,7 +96,7 @@ impl PyWatcher {
             let failure = std::fs::write(path, writer(session, report)).err()?;
             Some(format!("{} cannot be written: {}", path.display(), in_words(&failure)))
         };
-        Ok(py.detach(|| {
+        gate::detached(py, || {
             std::thread::scope(|scope| {
                 let write_one = &write_one;
                 let begun = files.iter().map(|file| {
@@ -108,7 +110,7 @@ impl PyWatcher {
                 });
                 ended.flatten().collect()
             })
-        }))
+        })
     }
 }
 
