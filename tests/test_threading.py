@@ -375,3 +375,30 @@ def test_a_condition_says_whether_its_lock_is_taken(make):
     with condition:
         assert condition.locked()
     assert not condition.locked()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="there it waits for ever in the standard library, too")
+def test_to_join_a_daemon_thread_at_the_end_of_the_interpreter_is_an_error(script):
+    ended = script("""
+        from raddle.threading import Event, Thread
+
+        def wait(ready):
+            ready.set()
+            Event().wait()
+
+        class AtTheEnd:
+            def __init__(self):
+                self.myself, self.thread = self, Thread(target=wait, args=(ready,), daemon=True)
+                self.thread.start()
+
+            def __del__(self):
+                try:
+                    self.thread.join()
+                except PythonFinalizationError as error:
+                    print(error)
+
+        ready = Event()
+        AtTheEnd()
+        ready.wait()
+    """).run()
+    assert (ended.out, ended.code) == ("cannot join thread at interpreter shutdown\n", 0), ended

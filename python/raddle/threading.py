@@ -310,7 +310,8 @@ class Thread(_Thread):
             DeadlockError: It waits for this thread, and `raddle.on_deadlock` is "raise".
         """
         unit = self._unit
-        if unit is None or unit == _raddle.my_unit() or not self.is_alive():
+        # At the end of the interpreter a daemon thread runs no more, and never ends: since 3.14 the standard library says so.
+        if unit is None or unit == _raddle.my_unit() or not self.is_alive() or sys.is_finalizing():
             super().join(timeout)
             self._follow()
             return
