@@ -175,7 +175,14 @@ impl Watcher {
         }
         for (thread, at_index) in seen.threads.iter().zip(&indices) {
             let Some(at_index) = at_index else { continue };
-            let what = self.what_of(index, thread, &indices, seen.version.is_some());
+            let mut what = self.what_of(index, thread, &indices, seen.version.is_some());
+            if seen.version.is_none() && self.is_known_as_foreign(seen.pid, thread.native_id) {
+                // The interpreter cannot be looked into any more, as at the end of a process; it does not know the thread all the same.
+                what.is_foreign = true;
+                if what.state == State::Running {
+                    what.state = State::Native;
+                }
+            }
             let kept = &mut self.session.processes[index].threads[*at_index];
             kept.ident = thread.ident;
             // At the end of the interpreter `threading` knows nobody any more.
@@ -211,6 +218,12 @@ impl Watcher {
                 self.session.processes[index].threads[ended.index].ended = Some(at);
             }
         }
+    }
+
+    /// Whether a thread that is still there was a library's own when it was looked at last.
+    fn is_known_as_foreign(&self, pid: u32, native_id: u32) -> bool {
+        let live = self.live.get(&pid).and_then(|process| process.threads.get(&native_id));
+        live.and_then(|thread| thread.what).is_some_and(|what| what.is_foreign)
     }
 
     /// The index in the session of a thread of a process.
