@@ -260,6 +260,9 @@ _FILES = {
 }
 """What a session's directory holds in the end, and in which formats."""
 
+_STDOUT = "-"
+"""The name by which standard output is meant where a file can be named."""
+
 _MADE = (*_FILES, _MARK)
 _MADE_ENDING = ".events"
 
@@ -279,11 +282,14 @@ def _report(watcher: Watcher, options: Options, directory: str) -> set[str]:
     ascii_only = (sys.stderr.encoding or "ascii").lower().replace("-", "") != "utf8"
     width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 100
     said, found = watcher.text(wants_colour(sys.stderr), ascii_only, max(width, 40))
-    for failure in watcher.write([(form, os.path.join(directory, name)) for name, form in _FILES.items()]):
+    files = [(form, os.path.join(directory, name)) for name, form in _FILES.items()]
+    asked = [(form, path) for form, path in (("json", options.json), ("sarif", options.sarif)) if path is not None]
+    for failure in watcher.write(files + [file for file in asked if file[1] != _STDOUT]):
         sys.stderr.write(f"raddle: {failure}\n")
-    for form, path in (("json", options.json), ("sarif", options.sarif)):
-        if path is not None:
-            _write(path, watcher.written(form))
+    for form, path in asked:
+        if path == _STDOUT:  # behind what the program has written
+            sys.stdout.buffer.write(watcher.written(form) + b"\n")
+            sys.stdout.flush()
     here = os.path.relpath(directory)
     said += f"\ntimeline: {here}/report.html      trace: {here}/trace.perfetto"
     said += f"      about a finding: raddle run --explain {found[0]}\n" if found else "\n"
@@ -292,19 +298,6 @@ def _report(watcher: Watcher, options: Options, directory: str) -> set[str]:
     sys.stderr.buffer.write(said.encode(sys.stderr.encoding or "ascii", "backslashreplace"))
     sys.stderr.flush()
     return set(found)
-
-
-def _write(path: str, what: bytes) -> None:
-    """Writes a file; `-` is standard output, behind what the program has written."""
-    if path == "-":
-        sys.stdout.buffer.write(what + b"\n")
-        sys.stdout.flush()
-        return
-    try:
-        with open(path, "wb") as file:
-            file.write(what)
-    except OSError as error:
-        sys.stderr.write(f"raddle: {path} cannot be written: {error.strerror}\n")
 
 
 def _die_of(number: int) -> None:

@@ -203,21 +203,19 @@ fn released(map: Map, here: *mut Here, object: Object) -> bool {
     entry.flags & lock::IS_LIFE != 0 && owner == here.number
 }
 
-/// A call of a method that takes a lock which is free, as far as is known.
+/// A call of a method that takes a lock which is free, as far as is known. `known`: its entry.
 #[inline]
 fn take(
-    map: Map,
     here: *mut Here,
-    object: Object,
-    kind: u8,
+    (object, kind): (Object, u8),
+    known: Option<(u32, *mut Entry)>,
     is_try: impl Fn() -> bool,
     call: impl Fn() -> Object,
     got: fn(Object) -> bool,
 ) -> Object {
-    let known = table::find(map, object as usize);
     // SAFETY: as above: an entry that was just found.
-    if known.is_some_and(|(_, entry)| unsafe { (*entry).waiters } != 0) {
-        return take_among_others(map, here, object, kind, is_try(), &call, got);
+    if let Some((number, entry)) = known.filter(|(_, entry)| unsafe { (**entry).waiters } != 0) {
+        return take_among_others(here, (object, kind), (number, entry), is_try(), &call, got);
     }
     let result = call();
     if got(result)
@@ -231,58 +229,39 @@ fn take(
 /// The same while others wait for it: one of them may just have been given it.
 #[cold]
 fn take_among_others(
-    map: Map,
     here: *mut Here,
-    object: Object,
-    kind: u8,
-    is_try: bool,
+    (object, kind): (Object, u8),
+    (number, entry): (u32, *mut Entry),
+    is_timed: bool,
     call: &dyn Fn() -> Object,
     got: fn(Object) -> bool,
 ) -> Object {
     let from = file::now();
-    let number = table::find(map, object as usize).map(|(number, entry)| {
-        // It waits as well as the others: whoever comes after it shall know.
-        // SAFETY: as above.
-        unsafe { (*entry).waiters += 1 };
-        number
-    });
+    // It waits as well as the others: whoever comes after it shall know.
+    // SAFETY: as above.
+    unsafe { (*entry).waiters += 1 };
     let result = call();
     // As in `slow`.
     let Some(map) = Map::get() else { return result };
     let until = file::now();
     let has_got = got(result);
-    let took = until.saturating_sub(from);
-    let found = table::find_again(map, number, object as usize);
+    let found = table::find_again(map, Some(number), object as usize);
     if let Some((_, entry)) = found {
         // SAFETY: as above.
         unsafe { (*entry).waiters = (*entry).waiters.saturating_sub(1) };
     }
-    let waited = found.filter(|_| took >= AT_ONCE).map(|(_, entry)| {
+    if let Some((_, entry)) = found.filter(|_| until.saturating_sub(from) >= AT_ONCE) {
         // SAFETY: as above.
-        let (me, entry) = unsafe { (&mut *here, &mut *entry) };
+        let (me, it) = unsafe { (&mut *here, &mut *entry) };
+        it.flags |= lock::IS_NAMED;
+        // Whoever has had it since then: before, nobody knew.
+        let holder = if it.flags & lock::IS_WAITER != 0 || it.taker == me.number { 0 } else { it.taker };
         let first = place::innermost(me);
         let stack = place::stack(me, first, STACK_DEPTH);
-        // Whoever has had it since then: before, nobody knew.
-        let had = if entry.flags & lock::IS_WAITER != 0 || entry.taker == me.number { 0 } else { entry.taker };
-        entry.flags |= lock::IS_NAMED;
-        entry.contended = entry.contended.saturating_add(1);
-        entry.waited += took;
-        let is_passed = has_got && entry.released >= from && entry.released <= until;
-        let (releaser, released) = if is_passed { (entry.releaser, entry.released) } else { (0, 0) };
-        let words = [from, until, u64::from(stack) | u64::from(had) << 32, u64::from(releaser) << 32, released];
-        (entry.serial, words)
-    });
-    if has_got {
-        taken(map, here, object, kind, is_try, number);
-    }
-    if let Some((serial, words)) = waited {
-        if took >= map.threshold() {
-            let flags = if has_got { wait::GOT } else { 0 } | if is_try { wait::TIMED } else { 0 };
-            // SAFETY: as above; `taken` is over.
-            unsafe { (*here).write(record::WAIT, flags, serial, &words) };
-        } else {
-            map.drop_event();
-        }
+        let waited = Waited { from, until, stack, holder, taken: 0, has_got, is_timed };
+        note_wait(map, here, (object, kind), (number, entry), &waited);
+    } else if has_got {
+        taken(map, here, object, kind, is_timed, Some(number));
     }
     result
 }
@@ -292,19 +271,18 @@ fn take_among_others(
 fn slow(
     map: Map,
     here: *mut Here,
-    object: Object,
-    kind: u8,
+    (object, kind): (Object, u8),
     is_timed: bool,
     call: &dyn Fn() -> Object,
-    got: &dyn Fn(Object) -> bool,
+    got: fn(Object) -> bool,
 ) -> Object {
     let Some((number, entry)) = table::find_or_add(map, object as usize, kind) else {
         return call();
     };
-    let (from, before, published) = {
+    let (before, published) = {
         // SAFETY: as above: until the method itself is called nothing of Python is.
         let (me, entry) = unsafe { (&mut *here, &mut *entry) };
-        let from = file::now();
+        let since = file::now();
         let first = place::innermost(me);
         let stack = place::stack(me, first, STACK_DEPTH);
         // Who waits for a notification has taken the lock for it: it is not held by anybody.
@@ -315,52 +293,71 @@ fn slow(
         let taken = if holder == 0 { 0 } else { place::stack_of_other(me, other, entry.code, entry.taken_at) };
         if holder != 0 && entry.waiters == 0 {
             // While somebody waits for it each hold counts for itself.
-            count_hold(entry, || from);
-            (entry.since, entry.weight) = (from, 1);
+            count_hold(entry, || since);
+            (entry.since, entry.weight) = (since, 1);
         }
         entry.waiters += 1;
         entry.flags |= lock::IS_NAMED;
-        let published = Published { lock: entry.serial, holder, since: from, stack, taken };
-        (from, me.publish(published), published)
+        let published = Published { lock: entry.serial, holder, since, stack, taken };
+        (me.publish(published), published)
     };
     let result = call();
     // Rule 3: a handler may have forked, and the child has another file.
     let Some(map) = Map::get() else { return result };
     let until = file::now();
     // SAFETY: as above.
-    let me = unsafe { &mut *here };
-    me.publish(before);
-    let Some((_, entry)) = table::find(map, object as usize).filter(|(found, _)| *found == number) else {
-        return result;
-    };
-    let has_got = got(result);
-    let words = {
+    unsafe { (*here).publish(before) };
+    let Some((_, entry)) = table::find_again(map, Some(number), object as usize) else { return result };
+    // SAFETY: as above.
+    unsafe { (*entry).waiters = (*entry).waiters.saturating_sub(1) };
+    let Published { since: from, stack, holder, taken, .. } = published;
+    let waited = Waited { from, until, stack, holder, taken, has_got: got(result), is_timed };
+    note_wait(map, here, (object, kind), (number, entry), &waited);
+    result
+}
+
+/// A wait that is over.
+struct Waited {
+    from: u64,
+    until: u64,
+    stack: u32,
+    /// Who had it, and the stack by which it was taken.
+    holder: u32,
+    taken: u32,
+    has_got: bool,
+    is_timed: bool,
+}
+
+/// Counts a wait, notes that this thread holds the lock if it has got it, and writes the wait.
+fn note_wait(
+    map: Map,
+    here: *mut Here,
+    (object, kind): (Object, u8),
+    (number, entry): (u32, *mut Entry),
+    waited: &Waited,
+) {
+    let &Waited { from, until, stack, holder, taken: by, has_got, is_timed } = waited;
+    let took = until.saturating_sub(from);
+    let (serial, words) = {
         // SAFETY: as above.
         let entry = unsafe { &mut *entry };
-        entry.waiters = entry.waiters.saturating_sub(1);
         entry.contended = entry.contended.saturating_add(1);
-        entry.waited += until.saturating_sub(from);
+        entry.waited += took;
         let is_passed = has_got && entry.released >= from && entry.released <= until;
         let (releaser, released) = if is_passed { (entry.releaser, entry.released) } else { (0, 0) };
-        [
-            from,
-            until,
-            u64::from(published.stack) | u64::from(published.holder) << 32,
-            u64::from(published.taken) | u64::from(releaser) << 32,
-            released,
-        ]
+        let holders = [u64::from(stack) | u64::from(holder) << 32, u64::from(by) | u64::from(releaser) << 32];
+        (entry.serial, [from, until, holders[0], holders[1], released])
     };
     if has_got {
         taken(map, here, object, kind, is_timed, Some(number));
     }
-    if until.saturating_sub(from) >= map.threshold() {
+    if took >= map.threshold() {
         let flags = if has_got { wait::GOT } else { 0 } | if is_timed { wait::TIMED } else { 0 };
         // SAFETY: as above; `taken` is over.
-        unsafe { (*here).write(record::WAIT, flags, published.lock, &words) };
+        unsafe { (*here).write(record::WAIT, flags, serial, &words) };
     } else {
         map.drop_event();
     }
-    result
 }
 
 fn is_true(result: Object) -> bool {
@@ -418,14 +415,15 @@ unsafe extern "C" fn lock_acquire(this: Object, arguments: Object, keywords: Obj
         if !asks(this, &LOCK.asks) {
             let is_try = || ffi::PyTuple_GET_SIZE(arguments) != 0 && patience(arguments, keywords) != Patience::Endless;
             let call = || original(this, arguments, keywords);
-            return take(map, here, this, lock::LOCK, is_try, call, is_true);
+            let known = table::find(map, this as usize);
+            return take(here, (this, lock::LOCK), known, is_try, call, is_true);
         }
         let patience = patience(arguments, keywords);
         if patience == Patience::None {
             return original(this, arguments, keywords);
         }
         let call = || original(this, arguments, keywords);
-        slow(map, here, this, lock::LOCK, patience == Patience::Some, &call, &is_true)
+        slow(map, here, (this, lock::LOCK), patience == Patience::Some, &call, is_true)
     }
 }
 
@@ -485,7 +483,8 @@ unsafe extern "C" fn rlock_acquire(this: Object, arguments: Object, keywords: Ob
     // SAFETY: as above.
     unsafe {
         let Some((map, here)) = enter() else { return original(this, arguments, keywords) };
-        let owner = table::find(map, this as usize).map(|(_, entry)| (*entry).owner);
+        let known = table::find(map, this as usize);
+        let owner = known.map(|(_, entry)| (*entry).owner);
         // One that nothing is known of can have been taken before there was a recorder.
         let is_mine = owner.map_or_else(|| asks(this, &RLOCK.asks), |owner| owner == (*here).number);
         if is_mine {
@@ -494,10 +493,10 @@ unsafe extern "C" fn rlock_acquire(this: Object, arguments: Object, keywords: Ob
         let patience = patience(arguments, keywords);
         if patience == Patience::None || is_free(this, owner) {
             let call = || original(this, arguments, keywords);
-            return take(map, here, this, lock::RLOCK, || patience != Patience::Endless, call, is_true);
+            return take(here, (this, lock::RLOCK), known, || patience != Patience::Endless, call, is_true);
         }
         let call = || original(this, arguments, keywords);
-        slow(map, here, this, lock::RLOCK, patience == Patience::Some, &call, &is_true)
+        slow(map, here, (this, lock::RLOCK), patience == Patience::Some, &call, is_true)
     }
 }
 
@@ -546,11 +545,12 @@ unsafe extern "C" fn rlock_acquire_restore(this: Object, state: Object) -> Objec
     // SAFETY: as above.
     unsafe {
         let Some((map, here)) = enter() else { return original(this, state) };
-        if is_free(this, table::find(map, this as usize).map(|(_, entry)| (*entry).owner)) {
-            return take(map, here, this, lock::RLOCK, || true, || original(this, state), is_something);
+        let known = table::find(map, this as usize);
+        if is_free(this, known.map(|(_, entry)| (*entry).owner)) {
+            return take(here, (this, lock::RLOCK), known, || true, || original(this, state), is_something);
         }
         let call = || original(this, state);
-        slow(map, here, this, lock::RLOCK, false, &call, &is_something)
+        slow(map, here, (this, lock::RLOCK), false, &call, is_something)
     }
 }
 

@@ -8,9 +8,9 @@ use super::read::{Events, Order};
 use crate::session::{Fact, Label, UnitId};
 
 /// Adds the facts that a file tells.
-pub(super) fn add(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
+pub(super) fn add(merging: &mut Merging<'_>, context: &Context<'_>, circles: &[Vec<&Order>], names: &Names) {
     add_exceptions(merging, context, names);
-    add_orders(merging, context, names);
+    add_orders(merging, context, circles, names);
     add_leaks(merging, context, names);
     add_forks(merging, context, names);
     add_daemons(merging, context, names);
@@ -86,10 +86,10 @@ pub(super) fn circles<'a>(context: &Context<'a>) -> Vec<Vec<&'a Order>> {
     found
 }
 
-fn add_orders(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
-    for circle in circles(context) {
+fn add_orders(merging: &mut Merging<'_>, context: &Context<'_>, circles: &[Vec<&Order>], names: &Names) {
+    for circle in circles {
         let mut labels = Vec::new();
-        for order in &circle {
+        for order in circle {
             let who = name(merging, names, order.thread);
             for (stack, text) in [
                 (order.held_stack, format!("{who} has taken {} here", what(merging, names, order.held))),

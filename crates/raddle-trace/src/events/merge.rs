@@ -13,7 +13,7 @@ use std::path::Path;
 use super::classify::{Class, classify};
 use super::format::{SUFFIX, flag};
 use super::overlay::Worth;
-use super::read::{Events, Wait};
+use super::read::{Events, Order, Wait};
 use super::{facts, overlay};
 use crate::session::{Gil, Nanos, Pass, Place, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
 use crate::watch::is_installed;
@@ -145,10 +145,11 @@ impl Merging<'_> {
         };
         let mut names = Names { process, threads: HashMap::new(), things: HashMap::new(), end };
         self.add_threads(context, &mut names);
-        self.add_things(context, &mut names);
+        let circles = facts::circles(context);
+        self.add_things(context, &circles, &mut names);
         self.add_spans(context, &names);
         self.add_starts(context, &names);
-        facts::add(self, context, &names);
+        facts::add(self, context, &circles, &names);
         let end = names.end;
         let gil_since = self.moment(events.gil_since);
         let kept = &mut self.session.processes[process];
@@ -218,7 +219,7 @@ impl Merging<'_> {
     }
 
     /// The locks that are worth a word: those that somebody had to wait for, or that something else is told of.
-    fn add_things(&mut self, context: &Context<'_>, names: &mut Names) {
+    fn add_things(&mut self, context: &Context<'_>, circles: &[Vec<&Order>], names: &mut Names) {
         let events = context.events();
         let mut wanted: Vec<u32> =
             events.waits.iter().filter(|wait| !class_of(context, wait).is_inner).map(|wait| wait.lock).collect();
@@ -227,7 +228,7 @@ impl Merging<'_> {
         let is_own =
             |lock: &super::read::Lock| context.place(lock.taken_at).is_some_and(|(file, ..)| !is_installed(file));
         wanted.extend(events.locks.iter().filter(|(_, lock)| is_held(lock) && is_own(lock)).map(|(number, _)| *number));
-        wanted.extend(facts::circles(context).iter().flatten().map(|order| order.held));
+        wanted.extend(circles.iter().flatten().map(|order| order.held));
         wanted.sort_unstable();
         wanted.dedup();
         for number in wanted {

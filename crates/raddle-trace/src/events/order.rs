@@ -53,8 +53,7 @@ fn pairs<'a>(orders: &'a [Order], fit: &dyn Fn(&Order, &Order) -> bool) -> Vec<V
     let first_of = |(held, taken): (u32, u32)| {
         let back = edges.get(&(taken, held))?;
         let there = edges.get(&(held, taken))?;
-        let all = there.iter().flat_map(|one| back.iter().map(move |other| (*one, *other)));
-        all.into_iter().find(|(one, other)| fit(one, other))
+        there.iter().flat_map(|one| back.iter().map(move |other| (*one, *other))).find(|(one, other)| fit(one, other))
     };
     pairs.into_iter().filter_map(first_of).map(|(one, other)| vec![one, other]).collect()
 }
@@ -79,10 +78,12 @@ impl<'a> Search<'a, '_> {
             if self.steps > MOST_STEPS {
                 return false;
             }
-            let goes_on = next.taken > start && way.iter().all(|order| order.taken != next.taken);
-            if (if is_last { next.taken != start } else { !goes_on })
-                || !way.iter().all(|order| (self.fit)(order, next))
-            {
+            let leads_on = if is_last {
+                next.taken == start
+            } else {
+                next.taken > start && way.iter().all(|order| order.taken != next.taken)
+            };
+            if !leads_on || !way.iter().all(|order| (self.fit)(order, next)) {
                 continue;
             }
             way.push(next);
