@@ -5,84 +5,19 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import textwrap
-from typing import TYPE_CHECKING, Any
+import time
 
 import pytest
 
 from raddle._raddle import read_events
+from recorded import Ran, Runner, needs_recorder, runner
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-pytestmark = pytest.mark.skipif(
-    not (3, 11) <= sys.version_info[:2] <= (3, 14) or not getattr(sys, "_is_gil_enabled", lambda: True)(),
-    reason="the recorder knows 3.11 to 3.14 with a GIL",
-)
-
-
-class Ran:
-    """A program that has run, and what was recorded of it."""
-
-    def __init__(self, process: subprocess.CompletedProcess[str], directory: Path) -> None:
-        self.code, self.out, self.err = process.returncode, process.stdout, process.stderr
-        self.files = sorted(directory.glob("*.events"))
-        self.session: dict[str, Any] = json.loads(read_events(directory))
-
-    @property
-    def process(self) -> dict[str, Any]:
-        return self.session["processes"][0]
-
-    def facts(self, kind: str) -> list[dict[str, Any]]:
-        return [fact for fact in self.session["facts"] if fact["kind"] == kind]
-
-    def line(self, place: int | None) -> int | None:
-        return None if place is None else self.session["places"][place]["line"]
-
-    def lines(self, fact: dict[str, Any]) -> list[int | None]:
-        return [self.line(label["place"]) for label in fact["labels"]]
-
-
-class Runner:
-    def __init__(self, tmp_path: Path) -> None:
-        self.tmp_path = tmp_path
-        self.session = tmp_path / "session"
-        self.session.mkdir()
-        self.home = tmp_path / "program"
-        self.home.mkdir()
-
-    def write(self, source: str, name: str = "job.py") -> Path:
-        path = self.home / name
-        path.write_text(textwrap.dedent(source).lstrip())
-        return path
-
-    def environment(self, *, record: bool, **more: str) -> dict[str, str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RADDLE")}
-        return environment | ({"RADDLE_SESSION": str(self.session)} if record else {}) | more
-
-    def start(self, path: Path, *options: str, record: bool = True, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, *options, path],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.environment(record=record, **more),
-        )
-
-    def run(self, source: str, *options: str, record: bool = True, **more: str) -> Ran:
-        process = self.start(self.write(source), *options, record=record, **more)
-        out, err = process.communicate(timeout=50)
-        return Ran(subprocess.CompletedProcess([], process.returncode, out, err), self.session)
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Runner:
-    return Runner(tmp_path)
+__all__ = ["runner"]
+pytestmark = needs_recorder
 
 
 def test_a_wait_for_a_lock_has_a_holder_and_places(runner: Runner) -> None:
@@ -147,6 +82,41 @@ def test_who_takes_a_lock_again_that_was_handed_over_is_seen_to_wait(runner: Run
     assert sum(waits) / 1e9 == pytest.approx(float(ran.out), rel=0.25)
 
 
+def test_a_lock_is_held_as_long_as_it_is_held(runner: Runner) -> None:
+    """Also one for which somebody asks now and then, so that its hold is measured from there."""
+    ran = runner.run("""
+        import threading, time
+        lock, end, held = threading.Lock(), threading.Event(), 0
+        def ask():
+            while not end.wait(0.001):
+                if lock.acquire(timeout=0.0001): lock.release()
+        thread = threading.Thread(target=ask)
+        thread.start()
+        for _ in range(2000):
+            with lock:
+                began = time.monotonic()
+                time.sleep(0.0002)
+                held += time.monotonic() - began
+        end.set(); thread.join()
+        print(held)
+    """)
+    (lock,) = [thing for thing in ran.session["things"] if ran.line(thing["made"]) == 2 and thing["kind"] == "lock"]
+    assert lock["held"] / 1e9 == pytest.approx(float(ran.out), rel=0.3)
+
+
+def test_who_only_looks_whether_a_lock_is_free_does_not_wait(runner: Runner) -> None:
+    ran = runner.run("""
+        import threading
+        lock = threading.Lock()
+        with lock:
+            for _ in range(1000):
+                lock.acquire(False); lock.acquire(timeout=0); lock.acquire(True, 0.0)
+            lock.acquire(timeout=0.01)
+    """)
+    (lock,) = [thing for thing in ran.session["things"] if thing["kind"] == "lock"]
+    assert lock["contended"] == 1
+
+
 def test_waits_for_the_gil_are_recorded(runner: Runner) -> None:
     ran = runner.run("""
         import threading
@@ -191,7 +161,8 @@ IDENTITY = """
     print(rlock.acquire(), rlock.acquire(), rlock._is_owned(), rlock._recursion_count() if hasattr(rlock, "_recursion_count") else 2)
     print(rlock.release(), rlock.release(), rlock._is_owned())
     for wrong in (lock.release, rlock.release, lambda: lock.acquire(1, 2, 3), lambda: lock.acquire(False, 1), lambda: lock.acquire(timeout=-5),
-                  lambda: rlock.acquire(nothing=1), lambda: lock.acquire("yes", "no")):
+                  lambda: rlock.acquire(nothing=1), lambda: lock.acquire("yes", "no"),
+                  lambda: threading.Lock().acquire(2**64), lambda: threading.Lock().acquire(timeout=2**64), lambda: threading.RLock().acquire(2**64)):
         try:
             print(wrong())
         except Exception as error:
@@ -278,6 +249,38 @@ def test_a_deadlock_is_there_after_a_kill(runner: Runner) -> None:
     }
     assert sorted(ran.line(span["place"]) for span in last.values()) == [6, 10]
     assert all(last[span["holder"]]["holder"] == index for index, span in last.items())
+
+
+def test_who_wants_a_lock_again_that_was_handed_over_waits_after_a_kill(runner: Runner) -> None:
+    """It looked free when it was asked for, and the one that has it never lets go of it."""
+    process = runner.start(
+        runner.write("""
+        import threading, time
+        given, kept, goes = threading.Lock(), threading.Lock(), threading.Event()
+        def take():
+            goes.set()
+            with given:
+                with kept: pass
+        def give():
+            kept.acquire(); given.acquire()
+            threading.Thread(target=take, name="taker").start()
+            goes.wait(); time.sleep(0.05)
+            given.release()
+            until = time.perf_counter() + 0.003
+            while time.perf_counter() < until: pass
+            print("gives", flush=True)
+            given.acquire()
+        threading.Thread(target=give, name="giver").start()
+    """)
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "gives\n"
+    time.sleep(0.5)
+    process.kill()
+    process.communicate()
+    ran = Ran(subprocess.CompletedProcess([], process.returncode, "", ""), runner.session)
+    last = {thread["name"]: thread["spans"][-1]["state"] for thread in ran.process["threads"]}
+    assert (last["giver"], last["taker"]) == ("lock", "lock")
 
 
 def test_a_file_is_whole_whenever_the_process_is_killed(runner: Runner) -> None:
@@ -370,85 +373,6 @@ def test_what_finds_no_room_is_counted(runner: Runner) -> None:
     } == {5001}
     (file,) = ran.files
     assert file.stat().st_blocks * 512 < 1 << 20
-
-
-FACTS = """
-    import threading, os, sys
-    a, b, gate = threading.Lock(), threading.Lock(), threading.Lock()
-    done = threading.Event()
-    def one():
-        with a:
-            with b: pass
-        done.set()
-        end.wait()
-    def two():
-        done.wait()
-        with b:
-            with a: pass
-        end.set()
-    end = threading.Event()
-"""
-
-
-def test_locks_in_opposite_orders(runner: Runner) -> None:
-    ran = runner.run(
-        FACTS
-        + """
-    threads = [threading.Thread(target=one), threading.Thread(target=two)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
-    """
-    )
-    (fact,) = ran.facts("lock-order")
-    assert ran.lines(fact) == [5, 6, 11, 12]
-    assert len(fact["units"]) == len(fact["things"]) == 2
-
-
-def test_what_is_known_of_a_lock_stays_known_among_thousands(runner: Runner) -> None:
-    ran = runner.run(
-        FACTS
-        + """
-    def many():
-        locks = [threading.Lock() for _ in range(6000)]
-        for first, second in zip(locks, locks[1:]):
-            with first, second: pass
-        del locks[::2]
-        for lock in locks:
-            with lock: pass
-        return locks
-    threads = [threading.Thread(target=one), threading.Thread(target=two)]
-    with a, b: pass
-    left = many()
-    threads[0].start(); done.wait(); left += many()
-    threads[1].start(); left += many()
-    for thread in threads: thread.join()
-    with a, b: pass
-    """
-    )
-    assert (ran.code, ran.err) == (0, "")
-    (fact,) = ran.facts("lock-order")
-    assert len(fact["units"]) == len(fact["things"]) == 2
-    # The main thread took both twice, each of the others once.
-    assert [ran.session["things"][thing]["taken"] for thing in fact["things"]] == [4, 4]
-
-
-@pytest.mark.parametrize(
-    "clean",
-    [
-        "def same():\n        end.set(); one(); two()\n    threading.Thread(target=same).start()",
-        "for function in (one, two):\n        end.set(); thread = threading.Thread(target=function); thread.start(); thread.join()",
-        (
-            "def gated(function):\n        with gate: function()\n    end.set()\n"
-            "    threads = [threading.Thread(target=gated, args=(function,)) for function in (one, two)]\n"
-            "    for thread in threads: thread.start()\n    for thread in threads: thread.join()"
-        ),
-    ],
-    ids=["one thread", "one after the other", "a gate"],
-)
-def test_orders_that_cannot_meet_are_not_told(runner: Runner, clean: str) -> None:
-    ran = runner.run(FACTS + "    " + clean)
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.session["facts"] == []
 
 
 def test_ends_of_threads(runner: Runner) -> None:

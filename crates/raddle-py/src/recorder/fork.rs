@@ -15,7 +15,7 @@ use raddle_trace::events::format::header;
 
 use super::file::{self, Directory, Map, Name};
 use super::here::Here;
-use super::{gil, place, table};
+use super::{gil, order, place, table};
 
 static DIRECTORY: OnceLock<(Directory, usize)> = OnceLock::new();
 /// Which file is written.
@@ -51,6 +51,7 @@ unsafe extern "C" fn in_child() {
     }
     Here::forked();
     gil::forked();
+    order::forked();
     old.unmap();
 }
 

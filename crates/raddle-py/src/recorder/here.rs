@@ -75,6 +75,20 @@ impl Here {
         TURNS.store(self.last, Relaxed);
     }
 
+    /// Does not hold its lock at this place any more.
+    #[inline]
+    pub(super) fn let_go(&mut self, at: usize) {
+        let count = self.held_count.min(MOST_HELD);
+        self.held.copy_within(at + 1..count, at);
+        self.held_count = count - 1;
+    }
+
+    /// The number of the thread that has begun last.
+    #[inline]
+    pub(super) fn newest() -> u32 {
+        NEXT_NUMBER.load(Relaxed).wrapping_sub(1)
+    }
+
     /// This thread's, if it has one.
     #[inline]
     pub(super) fn get() -> *mut Self {

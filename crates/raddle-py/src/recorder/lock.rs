@@ -168,12 +168,11 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool, numb
     here.held_count += 1;
 }
 
-/// Counts the hold of a lock up to now, if it is timed.
+/// Counts the hold of a lock up to now, if it is timed. `now`: by the clock of `since`. By two clocks each hold would count too much or too
+/// little by half a tick, and that times its weight.
 #[inline]
-fn count_hold(entry: &mut Entry, now: impl FnOnce() -> u64) {
-    if entry.weight != 0 {
-        entry.held += now().saturating_sub(entry.since) * u64::from(entry.weight);
-    }
+fn count_hold(entry: &mut Entry, now: u64) {
+    entry.held += now.saturating_sub(entry.since) * u64::from(entry.weight);
 }
 
 /// Notes that nobody holds the lock now. Says whether this thread has let go of what it holds as long as it lives.
@@ -189,8 +188,8 @@ fn released(map: Map, here: *mut Here, object: Object) -> bool {
     }
     here.turn();
     let is_waiter = entry.flags & lock::IS_WAITER != 0;
-    if !is_waiter {
-        count_hold(entry, table::coarse);
+    if !is_waiter && entry.weight != 0 {
+        count_hold(entry, table::coarse());
     }
     if entry.waiters != 0 {
         entry.releaser = here.number;
@@ -209,19 +208,22 @@ fn take(
     here: *mut Here,
     (object, kind): (Object, u8),
     known: Option<(u32, *mut Entry)>,
-    is_try: impl Fn() -> bool,
+    patience: impl Fn() -> Patience,
     call: impl Fn() -> Object,
     got: fn(Object) -> bool,
 ) -> Object {
     // SAFETY: as above: an entry that was just found.
     if let Some((number, entry)) = known.filter(|(_, entry)| unsafe { (**entry).waiters } != 0) {
-        return take_among_others(here, (object, kind), (number, entry), is_try(), &call, got);
+        let patience = patience();
+        if patience != Patience::None {
+            return take_among_others(here, (object, kind), (number, entry), patience == Patience::Some, &call, got);
+        }
     }
     let result = call();
     if got(result)
         && let Some(map) = Map::get()
     {
-        taken(map, here, object, kind, is_try(), known.map(|(number, _)| number));
+        taken(map, here, object, kind, patience() != Patience::Endless, known.map(|(number, _)| number));
     }
     result
 }
@@ -236,29 +238,33 @@ fn take_among_others(
     call: &dyn Fn() -> Object,
     got: fn(Object) -> bool,
 ) -> Object {
-    let from = file::now();
-    // It waits as well as the others: whoever comes after it shall know.
-    // SAFETY: as above.
-    unsafe { (*entry).waiters += 1 };
+    let (before, published) = {
+        // SAFETY: as in `slow`.
+        let (me, entry) = unsafe { (&mut *here, &mut *entry) };
+        let since = file::now();
+        let first = place::innermost(me);
+        let stack = place::stack(me, first, STACK_DEPTH);
+        // It waits as well as the others: whoever comes after it shall know.
+        entry.waiters += 1;
+        let published = Published { lock: entry.serial, holder: 0, since, stack, taken: 0 };
+        (me.publish(published), published)
+    };
     let result = call();
     // As in `slow`.
     let Some(map) = Map::get() else { return result };
     let until = file::now();
-    let has_got = got(result);
-    let found = table::find_again(map, Some(number), object as usize);
-    if let Some((_, entry)) = found {
-        // SAFETY: as above.
-        unsafe { (*entry).waiters = (*entry).waiters.saturating_sub(1) };
-    }
-    if let Some((_, entry)) = found.filter(|_| until.saturating_sub(from) >= AT_ONCE) {
-        // SAFETY: as above.
-        let (me, it) = unsafe { (&mut *here, &mut *entry) };
+    // SAFETY: as above.
+    unsafe { (*here).publish(before) };
+    let Some((_, entry)) = table::find_again(map, Some(number), object as usize) else { return result };
+    // SAFETY: as above.
+    let (me, it) = unsafe { (&*here, &mut *entry) };
+    it.waiters = it.waiters.saturating_sub(1);
+    let (from, has_got) = (published.since, got(result));
+    if until.saturating_sub(from) >= AT_ONCE {
         it.flags |= lock::IS_NAMED;
         // Whoever has had it since then: before, nobody knew.
         let holder = if it.flags & lock::IS_WAITER != 0 || it.taker == me.number { 0 } else { it.taker };
-        let first = place::innermost(me);
-        let stack = place::stack(me, first, STACK_DEPTH);
-        let waited = Waited { from, until, stack, holder, taken: 0, has_got, is_timed };
+        let waited = Waited { from, until, stack: published.stack, holder, taken: 0, has_got, is_timed };
         note_wait(map, here, (object, kind), (number, entry), &waited);
     } else if has_got {
         taken(map, here, object, kind, is_timed, Some(number));
@@ -293,8 +299,9 @@ fn slow(
         let taken = if holder == 0 { 0 } else { place::stack_of_other(me, other, entry.code, entry.taken_at) };
         if holder != 0 && entry.waiters == 0 {
             // While somebody waits for it each hold counts for itself.
-            count_hold(entry, || since);
-            (entry.since, entry.weight) = (since, 1);
+            let now = table::coarse();
+            count_hold(entry, now);
+            (entry.since, entry.weight) = (now, 1);
         }
         entry.waiters += 1;
         entry.flags |= lock::IS_NAMED;
@@ -348,7 +355,9 @@ fn note_wait(
         let holders = [u64::from(stack) | u64::from(holder) << 32, u64::from(by) | u64::from(releaser) << 32];
         (entry.serial, [from, until, holders[0], holders[1], released])
     };
-    if has_got {
+    // Who has been handed it may hear of that after somebody else has released it already, which anybody may.
+    // SAFETY: rule 2.
+    if has_got && (kind != lock::LOCK || unsafe { asks(object, &LOCK.asks) }) {
         taken(map, here, object, kind, is_timed, Some(number));
     }
     if took >= map.threshold() {
@@ -391,14 +400,20 @@ unsafe fn patience(arguments: Object, keywords: Object) -> Patience {
         };
         let blocking = if count > 0 { ffi::PyTuple_GET_ITEM(arguments, 0) } else { named(c"blocking") };
         let timeout = if count > 1 { ffi::PyTuple_GET_ITEM(arguments, 1) } else { named(c"timeout") };
-        let is_no = blocking == ffi::Py_False()
-            || (!blocking.is_null() && ffi::PyLong_CheckExact(blocking) != 0 && ffi::PyLong_AsLong(blocking) == 0);
-        if is_no {
+        // Integers too large for C are neither 0 nor -1. Nothing is raised here: the method itself says what it thinks of them.
+        let is_int = |object: Object, wanted: i64| {
+            let mut overflow = 0;
+            !object.is_null()
+                && ffi::PyLong_CheckExact(object) != 0
+                && ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow) == wanted
+                && overflow == 0
+        };
+        let is_float = |object: Object, wanted: f64| {
+            !object.is_null() && ffi::PyFloat_CheckExact(object) != 0 && ffi::PyFloat_AS_DOUBLE(object) == wanted
+        };
+        if blocking == ffi::Py_False() || is_int(blocking, 0) || is_int(timeout, 0) || is_float(timeout, 0.0) {
             Patience::None
-        } else if timeout.is_null() {
-            Patience::Endless
-        } else if ffi::PyLong_CheckExact(timeout) != 0 && ffi::PyLong_AsLong(timeout) == -1 {
-            ffi::PyErr_Clear();
+        } else if timeout.is_null() || is_int(timeout, -1) || is_float(timeout, -1.0) {
             Patience::Endless
         } else {
             Patience::Some
@@ -413,10 +428,9 @@ unsafe extern "C" fn lock_acquire(this: Object, arguments: Object, keywords: Obj
     unsafe {
         let Some((map, here)) = enter() else { return original(this, arguments, keywords) };
         if !asks(this, &LOCK.asks) {
-            let is_try = || ffi::PyTuple_GET_SIZE(arguments) != 0 && patience(arguments, keywords) != Patience::Endless;
             let call = || original(this, arguments, keywords);
             let known = table::find(map, this as usize);
-            return take(here, (this, lock::LOCK), known, is_try, call, is_true);
+            return take(here, (this, lock::LOCK), known, || patience(arguments, keywords), call, is_true);
         }
         let patience = patience(arguments, keywords);
         if patience == Patience::None {
@@ -493,7 +507,7 @@ unsafe extern "C" fn rlock_acquire(this: Object, arguments: Object, keywords: Ob
         let patience = patience(arguments, keywords);
         if patience == Patience::None || is_free(this, owner) {
             let call = || original(this, arguments, keywords);
-            return take(here, (this, lock::RLOCK), known, || patience != Patience::Endless, call, is_true);
+            return take(here, (this, lock::RLOCK), known, || patience, call, is_true);
         }
         let call = || original(this, arguments, keywords);
         slow(map, here, (this, lock::RLOCK), patience == Patience::Some, &call, is_true)
@@ -547,7 +561,8 @@ unsafe extern "C" fn rlock_acquire_restore(this: Object, state: Object) -> Objec
         let Some((map, here)) = enter() else { return original(this, state) };
         let known = table::find(map, this as usize);
         if is_free(this, known.map(|(_, entry)| (*entry).owner)) {
-            return take(here, (this, lock::RLOCK), known, || true, || original(this, state), is_something);
+            let call = || original(this, state);
+            return take(here, (this, lock::RLOCK), known, || Patience::Endless, call, is_something);
         }
         let call = || original(this, state);
         slow(map, here, (this, lock::RLOCK), false, &call, is_something)

@@ -1,67 +1,110 @@
-//! In which order locks are taken: each pair, once for each thread.
+//! In which order locks are taken: each pair, once for each thread and each way in which it matters.
+//!
+//! Whether two orders can end in a deadlock depends on what else was held at that time, and on which threads there were. So a pair is told again if it
+//! comes with other locks around it, or after another thread has begun.
 //!
 //! # Rules
 //!
 //! 1. Whoever is in here holds the GIL of the main interpreter.
 //! 2. What is known is known by serial numbers, so a lock that is gone is never taken for a new one.
+//! 3. What is known is forgotten when there is no more room for it: most of it is of locks and threads that are gone. What comes again is told again, up to
+//!    [`MOST_TOLD`] in all; after that it is counted.
 
-use raddle_trace::events::format::{STACK_DEPTH, lock, record};
+use raddle_core::prim::atomic::Ordering::Relaxed;
+use raddle_trace::events::format::{STACK_DEPTH, header, lock, record};
 
 use super::file::{self, Map};
 use super::guarded::Guarded;
-use super::here::Here;
+use super::here::{Here, MOST_HELD};
 use super::place;
 use super::table::{self, Entry};
 
 /// Room for pairs: what there is at first, and at most.
 const ROOM_AT_FIRST: usize = 1 << 9;
 const ROOM: usize = 1 << 15;
+/// How many are told. They take a tenth of the file's usual room.
+const MOST_TOLD: u32 = 1 << 17;
 
-/// (lock that was held, lock that was taken), thread; by a hash that is never 0.
+/// (lock that was held, lock that was taken), what else was held, thread, the newest thread; by a hash that is never 0.
 struct Known {
     hashes: [u64; ROOM],
     /// By how much the part that is used is larger than at first. No larger than it has to be: a look is to meet the processor's caches.
     growth: usize,
     count: usize,
+    written: u32,
 }
 
 // Nothing but zeros, so that it takes no room in the extension's file.
-static KNOWN: Guarded<Known> = Guarded::new(Known { hashes: [0; ROOM], growth: 0, count: 0 });
+static KNOWN: Guarded<Known> = Guarded::new(Known { hashes: [0; ROOM], growth: 0, count: 0, written: 0 });
 
 /// The thread takes a lock while it holds others.
 #[inline]
 pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
-    for at in 0..here.held_count {
-        let number = here.held[at];
-        if number == taken {
+    let mut serials = [0; MOST_HELD];
+    let mut around = u64::from(here.number) << 32 | u64::from(Here::newest());
+    let mut at = 0;
+    while at < here.held_count {
+        let held = table::entry(map, here.held[at]);
+        // SAFETY: rule 1; an entry lies in room that was reserved.
+        let (serial, owner) = unsafe { ((*held).serial, (*held).owner) };
+        if owner != here.number {
+            here.let_go(at); // somebody else has released it, who could not find this thread
             continue;
         }
-        let held = table::entry(map, number);
-        // SAFETY: rule 1; an entry that is held is in use.
-        let serial = unsafe { (*held).serial };
-        let hash =
-            place::mix(place::mix(u64::from(serial) << 32 | u64::from(entry.serial)) ^ u64::from(here.number)) | 1;
-        if !is_known(hash) {
-            write(map, here, at, entry);
+        serials[at] = serial;
+        around = place::mix(around ^ u64::from(serial));
+        at += 1;
+    }
+    for at in 0..here.held_count {
+        if here.held[at] == taken {
+            continue;
+        }
+        let pair = u64::from(serials[at]) << 32 | u64::from(entry.serial);
+        // SAFETY: rule 1.
+        let known = unsafe { &mut *KNOWN.get() };
+        if known.is_news(place::mix(place::mix(pair) ^ around) | 1) {
+            if known.written < MOST_TOLD {
+                known.written += 1;
+                write(map, here, at, &serials, entry);
+            } else {
+                map.word(header::ORDERS_UNSEEN).fetch_add(1, Relaxed);
+            }
         }
     }
 }
 
-#[inline]
-fn is_known(hash: u64) -> bool {
-    // SAFETY: rule 1.
+/// In a forked child: nothing has been told in its file.
+pub(super) fn forked() {
+    // SAFETY: the child has one thread, and it holds the GIL.
     let known = unsafe { &mut *KNOWN.get() };
-    match known.search(hash) {
-        Some(at) if known.hashes[at] == hash => true,
-        Some(at) => {
-            known.add(at, hash);
-            false
-        }
-        None => true, // no room: it is not told
-    }
+    known.forget();
+    known.written = 0;
 }
 
 impl Known {
+    /// Whether this is not known. Then it is from now on.
+    #[inline]
+    fn is_news(&mut self, hash: u64) -> bool {
+        match self.search(hash) {
+            Some(at) if self.hashes[at] == hash => false,
+            Some(at) => {
+                self.add(at, hash);
+                true
+            }
+            None => {
+                self.forget();
+                self.is_news(hash)
+            }
+        }
+    }
+
+    #[cold]
+    fn forget(&mut self) {
+        let room = self.mask() + 1;
+        self.hashes[..room].fill(0);
+        self.count = 0;
+    }
+
     /// What of a hash counts.
     #[inline]
     fn mask(&self) -> usize {
@@ -102,30 +145,26 @@ impl Known {
 }
 
 #[cold]
-fn write(map: Map, here: &mut Here, held_at: usize, entry: &mut Entry) {
+fn write(map: Map, here: &mut Here, held_at: usize, serials: &[u32; MOST_HELD], entry: &mut Entry) {
     let held = table::entry(map, here.held[held_at]);
     let first = place::innermost(here);
     let stack = place::stack(here, first, STACK_DEPTH);
     // SAFETY: rule 1.
-    let (serial, place, code) = unsafe {
+    let (place, code) = unsafe {
         (*held).flags |= lock::IS_NAMED;
-        ((*held).serial, (*held).taken_at, (*held).code)
+        ((*held).taken_at, (*held).code)
     };
     entry.flags |= lock::IS_NAMED;
     let tstate = here.tstate;
     let taken = place::stack_of_other(here, tstate, code, place);
-    let mut words = [0_u64; 6];
+    let mut words = [0_u64; 3 + MOST_HELD / 2];
     words[0] = u64::from(entry.serial) | u64::from(here.number) << 32;
     words[1] = file::now();
     words[2] = u64::from(stack) | u64::from(taken) << 32;
     let mut gates = 0;
-    for (at, number) in here.held[..here.held_count].iter().enumerate() {
-        if at != held_at && gates < 6 {
-            // SAFETY: rule 1.
-            let gate = unsafe { (*table::entry(map, *number)).serial };
-            words[3 + gates / 2] |= u64::from(gate) << (gates % 2 * 32);
-            gates += 1;
-        }
+    for (_, gate) in serials[..here.held_count].iter().enumerate().filter(|(at, _)| *at != held_at) {
+        words[3 + gates / 2] |= u64::from(*gate) << (gates % 2 * 32);
+        gates += 1;
     }
-    here.write(record::ORDER, gates as u8, serial, &words[..3 + gates.div_ceil(2)]);
+    here.write(record::ORDER, gates as u8, serials[held_at], &words[..3 + gates.div_ceil(2)]);
 }

@@ -309,8 +309,7 @@ fn drop_held(here: &mut Here, number: u32) {
     let count = here.held_count.min(MOST_HELD);
     // Usually it is the last.
     if let Some(at) = here.held[..count].iter().rposition(|held| *held == number) {
-        here.held.copy_within(at + 1..count, at);
-        here.held_count = count - 1;
+        here.let_go(at);
     }
 }
 

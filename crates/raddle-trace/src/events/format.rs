@@ -55,6 +55,8 @@ pub mod header {
     pub const NOTE: usize = 128;
     /// When the main thread had nothing left to do but to wait for others, or 0.
     pub const MAIN_ENDED: usize = NOTE + NOTE_ROOM;
+    /// How many orders of locks were not told because there were too many.
+    pub const ORDERS_UNSEEN: usize = MAIN_ENDED + 8;
     /// How long the header is.
     pub const SIZE: usize = 4096;
     /// How long a note can be.

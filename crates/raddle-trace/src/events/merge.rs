@@ -173,6 +173,11 @@ impl Merging<'_> {
         if events.locks_unseen > 0 {
             self.session.notes.push(format!("process {}: there were more locks than could be followed", events.pid));
         }
+        if events.orders_unseen > 0 {
+            let text =
+                "locks were taken in more orders than could be told: some that contradict each other may be missing";
+            self.session.notes.push(format!("process {}: {text}", events.pid));
+        }
     }
 
     fn process_of(&mut self, events: &Events) -> usize {

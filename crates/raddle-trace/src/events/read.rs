@@ -36,6 +36,8 @@ pub struct Events {
     pub dropped: u64,
     /// How many locks there was no place for.
     pub locks_unseen: u64,
+    /// How many orders of locks were not told because there were too many.
+    pub orders_unseen: u64,
     /// How long the GIL was held, how long it was waited for, how often.
     pub gil: (u64, u64, u64),
     /// Since when it is held, or 0.
@@ -281,6 +283,7 @@ impl Events {
             first_id: head.half(header::FIRST_ID),
             dropped: head.word(header::DROPPED),
             locks_unseen: head.word(header::LOCKS_UNSEEN),
+            orders_unseen: head.word(header::ORDERS_UNSEEN),
             gil: (head.word(header::GIL_HELD), head.word(header::GIL_WAITED), head.word(header::GIL_SWITCHES)),
             gil_since: head.word(header::GIL_SINCE),
             main_ended: head.word(header::MAIN_ENDED),
@@ -423,7 +426,7 @@ impl Events {
                 at: body.word(8),
                 stack: body.half(16),
                 held_stack: body.half(20),
-                gates: (0..usize::from(flags).min(6)).map(|index| body.half(24 + index * 4)).collect(),
+                gates: (0..usize::from(flags)).map(|index| body.half(24 + index * 4)).collect(),
             }),
             record::START => self.starts.push(Start {
                 thread: *thread,

@@ -1,0 +1,292 @@
+"""In which order programs take their locks, as the recorder sees it: what could be a deadlock is told, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from recorded import Runner, needs_recorder, runner
+
+__all__ = ["runner"]
+pytestmark = needs_recorder
+
+FACTS = """
+    import threading, os, sys
+    a, b, gate = threading.Lock(), threading.Lock(), threading.Lock()
+    done = threading.Event()
+    def one():
+        with a:
+            with b: pass
+        done.set()
+        end.wait()
+    def two():
+        done.wait()
+        with b:
+            with a: pass
+        end.set()
+    end = threading.Event()
+"""
+
+
+def test_locks_in_opposite_orders(runner: Runner) -> None:
+    ran = runner.run(
+        FACTS
+        + """
+    threads = [threading.Thread(target=one), threading.Thread(target=two)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    """
+    )
+    (fact,) = ran.facts("lock-order")
+    assert ran.lines(fact) == [5, 6, 11, 12]
+    assert len(fact["units"]) == len(fact["things"]) == 2
+
+
+def test_what_is_known_of_a_lock_stays_known_among_thousands(runner: Runner) -> None:
+    ran = runner.run(
+        FACTS
+        + """
+    def many():
+        locks = [threading.Lock() for _ in range(6000)]
+        for first, second in zip(locks, locks[1:]):
+            with first, second: pass
+        del locks[::2]
+        for lock in locks:
+            with lock: pass
+        return locks
+    threads = [threading.Thread(target=one), threading.Thread(target=two)]
+    with a, b: pass
+    left = many()
+    threads[0].start(); done.wait(); left += many()
+    threads[1].start(); left += many()
+    for thread in threads: thread.join()
+    with a, b: pass
+    """
+    )
+    assert (ran.code, ran.err) == (0, "")
+    (fact,) = ran.facts("lock-order")
+    assert len(fact["units"]) == len(fact["things"]) == 2
+    # The main thread took both twice, each of the others once.
+    assert [ran.session["things"][thing]["taken"] for thing in fact["things"]] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    "clean",
+    [
+        "def same():\n        end.set(); one(); two()\n    threading.Thread(target=same).start()",
+        "for function in (one, two):\n        end.set(); thread = threading.Thread(target=function); thread.start(); thread.join()",
+        (
+            "def gated(function):\n        with gate: function()\n    end.set()\n"
+            "    threads = [threading.Thread(target=gated, args=(function,)) for function in (one, two)]\n"
+            "    for thread in threads: thread.start()\n    for thread in threads: thread.join()"
+        ),
+    ],
+    ids=["one thread", "one after the other", "a gate"],
+)
+def test_orders_that_cannot_meet_are_not_told(runner: Runner, clean: str) -> None:
+    ran = runner.run(FACTS + "    " + clean)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.session["facts"] == []
+
+
+ONE_AFTER_THE_OTHER = """
+    for function in (one, two):
+        thread = threading.Thread(target=function); thread.start()
+        if function is one: done.wait()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread(): thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    "tries", ["acquire(False)", "acquire(blocking=False)", "acquire(timeout=1)", "acquire(True, 0)"]
+)
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_who_only_tries_cannot_be_stuck(runner: Runner, kind: str, tries: str) -> None:
+    ran = runner.run(
+        FACTS.replace("Lock(), threading.Lock()", f"{kind}(), threading.{kind}()")
+        .replace("with b: pass", f"b.{tries}; b.release()")
+        .replace("with a: pass", f"a.{tries}; a.release()")
+        + ONE_AFTER_THE_OTHER
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.facts("lock-order") == []
+
+
+def test_the_main_thread_is_before_a_thread_that_it_starts_and_not_before_it_any_more(runner: Runner) -> None:
+    before = "one(); threading.Thread(target=two).start()"
+    ran = runner.run(FACTS + "    end.set(); " + before)
+    assert ran.facts("lock-order") == []
+    for file in ran.files:
+        file.unlink()
+    # It walks the same way again while the other one is there.
+    ran = runner.run(
+        FACTS + "    end.set(); " + before + "; end.clear()\n    with a:\n        with b: pass\n    end.set()"
+    )
+    assert len(ran.facts("lock-order")) == 1
+
+
+def test_a_gate_is_one_each_time_or_none(runner: Runner) -> None:
+    """Some come through it, and later the same two threads come without."""
+    ran = runner.run("""
+        import threading
+        a, b, gate = threading.Lock(), threading.Lock(), threading.Lock()
+        meet = threading.Barrier(2)
+        def work(first, second):
+            for turn in range(2):
+                for mine in range(2):
+                    meet.wait()
+                    if mine != (first is a): continue
+                    if turn == 0: gate.acquire()
+                    with first:
+                        with second: pass
+                    if turn == 0: gate.release()
+            meet.wait()
+        threads = [threading.Thread(target=work, args=pair) for pair in ((a, b), (b, a))]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+    """)
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.facts("lock-order")) == 1
+
+
+@pytest.mark.parametrize("own", [0, 6, 12])
+def test_a_gate_is_one_however_many_locks_are_held_before_it(runner: Runner, own: int) -> None:
+    ran = runner.run(f"""
+        import threading, contextlib
+        a, b, gate = threading.Lock(), threading.Lock(), threading.Lock()
+        def work(first, second):
+            with contextlib.ExitStack() as stack:
+                for lock in [threading.Lock() for _ in range({own})] + [gate, first, second]:
+                    stack.enter_context(lock)
+            meet.wait()
+        meet = threading.Barrier(2)
+        threads = [threading.Thread(target=work, args=pair) for pair in ((a, b), (b, a))]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+    """)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.facts("lock-order") == []
+
+
+def test_a_condition_takes_its_lock_again(runner: Runner) -> None:
+    """While another one is held, which is an order against that in which they were taken."""
+    ran = runner.run("""
+        import threading
+        inner, condition = threading.Lock(), threading.Condition()
+        is_done, end = threading.Event(), threading.Event()
+        def wait():
+            with condition:
+                with inner: condition.wait(0.01)
+            is_done.set()
+            end.wait()
+        threads = [threading.Thread(target=wait) for _ in range(2)]
+        for thread in threads:
+            thread.start(); is_done.wait(); is_done.clear()
+        end.set()
+        for thread in threads: thread.join()
+    """)
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.facts("lock-order")) == 1
+
+
+def test_a_forked_child_tells_what_the_parent_has_told(runner: Runner) -> None:
+    ran = runner.run(
+        FACTS
+        + """
+    with a:
+        with b: pass
+    pid = os.fork()
+    end.set(); done.set()
+    other = threading.Thread(target=two, daemon=False)
+    if pid == 0:
+        hold = threading.Event()
+        def stay():
+            two(); hold.wait()
+        other = threading.Thread(target=stay); other.start()
+        with a:
+            with b: pass
+        hold.set(); other.join()
+    else:
+        os.waitpid(pid, 0)
+    """
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.facts("lock-order")) == 1
+
+
+def test_a_lock_that_another_thread_has_released_is_not_held(runner: Runner) -> None:
+    """Also if thousands of threads have come since, so that the one that took it is not found by its number any more."""
+    ran = runner.run(
+        FACTS
+        + """
+    s = threading.Lock()
+    s.acquire()
+    for _ in range(4200):
+        thread = threading.Thread(target=int); thread.start(); thread.join()
+    thread = threading.Thread(target=s.release); thread.start(); thread.join()
+    def other():
+        with a:
+            with s: pass
+        end.wait()
+    thread = threading.Thread(target=other); thread.start()
+    with a: pass
+    end.set(); thread.join()
+    """
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.facts("lock-order") == []
+
+
+def test_locks_that_are_gone_leave_room_for_others(runner: Runner) -> None:
+    ran = runner.run(
+        FACTS
+        + """
+    for _ in range(50_000):
+        first, second = threading.Lock(), threading.Lock()
+        with first:
+            with second: pass
+    """
+        + ONE_AFTER_THE_OTHER
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.facts("lock-order")) == 1
+
+
+def test_what_is_not_told_of_orders_is_said(runner: Runner) -> None:
+    ran = runner.run("""
+        import threading
+        for _ in range(140_000):
+            first, second = threading.Lock(), threading.Lock()
+            with first:
+                with second: pass
+    """)
+    assert (ran.code, ran.err) == (0, "")
+    assert any("more orders than could be told" in note for note in ran.session["notes"])
+
+
+def test_a_lock_that_is_free_again_before_its_taker_knows_of_it_is_not_held(runner: Runner) -> None:
+    ran = runner.run("""
+        import threading, time
+        lock, other, waits, end = threading.Lock(), threading.Lock(), threading.Event(), threading.Event()
+        def take():
+            waits.set()
+            lock.acquire()
+            with other: pass
+            end.wait()
+        def later():
+            with other:
+                with lock: pass
+        lock.acquire()
+        thread = threading.Thread(target=take); thread.start()
+        waits.wait(); time.sleep(0.05)
+        lock.release()
+        try:
+            lock.release()
+        except RuntimeError:
+            pass  # up to 3.13 nobody can have been handed it so soon
+        else:
+            thread = threading.Thread(target=later); thread.start(); thread.join()
+        end.set()
+    """)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.facts("lock-order") == []
