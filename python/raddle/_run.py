@@ -128,14 +128,11 @@ def run(options: Options, program: list[str]) -> int:
         except OSError as error:
             sys.stderr.write(f"raddle: {python} cannot be started: {error.strerror}\n")
             return _NOT_STARTED
-        watcher = Watcher(pid, command, os.getcwd(), len(os.sched_getaffinity(0)), started)
+        recorded = None if options.safe else directory
+        watcher = Watcher(pid, command, os.getcwd(), len(os.sched_getaffinity(0)), started, recorded)
         status = _watch(pid, watcher, options, sent)
     code = os.waitstatus_to_exitcode(status)
-    watcher.end(
-        code=code if code >= 0 else None,
-        signal=-code if code < 0 else None,
-        recorded=None if options.safe else directory,
-    )
+    watcher.end(code=code if code >= 0 else None, signal=-code if code < 0 else None)
     found = _report(watcher, options, directory)
     if sent.has_aborted or found & set(options.fail_on):
         return FOUND

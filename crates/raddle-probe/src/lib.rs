@@ -11,6 +11,7 @@ mod frame;
 mod json;
 mod kernel;
 mod layout;
+mod learn;
 mod lock;
 mod look;
 mod memory;

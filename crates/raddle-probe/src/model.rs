@@ -224,6 +224,14 @@ pub struct Place {
     pub line: u32,
 }
 
+impl Place {
+    /// A line of a function of a file.
+    #[must_use]
+    pub fn new(function: impl Into<String>, file: impl Into<String>, line: u32) -> Self {
+        Self { function: function.into(), file: file.into(), line }
+    }
+}
+
 /// Threads that wait for each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

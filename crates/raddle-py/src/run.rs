@@ -19,6 +19,7 @@ use crate::gate;
 #[pyclass(name = "Watcher", module = "raddle._raddle", unsendable)]
 pub(crate) struct PyWatcher {
     watcher: Option<Watcher>,
+    recorded: Option<PathBuf>,
     /// When the watch began, in nanoseconds of the clock that recorders use.
     origin: u64,
     /// What was seen, and what follows from it, once the watch is over.
@@ -27,11 +28,20 @@ pub(crate) struct PyWatcher {
 
 #[pymethods]
 impl PyWatcher {
+    /// `recorded`: the directory to which recorders write.
     #[new]
-    fn new(pid: u32, command: Vec<String>, directory: String, cores: u32, started: f64) -> Self {
+    fn new(
+        pid: u32,
+        command: Vec<String>,
+        directory: String,
+        cores: u32,
+        started: f64,
+        recorded: Option<PathBuf>,
+    ) -> Self {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let origin = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
-        Self { watcher: Some(Watcher::new(pid, command, directory, cores, started)), origin, outcome: None }
+        let watcher = Watcher::new(pid, command, directory, cores, started, recorded.clone());
+        Self { watcher: Some(watcher), recorded, origin, outcome: None }
     }
 
     /// Looks once. Returns in a line each who was found stuck just now: its kind, and who.
@@ -53,18 +63,16 @@ impl PyWatcher {
     }
 
     /// Ends the watch: the process has ended, with an exit code or by a signal, or neither is known.
-    ///
-    /// `recorded`: the directory to which recorders have written.
-    #[pyo3(signature = (*, code=None, signal=None, recorded=None))]
-    fn end(&mut self, code: Option<i32>, signal: Option<i32>, recorded: Option<PathBuf>) -> PyResult<()> {
+    #[pyo3(signature = (*, code=None, signal=None))]
+    fn end(&mut self, code: Option<i32>, signal: Option<i32>) -> PyResult<()> {
         let ending = match (code, signal) {
             (Some(code), _) => Ending::Exit(code),
             (None, Some(signal)) => Ending::Signal(signal),
             (None, None) => Ending::Unknown,
         };
         let mut session = self.watcher.take().ok_or_else(over)?.end(ending);
-        if let Some(directory) = recorded {
-            events::merge(&mut session, &directory, self.origin);
+        if let Some(directory) = &self.recorded {
+            events::merge(&mut session, directory, self.origin);
         }
         let report = analyse(&session);
         self.outcome = Some((session, report));

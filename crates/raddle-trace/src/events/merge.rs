@@ -67,9 +67,9 @@ fn shortest(mut lengths: Vec<u64>) -> u64 {
 
 /// A file, and those that it goes on from.
 pub(super) struct Context<'a> {
-    files: &'a [Events],
-    by_name: &'a HashMap<(u32, u32), usize>,
-    index: usize,
+    pub(super) files: &'a [Events],
+    pub(super) by_name: &'a HashMap<(u32, u32), usize>,
+    pub(super) index: usize,
 }
 
 impl<'a> Context<'a> {

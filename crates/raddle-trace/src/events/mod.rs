@@ -4,10 +4,12 @@ mod classify;
 mod ends;
 mod facts;
 pub mod format;
+mod holders;
 mod merge;
 mod order;
 mod overlay;
 mod read;
 
+pub use holders::Holders;
 pub use merge::merge;
 pub use read::{Events, Exception, GilWait, Join, Leak, Lock, Order, Start, Thread, Wait};

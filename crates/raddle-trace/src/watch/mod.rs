@@ -1,16 +1,20 @@
 //! Watching a program from outside: looks at its processes become a session.
 //!
-//! One file for each thing that looks are turned into: `spans` for what threads did, `stuck` for who cannot go on, `loops` for event loops that are held up.
+//! One file for each thing that looks are turned into: `spans` for what threads did, `stuck` for who cannot go on, `loops` for event loops that are held up;
+//! `holders` adds to a look what the recorder in the program knows better.
 
+mod holders;
 mod loops;
 mod spans;
 mod stuck;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use raddle_probe::{Process as Seen, State as Doing, Thread as SeenThread, Watch};
 
+use self::holders::Asking;
 use self::spans::{Room, What, divide};
 use self::stuck::{Circles, STANDS};
 use crate::session::{Ending, Nanos, Place, PlaceId, Process, Session, State, Stuck, Thing, ThingId, Thread};
@@ -28,6 +32,7 @@ pub struct Watcher {
     places: HashMap<Place, PlaceId>,
     things: HashMap<(usize, String), ThingId>,
     circles: Circles,
+    asking: Asking,
 }
 
 #[derive(Debug)]
@@ -65,9 +70,16 @@ impl Clock {
 }
 
 impl Watcher {
-    /// Watches the process with this number and all that it starts.
+    /// Watches the process with this number and all that it starts. `recorded`: where recorders in them write, if there are any.
     #[must_use]
-    pub fn new(pid: u32, command: Vec<String>, directory: String, cores: u32, started: f64) -> Self {
+    pub fn new(
+        pid: u32,
+        command: Vec<String>,
+        directory: String,
+        cores: u32,
+        started: f64,
+        recorded: Option<PathBuf>,
+    ) -> Self {
         Self {
             watch: Watch::new(pid),
             origin: Instant::now(),
@@ -78,6 +90,7 @@ impl Watcher {
             places: HashMap::new(),
             things: HashMap::new(),
             circles: Circles::default(),
+            asking: Asking::new(recorded),
         }
     }
 
@@ -334,6 +347,7 @@ impl Watcher {
     }
 
     fn end_process(&mut self, at: Nanos, pid: u32) {
+        self.asking.forget(pid);
         let Some(live) = self.live.remove(&pid) else { return };
         let process = &mut self.session.processes[live.index];
         process.ended = Some(at);

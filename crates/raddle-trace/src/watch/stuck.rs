@@ -4,7 +4,7 @@
 //!
 //! 1. A circle is believed when it is there for [`LASTS`] and none of its threads has run in between.
 //! 2. Nobody can wake a process if all its threads wait without a timeout for something that only another of them could bring, it has no threads that
-//!    Python does not know, handles no signal, and this was so for [`STANDS`].
+//!    Python does not know, handles no signal, and this was so for [`STANDS`]. Where the recorder knows of a circle in it, that is told instead.
 //! 3. Each is told once.
 
 use std::collections::HashMap;
@@ -38,13 +38,7 @@ struct Seeing {
 impl Watcher {
     pub(super) fn see_circles(&mut self, at: Nanos, look: &Look) {
         for process in &look.processes {
-            for found in &process.deadlocks {
-                if found.is_certain {
-                    let kind = if found.threads.len() == 1 { "self-deadlock" } else { "deadlock" };
-                    let members = found.threads.iter().map(|thread| (process, *thread));
-                    self.see_circle(at, kind, members.collect(), true, found.is_timed);
-                }
-            }
+            self.see_deadlocks(at, process);
             for orphan in &process.orphans {
                 let thread = &process.threads[*orphan];
                 if thread.is_certain && thread.wait.as_ref().is_some_and(|wait| matches!(wait.kind, "lock" | "rlock")) {
@@ -61,6 +55,16 @@ impl Watcher {
         }
         let looks = self.looks;
         self.circles.seen.retain(|_, seeing| seeing.is_told || seeing.look == looks || at - seeing.since < LASTS);
+    }
+
+    /// Returns whether there are any.
+    fn see_deadlocks(&mut self, at: Nanos, process: &Seen) -> bool {
+        for found in process.deadlocks.iter().filter(|found| found.is_certain) {
+            let kind = if found.threads.len() == 1 { "self-deadlock" } else { "deadlock" };
+            let members = found.threads.iter().map(|thread| (process, *thread));
+            self.see_circle(at, kind, members.collect(), true, found.is_timed);
+        }
+        process.deadlocks.iter().any(|found| found.is_certain)
     }
 
     /// Rule 1. `is_ring`: each waits for the next one.
@@ -187,6 +191,12 @@ impl Watcher {
             && process.orphans.is_empty()
             && raddle_probe::handles_signals(process.pid) == Some(false);
         if !all {
+            self.asking.forget(process.pid);
+            return;
+        }
+        if let Some(learnt) = self.asking.learnt(process)
+            && self.see_deadlocks(at, &learnt)
+        {
             return;
         }
         let mut members: Vec<(&Seen, usize)> = (0..process.threads.len()).map(|thread| (process, thread)).collect();
