@@ -1,6 +1,6 @@
 //! Lines of the program's source, for excerpts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -12,9 +12,9 @@ const MOST_BYTES: u64 = 8 << 20;
 
 /// These lines of a file, counted from 1, as far as it is there. What it names is taken from the directory that the program was started in.
 pub(crate) fn lines(session: &Session, file: &str, wanted: impl Iterator<Item = u32>) -> BTreeMap<u32, String> {
-    let wanted: Vec<u32> = wanted.collect();
+    let wanted: BTreeSet<u32> = wanted.collect();
     let mut found = BTreeMap::new();
-    let last = wanted.iter().max().copied().unwrap_or(0);
+    let last = wanted.last().copied().unwrap_or(0);
     let path = Path::new(&session.directory).join(file);
     // `<string>` and the like are no files, and a pipe that has such a name must not make us wait.
     let is_file = !file.is_empty() && path.metadata().is_ok_and(|metadata| metadata.is_file());

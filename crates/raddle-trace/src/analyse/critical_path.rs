@@ -8,10 +8,11 @@
 //!
 //! # Rules
 //!
-//! 1. Every step goes back in time, or over to another unit at the same time; of the latter there are at most as many in a row as there are units.
+//! 1. Every step goes back in time, or over to another unit at the same time, where the path has not been at that time.
 //!    So the walk ends, whatever the session says.
 //! 2. While the path goes through the holder of a lock that the path has waited for, its time belongs to that lock, back to when the wait began.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use crate::session::{Nanos, Pass, Span, State, ThingId};
@@ -39,6 +40,10 @@ pub(crate) fn critical_path(timeline: &Timeline<'_>) -> CriticalPath {
     let mut walk = Walk {
         timeline,
         passes: passes_by_receiver(timeline.session.passes.as_slice()),
+        ends: timeline.session.processes.iter().map(|_| OnceCell::new()).collect(),
+        children: ends_of_children(timeline),
+        at_work: timeline.session.processes.iter().map(|_| OnceCell::new()).collect(),
+        been: vec![Nanos::MAX; timeline.units.len()],
         path: CriticalPath { length: timeline.length(), ..CriticalPath::default() },
         under: Vec::new(),
     };
@@ -46,10 +51,23 @@ pub(crate) fn critical_path(timeline: &Timeline<'_>) -> CriticalPath {
     walk.path
 }
 
+/// When something ended, in the order of time, and which unit it was.
+type Ends = Vec<(Nanos, usize)>;
+
+/// From each of these moments on, not itself included, so many units are at work; and their indices, added up: those of one alone are its index.
+type AtWork = Vec<(Nanos, usize, usize)>;
+
 struct Walk<'t, 's> {
     timeline: &'t Timeline<'s>,
     /// What each unit got, in the order of when it got it.
     passes: HashMap<(usize, usize), Vec<Pass>>,
+    /// When the threads of each process ended, in the order of time, each with its unit; and the processes that it has started, with their main threads.
+    ends: Vec<OnceCell<Ends>>,
+    children: HashMap<usize, Ends>,
+    /// Who is at work in each process.
+    at_work: Vec<OnceCell<AtWork>>,
+    /// Rule 1: the last moment at which the path has been with each unit.
+    been: Vec<Nanos>,
     path: CriticalPath,
     /// Rule 2: locks, and when the wait of the path for them began; the latest last.
     under: Vec<(ThingId, Nanos)>,
@@ -57,34 +75,34 @@ struct Walk<'t, 's> {
 
 impl Walk<'_, '_> {
     fn back_from(&mut self, start: usize) {
-        let (mut unit, mut now, mut jumps) = (start, self.timeline.until, 0);
+        let (mut unit, mut now) = (start, self.timeline.until);
         while now > self.timeline.began {
+            self.been[unit] = now;
             let Some(span) = self.timeline.units[unit].span_before(now).copied() else {
                 // It had not begun yet: whoever started it goes on the path.
-                match self.starter(unit).filter(|_| jumps <= self.timeline.units.len()) {
-                    Some(starter) => (unit, jumps) = (starter, jumps + 1),
+                match self.starter(unit).filter(|starter| self.been[*starter] != now) {
+                    Some(starter) => unit = starter,
                     None => return,
                 }
                 continue;
             };
             if span.until < now {
                 // Where nothing was seen the path stays with the thread.
-                (now, jumps) = (self.step(span.until, now), 0);
+                now = self.step(span.until, now);
                 continue;
             }
-            let waker = self.waker(unit, &span, now).filter(|_| jumps <= self.timeline.units.len());
+            let waker = self.waker(unit, &span, now).filter(|(other, at)| *at < now || self.been[*other] != now);
             let lock = span.thing.filter(|_| span.state == State::Lock);
             match waker {
                 Some((other, at)) => {
                     let at = at.min(now);
                     self.step(at, now);
                     self.under.extend(lock.map(|thing| (thing, span.from)));
-                    jumps = if at < now { 0 } else { jumps + 1 };
                     (unit, now) = (other, at);
                 }
                 None => {
                     self.under.extend(lock.map(|thing| (thing, span.from)));
-                    (now, jumps) = (self.step(span.from, now), 0);
+                    now = self.step(span.from, now);
                 }
             }
         }
@@ -141,16 +159,17 @@ impl Walk<'_, '_> {
             return None;
         }
         let process = self.timeline.units[unit].id.0;
-        let is_in = |end: &Nanos| *end > span.from && *end <= span.until.saturating_add(self.slack());
-        let threads = self.timeline.range(process);
-        let threads = threads.filter_map(|index| Some((index, self.timeline.units[index].thread.ended.filter(is_in)?)));
-        let children = self.timeline.session.processes.iter().enumerate();
-        let children = children.filter(|(_, child)| child.parent == Some(process));
-        let children =
-            children.filter_map(|(at, child)| Some((self.timeline.find((at, 0))?, child.ended.filter(is_in)?)));
         let is_process = self.timeline.thing(span.thing).is_some_and(|thing| thing.kind == "process");
-        let last = if is_process { children.max_by_key(|(_, at)| *at) } else { threads.max_by_key(|(_, at)| *at) };
-        last.map(|(other, at)| (other, at.min(now)))
+        let ends = if is_process { self.children.get(&process)? } else { self.ends_of(process)? };
+        let last = span.until.saturating_add(self.slack());
+        let (at, other) = *ends[..ends.partition_point(|(at, _)| *at <= last)].last()?;
+        (at > span.from).then_some((other, at.min(now)))
+    }
+
+    fn ends_of(&self, process: usize) -> Option<&Ends> {
+        let units = self.timeline.range(process);
+        let ends = units.filter_map(|index| Some((self.timeline.units[index].thread.ended?, index)));
+        Some(self.ends.get(process)?.get_or_init(|| sorted(ends.collect())))
     }
 
     /// Nobody wrote down who put the item or set the event: if just one thread of the process was at work at that moment, it was that one.
@@ -159,14 +178,9 @@ impl Walk<'_, '_> {
             return None;
         }
         let process = self.timeline.units[unit].id.0;
-        let is_at_work = |index: &usize| {
-            let other = &self.timeline.units[*index];
-            let doing = other.span_before(now).filter(|span| span.until >= now).map(|span| Class::of(span.state));
-            *index != unit && matches!(doing, Some(Class::Python | Class::Native))
-        };
-        let mut at_work = self.timeline.range(process).filter(is_at_work);
-        let only = at_work.next()?;
-        at_work.next().is_none().then_some((only, now))
+        let steps = self.at_work.get(process)?.get_or_init(|| at_work(self.timeline, process));
+        let (_, count, only) = *steps[..steps.partition_point(|(at, ..)| *at < now)].last()?;
+        (count == 1 && only != unit).then_some((only, now))
     }
 
     fn starter(&self, unit: usize) -> Option<usize> {
@@ -185,6 +199,52 @@ impl Walk<'_, '_> {
 
 /// Two clocks' worth of difference between a wait and the pass that ended it.
 const SLACK: Nanos = 1_000_000;
+
+fn sorted(mut ends: Ends) -> Ends {
+    ends.sort_unstable();
+    ends
+}
+
+fn ends_of_children(timeline: &Timeline<'_>) -> HashMap<usize, Ends> {
+    let mut all: HashMap<usize, Ends> = HashMap::new();
+    for (at, child) in timeline.session.processes.iter().enumerate() {
+        if let (Some(parent), Some(ended), Some(main)) = (child.parent, child.ended, timeline.find((at, 0))) {
+            all.entry(parent).or_default().push((ended, main));
+        }
+    }
+    all.values_mut().for_each(|ends| ends.sort_unstable());
+    all
+}
+
+fn at_work(timeline: &Timeline<'_>, process: usize) -> AtWork {
+    let mut changes: Vec<(Nanos, usize, bool)> = Vec::new();
+    for index in timeline.range(process) {
+        let works = |span: &&Span| matches!(Class::of(span.state), Class::Python | Class::Native);
+        changes.extend(
+            timeline.units[index]
+                .spans
+                .iter()
+                .filter(works)
+                .flat_map(|span| [(span.from, index, true), (span.until, index, false)]),
+        );
+    }
+    changes.sort_unstable();
+    let (mut count, mut sum) = (0_usize, 0_usize);
+    let mut steps = AtWork::with_capacity(changes.len());
+    for (at, index, is_begin) in changes {
+        // Within a moment the order is any: only what is so after all of it counts.
+        (count, sum) = if is_begin {
+            (count.wrapping_add(1), sum.wrapping_add(index))
+        } else {
+            (count.wrapping_sub(1), sum.wrapping_sub(index))
+        };
+        match steps.last_mut() {
+            Some(last) if last.0 == at => *last = (at, count, sum),
+            _ => steps.push((at, count, sum)),
+        }
+    }
+    steps
+}
 
 fn passes_by_receiver(passes: &[Pass]) -> HashMap<(usize, usize), Vec<Pass>> {
     let mut all: HashMap<(usize, usize), Vec<Pass>> = HashMap::new();

@@ -17,6 +17,8 @@
 //! 4. Nothing is said where something of this could have been missed.
 //! 5. A thread that ends when the program does is neither: [`SHORT`] is how far apart the two must be.
 
+use std::collections::HashSet;
+
 use super::facts::{name, unit};
 use super::format::flag;
 use super::merge::{Context, Merging, Names};
@@ -37,7 +39,7 @@ pub(super) fn add(merging: &mut Merging<'_>, context: &Context<'_>, names: &Name
     let joined = joined(context);
     let main_ended = merging.moment(events.main_ended);
     for start in events.starts.iter().filter(|start| start.is_daemon == Some(false) && is_own(context, start)) {
-        let Some((number, thread)) = events.started(start) else { continue };
+        let Some((number, thread)) = context.started(start) else { continue };
         if joined.contains(&number) {
             continue;
         }
@@ -80,7 +82,7 @@ fn is_ours(file: &str) -> bool {
 }
 
 /// The numbers of the threads whose end somebody knows of (rule 2).
-fn joined(context: &Context<'_>) -> Vec<u32> {
+fn joined(context: &Context<'_>) -> HashSet<u32> {
     let events = context.events();
     let is_interpreter = |join: &&Join| {
         let place = context.stack(join.stack).next();
@@ -90,8 +92,7 @@ fn joined(context: &Context<'_>) -> Vec<u32> {
         if join.of != 0 {
             return Some(join.of);
         }
-        let of_handle = events.starts.iter().filter(|start| start.handle == join.handle && start.called <= join.at);
-        events.started(of_handle.max_by_key(|start| start.called)?).map(|(number, _)| number)
+        context.started(context.index.joined(events, join)?).map(|(number, _)| number)
     };
     events.joins.iter().filter(|join| !is_interpreter(join)).filter_map(number).collect()
 }

@@ -1,10 +1,12 @@
 //! What happened at some moment, and is worth a word.
 
+use std::collections::HashSet;
+
 use super::ends;
 use super::format::flag;
 use super::merge::{Context, Merging, Names};
 use super::order;
-use super::read::{Events, Order};
+use super::read::Order;
 use crate::session::{Fact, Label, UnitId};
 
 /// Adds the facts that a file tells.
@@ -52,7 +54,8 @@ fn add_exceptions(merging: &mut Merging<'_>, context: &Context<'_>, names: &Name
 }
 
 /// Whether two edges could have been walked at the same moment: neither thread had ended when the other one began.
-fn could_meet(events: &Events, one: &Order, other: &Order) -> bool {
+fn could_meet(context: &Context<'_>, one: &Order, other: &Order) -> bool {
+    let events = context.events();
     let (Some(first), Some(second)) = (events.threads.get(&one.thread), events.threads.get(&other.thread)) else {
         return false;
     };
@@ -65,13 +68,7 @@ fn could_meet(events: &Events, one: &Order, other: &Order) -> bool {
     }
     // Who starts the other one after walking its edge is before it.
     let is_before = |early: &Order, late: &super::read::Thread, late_number: u32| {
-        events.starts.iter().any(|start| {
-            start.thread == early.thread
-                && start.ident == late.ident
-                && start.called <= late.began
-                && early.at < start.called
-                && late_number != early.thread
-        })
+        late_number != early.thread && context.index.has_started(early.thread, late.ident, early.at, late.began)
     };
     !is_before(one, second, other.thread) && !is_before(other, first, one.thread)
 }
@@ -79,7 +76,7 @@ fn could_meet(events: &Events, one: &Order, other: &Order) -> bool {
 /// Circles of locks, and not by libraries alone: nothing the program could do about those.
 pub(super) fn circles<'a>(context: &Context<'a>) -> Vec<Vec<&'a Order>> {
     let events = context.events();
-    let mut found = order::circles(&events.orders, |one, other| could_meet(events, one, other));
+    let mut found = order::circles(&events.orders, |one, other| could_meet(context, one, other));
     found.retain(|circle| {
         circle.iter().flat_map(|order| [order.stack, order.held_stack]).any(|stack| context.is_own(stack))
     });
@@ -157,12 +154,11 @@ fn add_forks(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
     if events.parent.0 == 0 {
         return;
     }
-    let mut told = Vec::new();
+    let mut told = HashSet::new();
     for wait in &events.waits {
-        if wait.holder == 0 || wait.has_got || events.threads.contains_key(&wait.holder) || told.contains(&wait.lock) {
+        if wait.holder == 0 || wait.has_got || events.threads.contains_key(&wait.holder) || !told.insert(wait.lock) {
             continue;
         }
-        told.push(wait.lock);
         let lock = what(merging, names, wait.lock);
         let mut labels = Vec::new();
         for (stack, text) in [
@@ -189,7 +185,7 @@ fn add_daemons(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) 
         return;
     }
     for start in events.starts.iter().filter(|start| start.is_daemon == Some(true)) {
-        let Some((number, thread)) = events.started(start) else { continue };
+        let Some((number, thread)) = context.started(start) else { continue };
         if thread.ended != 0 && !thread.is_cut_off {
             continue;
         }

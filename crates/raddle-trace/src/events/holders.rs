@@ -31,7 +31,8 @@ impl Holders {
         let files = [events];
         let [events] = &files;
         // What a forked child has taken over from its parent has its place in the parent's file: it is told without.
-        let context = Context { files: &files, by_name: &HashMap::new(), index: 0 };
+        let by_name = HashMap::new();
+        let context = Context::new(&files, &by_name, 0);
         let held = events.locks.values().filter(|lock| lock.is_there && !lock.is_waiter && lock.owner != 0);
         let known = held.filter_map(|lock| {
             let thread = events.threads.get(&lock.owner).filter(|thread| thread.ended == 0)?;

@@ -7,13 +7,14 @@
 //!    took for another one was none.
 //! 3. A file that is not one of events, or that cannot be read, is left out with a note.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 
 use super::classify::{Class, classify};
 use super::format::{SUFFIX, flag};
+use super::index::Index;
 use super::overlay::Worth;
-use super::read::{Events, Order, Wait};
+use super::read::{Events, Order, Start, Wait};
 use super::{facts, overlay};
 use crate::session::{Gil, Nanos, Pass, Place, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
 use crate::watch::is_installed;
@@ -53,9 +54,10 @@ pub(super) fn merge_all(session: &mut Session, mut files: Vec<Events>, origin: u
     let by_name: HashMap<(u32, u32), usize> =
         files.iter().enumerate().map(|(index, events)| ((events.pid, events.turn), index)).collect();
     let places = session.places.iter().cloned().zip(0..).collect();
-    let mut merging = Merging { session, origin, places, shortest };
-    for index in 0..files.len() {
-        merging.add(&Context { files: &files, by_name: &by_name, index });
+    let mut merging = Merging { session, origin, places, processes: HashMap::new(), things: HashMap::new(), shortest };
+    merging.know();
+    for at in 0..files.len() {
+        merging.add(&Context::new(&files, &by_name, at));
     }
 }
 
@@ -67,19 +69,31 @@ fn shortest(mut lengths: Vec<u64>) -> u64 {
 
 /// A file, and those that it goes on from.
 pub(super) struct Context<'a> {
-    pub(super) files: &'a [Events],
-    pub(super) by_name: &'a HashMap<(u32, u32), usize>,
-    pub(super) index: usize,
+    files: &'a [Events],
+    by_name: &'a HashMap<(u32, u32), usize>,
+    at: usize,
+    /// Of this file.
+    pub(super) index: Index,
 }
 
 impl<'a> Context<'a> {
+    /// `by_name`: where in `files` those are from which others go on; `at`: where this one is.
+    pub(super) fn new(files: &'a [Events], by_name: &'a HashMap<(u32, u32), usize>, at: usize) -> Self {
+        Self { files, by_name, at, index: Index::of(&files[at]) }
+    }
+
     pub(super) fn events(&self) -> &'a Events {
-        &self.files[self.index]
+        &self.files[self.at]
+    }
+
+    /// The thread that was started, by its number.
+    pub(super) fn started(&self, start: &Start) -> Option<(u32, &'a super::read::Thread)> {
+        self.index.started(self.events(), start)
     }
 
     /// What has this number: in this file, or in the one that it was forked from.
     fn look<T>(&self, id: u32, what: impl Fn(&Events) -> Option<&T>) -> Option<&T> {
-        let mut index = self.index;
+        let mut index = self.at;
         // A chain of forks is no longer than there are files.
         for _ in 0..self.files.len() {
             let events = &self.files[index];
@@ -117,8 +131,15 @@ pub(super) struct Merging<'a> {
     pub(super) session: &'a mut Session,
     origin: u64,
     places: HashMap<Place, PlaceId>,
+    /// The processes of the session by their numbers, the oldest first.
+    processes: HashMap<u32, Vec<usize>>,
+    /// The locks of the session that nothing is known of yet but that somebody waited for them, the oldest first.
+    things: HashMap<LockKey, VecDeque<ThingId>>,
     shortest: u64,
 }
+
+/// What a lock is found again by: its process, its address, and whether it is an `RLock`.
+type LockKey = (usize, u64, bool);
 
 /// What the numbers of a file are in the session.
 pub(super) struct Names {
@@ -132,6 +153,19 @@ pub(super) struct Names {
 impl Merging<'_> {
     pub(super) fn moment(&self, time: u64) -> Nanos {
         time.saturating_sub(self.origin)
+    }
+
+    /// Looks through what is in the session, once.
+    fn know(&mut self) {
+        for (index, process) in self.session.processes.iter().enumerate() {
+            self.processes.entry(process.pid).or_default().push(index);
+        }
+        for (thing, id) in self.session.things.iter().zip(0..) {
+            if matches!(thing.kind.as_str(), "lock" | "rlock") {
+                let key = (thing.process, thing.object, thing.kind == "rlock");
+                self.things.entry(key).or_default().push_back(id);
+            }
+        }
     }
 
     fn add(&mut self, context: &Context<'_>) {
@@ -182,7 +216,8 @@ impl Merging<'_> {
 
     fn process_of(&mut self, events: &Events) -> usize {
         let began = self.moment(events.began);
-        let of_pid = self.session.processes.iter().enumerate().filter(|(_, process)| process.pid == events.pid);
+        let of_pid = self.processes.get(&events.pid).into_iter().flatten();
+        let of_pid = of_pid.map(|index| (*index, &self.session.processes[*index]));
         // A number can be given again after its process has ended.
         let nearest = of_pid.filter(|(_, process)| process.ended.is_none_or(|ended| began <= ended));
         if let Some((index, _)) = nearest.min_by_key(|(_, process)| process.began.abs_diff(began)) {
@@ -190,26 +225,36 @@ impl Merging<'_> {
             process.began = process.began.min(began);
             return index;
         }
-        let parent = self.session.processes.iter().rposition(|process| process.pid == events.parent.0);
+        let parent = self.processes.get(&events.parent.0).and_then(|indices| indices.last()).copied();
         let ended = (events.ended != 0).then(|| self.moment(events.ended));
         self.session.processes.push(Process { pid: events.pid, parent, began, ended, ..Process::default() });
-        self.session.processes.len() - 1
+        let index = self.session.processes.len() - 1;
+        self.processes.entry(events.pid).or_default().push(index);
+        index
     }
 
     fn add_threads(&mut self, context: &Context<'_>, names: &mut Names) {
         let mut seen: Vec<_> = context.events().threads.iter().filter(|(_, thread)| thread.began != 0).collect();
         seen.sort_by_key(|(number, thread)| (thread.began, **number));
+        // Those of a number that no one in the file is yet.
+        let mut free: HashMap<u32, VecDeque<usize>> = HashMap::new();
+        for (index, thread) in self.session.processes[names.process].threads.iter().enumerate() {
+            free.entry(thread.native_id).or_default().push_back(index);
+        }
         for (number, thread) in seen {
             let began = self.moment(thread.began);
             let ended = (thread.ended != 0).then(|| self.moment(thread.ended));
             let kept = &mut self.session.processes[names.process].threads;
-            let is_it = |other: &Thread| {
-                other.native_id == thread.native_id
-                    && other.ended.is_none_or(|ended| began <= ended)
-                    && ended.is_none_or(|ended| other.began <= ended.saturating_add(LAG))
-            };
-            let free = |index: &usize| !names.threads.values().any(|taken| taken == index);
-            let index = (0..kept.len()).filter(free).find(|index| is_it(&kept[*index])).unwrap_or_else(|| {
+            let of_number = free.entry(thread.native_id).or_default();
+            let is_over = |other: &Thread| other.ended.is_some_and(|ended| ended < began);
+            // All that come after begin later.
+            while of_number.front().is_some_and(|first| is_over(&kept[*first])) {
+                of_number.pop_front();
+            }
+            let is_it =
+                |other: &Thread| !is_over(other) && ended.is_none_or(|ended| other.began <= ended.saturating_add(LAG));
+            let known = of_number.iter().position(|index| is_it(&kept[*index]));
+            let index = known.and_then(|position| of_number.remove(position)).unwrap_or_else(|| {
                 let name = format!("Thread-{}", thread.native_id);
                 kept.push(Thread { native_id: thread.native_id, name, began, ..Thread::default() });
                 kept.len() - 1
@@ -238,27 +283,24 @@ impl Merging<'_> {
         wanted.dedup();
         for number in wanted {
             let Some(lock) = events.locks.get(&number).filter(|lock| !lock.is_waiter) else { continue };
-            let kind = if lock.is_rlock { "rlock" } else { "lock" };
             let made = self.own_place(context, lock.made);
-            let is_it = |thing: &Thing| {
-                thing.process == names.process
-                    && thing.object == lock.object
-                    && thing.kind == kind
-                    && thing.taken == 0
-                    && thing.made.is_none()
-            };
             let counts = |thing: &mut Thing| {
                 thing.made = made;
                 thing.taken = lock.taken;
                 thing.contended = u64::from(lock.contended);
                 thing.held = lock.held;
             };
-            let known = self.session.things.iter_mut().enumerate().find(|(_, thing)| is_it(thing));
-            let id = if let Some((id, thing)) = known {
-                counts(thing);
-                id
+            let things = &mut self.session.things;
+            let unknown = self.things.entry((names.process, lock.object, lock.is_rlock)).or_default();
+            let is_known = |thing: &Thing| thing.taken != 0 || thing.made.is_some();
+            while unknown.front().is_some_and(|id| is_known(&things[*id as usize])) {
+                unknown.pop_front();
+            }
+            let id = if let Some(id) = unknown.front() {
+                counts(&mut things[*id as usize]);
+                *id
             } else {
-                let what = if lock.is_rlock { "RLock" } else { "Lock" };
+                let (kind, what) = if lock.is_rlock { ("rlock", "RLock") } else { ("lock", "Lock") };
                 let mut thing = Thing {
                     kind: kind.into(),
                     what: what.into(),
@@ -267,10 +309,12 @@ impl Merging<'_> {
                     ..Thing::default()
                 };
                 counts(&mut thing);
-                self.session.things.push(thing);
-                self.session.things.len() - 1
+                things.push(thing);
+                let id = (things.len() - 1) as ThingId;
+                unknown.push_back(id);
+                id
             };
-            names.things.insert(number, id as ThingId);
+            names.things.insert(number, id);
         }
     }
 
@@ -331,6 +375,7 @@ impl Merging<'_> {
             (began..end).contains(&span.from)
                 && (is_known || span.state == State::Lock && span.thing.is_some_and(|thing| of_file.contains(&thing)))
         };
+        let known: HashSet<usize> = names.threads.values().copied().collect();
         let things = &self.session.things;
         let worth = |span: &Span| match span.state {
             State::Gil if is_exact => Worth::Ran,
@@ -343,7 +388,7 @@ impl Merging<'_> {
         };
         for (index, thread) in self.session.processes[names.process].threads.iter_mut().enumerate() {
             let exact = [waits.remove(&index).unwrap_or_default(), gils.remove(&index).unwrap_or_default()];
-            if names.threads.values().any(|known| *known == index) {
+            if known.contains(&index) {
                 let mut all = exact.concat();
                 overlay::in_order(&mut all);
                 overlay::split(&mut thread.spans, end);
@@ -358,12 +403,21 @@ impl Merging<'_> {
 
     fn add_starts(&mut self, context: &Context<'_>, names: &Names) {
         let events = context.events();
+        // Threads that nobody is known to have started, for those that have written nothing.
+        let mut of_ident: HashMap<u64, VecDeque<usize>> = HashMap::new();
+        for (index, thread) in self.session.processes[names.process].threads.iter().enumerate() {
+            of_ident.entry(thread.ident).or_default().push_back(index);
+        }
         for start in &events.starts {
             let starter = names.threads.get(&start.thread).copied();
-            let new = events.started(start).and_then(|(number, _)| names.threads.get(&number).copied());
+            let new = context.started(start).and_then(|(number, _)| names.threads.get(&number).copied());
             let new = new.or_else(|| {
                 let threads = &self.session.processes[names.process].threads;
-                threads.iter().position(|thread| thread.ident == start.ident && thread.starter.is_none())
+                let of_ident = of_ident.get_mut(&start.ident)?;
+                while of_ident.front().is_some_and(|index| threads[*index].starter.is_some()) {
+                    of_ident.pop_front();
+                }
+                of_ident.front().copied()
             });
             let Some(new) = new else { continue };
             let function = context.place(start.function).map(|place| self.place(place));
@@ -416,4 +470,74 @@ fn last_of(events: &Events) -> u64 {
     let gil = events.gil_waits.iter().map(|wait| wait.until);
     let threads = events.threads.values().map(|thread| thread.ended.max(thread.began));
     waits.chain(gil).chain(threads).chain([events.began]).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::{Exception, GilWait, Join, Lock, Thread as Seen};
+    use super::*;
+    use crate::write::{html, perfetto, sarif};
+    use crate::{Style, analyse, text};
+
+    const THREADS: u32 = 20_000;
+
+    /// The main thread starts threads and joins each before the next one; all have the same `get_ident()`, and each waits for a lock of its own and for the GIL.
+    /// Every second one was seen from outside, and every third ends by an exception. While it is there the main thread waits: for its end, or for something
+    /// that nobody has recorded.
+    fn one_after_another() -> (Session, Events) {
+        let mut events = Events { pid: 77, flags: flag::LOCKS | flag::GIL | flag::ENDED, ..Events::default() };
+        events.texts.extend([(1, "job.py".to_owned()), (2, "work".to_owned()), (3, "ValueError".to_owned())]);
+        events.places.insert(4, (1, 2, 12));
+        events.stacks.insert(5, vec![4]);
+        events.threads.insert(1, Seen { ident: 111, native_id: 77, began: 1, ..Seen::default() });
+        let mut threads = vec![Thread { native_id: 77, ..Thread::default() }];
+        for number in 2..THREADS + 2 {
+            let began = u64::from(number) * 100_000;
+            let (from, until, ended) = (began + 1, began + 20, began + 30);
+            let thread =
+                Seen { ident: 222, native_id: 100 + number, began, ended, joins_seen: true, ..Seen::default() };
+            events.threads.insert(number, thread);
+            let start =
+                Start { thread: 1, ident: 222, called: began - 9, started: began, stack: 5, ..Start::default() };
+            events.starts.push(Start { is_daemon: Some(number % 2 == 0), handle: 7, ..start });
+            let join = Join { thread: 1, handle: 7, at: ended, stack: 5, ..Join::default() };
+            events.joins.extend((number % 5 > 0).then_some(join));
+            let wait = Wait { thread: number, lock: number, from, until, stack: 5, holder: 1, ..Wait::default() };
+            events.waits.push(wait);
+            let lock = Lock { object: 0x1000 + u64::from(number), owner: number, is_there: true, ..Lock::default() };
+            events.locks.insert(number, Lock { taken_at: 4, ..lock });
+            events.gil_waits.push(GilWait { thread: number, from: until + 1, until: until + 5, holder: 1 });
+            let exception = Exception { thread: number, at: ended, stack: 5, text: 3 };
+            events.exceptions.extend((number % 3 == 0).then_some(exception));
+            let state = if number % 4 < 2 { State::Join } else { State::Event };
+            threads[0].spans.push(Span { from: began, until: ended, state, place: None, thing: None, holder: None });
+            if number % 2 == 0 {
+                let ended = Some(ended);
+                threads.push(Thread { native_id: 100 + number, began, ended, ident: 222, ..Thread::default() });
+            }
+        }
+        events.ended = u64::from(THREADS + 9) * 100_000;
+        events.main_ended = events.ended;
+        let process = Process { pid: 77, threads, ..Process::default() };
+        (Session { processes: vec![process], length: events.ended, cores: 2, ..Session::default() }, events)
+    }
+
+    /// In as many steps as there are threads, or a few times as many: with their square it takes minutes, with their cube days.
+    #[test]
+    fn many_threads_are_no_matter() {
+        let (mut session, events) = one_after_another();
+        merge_all(&mut session, vec![events], 0);
+        let threads = &session.processes[0].threads;
+        assert_eq!(threads.len(), THREADS as usize + 1);
+        let of_outside = THREADS as usize / 2;
+        assert!(threads[1..=of_outside].iter().all(|thread| thread.native_id % 2 == 0 && thread.starter == Some(0)));
+        assert!(threads[of_outside + 1..].iter().all(|thread| thread.native_id % 2 == 1 && thread.starter == Some(0)));
+        assert_eq!(session.things.len(), THREADS as usize);
+        assert_eq!(session.passes.len(), THREADS as usize);
+        let report = analyse(&session);
+        assert!(text(&session, &report, Style::default()).len() < 10_000);
+        let written =
+            [html(&session, &report).len(), perfetto(&session, &report).len(), sarif(&session, &report).len()];
+        assert!(written.iter().all(|length| *length < 2000 * THREADS as usize), "{written:?}");
+    }
 }

@@ -5,6 +5,7 @@ mod ends;
 mod facts;
 pub mod format;
 mod holders;
+mod index;
 mod merge;
 mod order;
 mod overlay;

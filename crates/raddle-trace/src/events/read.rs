@@ -310,15 +310,6 @@ impl Events {
         Some(events)
     }
 
-    /// The thread that was started, by its number.
-    #[must_use]
-    pub fn started(&self, start: &Start) -> Option<(u32, &Thread)> {
-        let of_ident = self.threads.iter().filter(|(_, thread)| thread.ident == start.ident);
-        // It may note something before its starter does.
-        let of_start = of_ident.filter(|(_, thread)| thread.began >= start.called);
-        of_start.min_by_key(|(number, thread)| (thread.began, **number)).map(|(number, thread)| (*number, thread))
-    }
-
     fn see_lock(&mut self, bytes: Bytes<'_>, is_there: bool) {
         let object = bytes.word(lock::OBJECT);
         if object == 0 {

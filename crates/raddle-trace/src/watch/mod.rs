@@ -8,7 +8,7 @@ mod loops;
 mod spans;
 mod stuck;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -105,8 +105,8 @@ impl Watcher {
             let parent = parents.get(&seen.pid).copied();
             self.see_process(at, seen, parent);
         }
-        let gone: Vec<u32> =
-            self.live.keys().copied().filter(|pid| !look.processes.iter().any(|seen| seen.pid == *pid)).collect();
+        let there: HashSet<u32> = look.processes.iter().map(|seen| seen.pid).collect();
+        let gone: Vec<u32> = self.live.keys().copied().filter(|pid| !there.contains(pid)).collect();
         for pid in gone {
             self.end_process(at, pid);
         }
@@ -160,7 +160,11 @@ impl Watcher {
         let index = match self.live.get(&seen.pid) {
             Some(live) => live.index,
             None => {
-                let parent = parent.and_then(|pid| self.session.processes.iter().rposition(|other| other.pid == pid));
+                let is_parent = |pid| self.session.processes.iter().rposition(|other| other.pid == pid);
+                let parent = parent.and_then(|pid| match self.live.get(&pid) {
+                    Some(live) => Some(live.index),
+                    None => is_parent(pid),
+                });
                 self.session.processes.push(Process { pid: seen.pid, parent, began: at, ..Process::default() });
                 let index = self.session.processes.len() - 1;
                 self.live.insert(seen.pid, LiveProcess { index, threads: HashMap::new() });
@@ -180,10 +184,11 @@ impl Watcher {
         }
         // Indices of the look's threads in the session, for holders.
         let mut indices = Vec::with_capacity(seen.threads.len());
+        let at_python: HashSet<u32> =
+            seen.threads.iter().filter(|other| !other.frames.is_empty()).map(|other| other.native_id).collect();
         for thread in &seen.threads {
             // The interpreter makes the state of a thread before the thread, and up to 3.11 gives it the number of the one that starts it.
-            let is_starter = |other: &SeenThread| other.native_id == thread.native_id && !other.frames.is_empty();
-            let is_one = exists(thread) && !(thread.frames.is_empty() && seen.threads.iter().any(is_starter));
+            let is_one = exists(thread) && !(thread.frames.is_empty() && at_python.contains(&thread.native_id));
             indices.push(is_one.then(|| self.index_of(at, seen.pid, index, thread.native_id, Clock::of(thread))));
         }
         for (thread, at_index) in seen.threads.iter().zip(&indices) {
@@ -221,11 +226,9 @@ impl Watcher {
             self.step(at, seen.pid, thread.native_id, what, clock);
         }
         let Some(live) = self.live.get_mut(&seen.pid) else { return };
-        let is_there = |id: &u32| {
-            seen.threads.iter().any(|thread| thread.native_id == *id)
-                || seen.native_threads.iter().any(|thread| thread.native_id == *id)
-        };
-        let gone: Vec<u32> = live.threads.keys().copied().filter(|id| !is_there(id)).collect();
+        let there = seen.threads.iter().map(|thread| thread.native_id);
+        let there: HashSet<u32> = there.chain(seen.native_threads.iter().map(|thread| thread.native_id)).collect();
+        let gone: Vec<u32> = live.threads.keys().copied().filter(|id| !there.contains(id)).collect();
         for id in gone {
             if let Some(ended) = live.threads.remove(&id) {
                 self.session.processes[index].threads[ended.index].ended = Some(at);

@@ -144,6 +144,9 @@ fn thread_track(process: usize, thread: usize) -> u64 {
     process_track(process) + 16 + thread as u64
 }
 
+/// So many units of a finding are named: each of them has a track, which says so.
+const MOST: usize = 20;
+
 /// What a slice is about: its process, place, thing and holder.
 type About = (usize, Option<PlaceId>, Option<ThingId>, Option<u32>);
 
@@ -343,6 +346,7 @@ impl Trace<'_> {
     fn finding(&mut self, finding: &Finding) {
         let everywhere = [None];
         let units: Vec<Option<UnitId>> = finding.units.iter().copied().map(Some).collect();
+        let said = self.said_of(finding);
         for about in if units.is_empty() { &everywhere[..] } else { &units } {
             let uuid = match about {
                 Some(UnitId { process, thread: Some(thread) }) => thread_track(*process, *thread),
@@ -354,19 +358,29 @@ impl Trace<'_> {
                 .uint(event::TRACK, uuid)
                 .string(event::NAME, &format!("{}: {}", finding.id, finding.title))
                 .uint(event::CATEGORY_ID, FINDING);
-            for label in &finding.labels {
-                if let Some(at) = self.session.places.get(label.place as usize) {
-                    instant = annotate(instant, PLACE, &format!("{} {}", place(self.session, at), label.text));
-                }
-            }
-            if about.is_some() && finding.units.len() > 1 {
-                let all: Vec<String> = finding.units.iter().map(|one| unit(self.session, *one)).collect();
-                instant = annotate(instant, NOTE, &format!("about {}", all.join(", ")));
-            }
-            instant = finding.notes.iter().fold(instant, |instant, note| annotate(instant, NOTE, note));
-            instant = finding.help.iter().fold(instant, |instant, help| annotate(instant, HELP, help));
+            instant.append(&said);
             self.event(finding.at.unwrap_or(0), &instant);
         }
+    }
+
+    /// What is said of a finding on the track of each of its units.
+    fn said_of(&self, finding: &Finding) -> Message {
+        let mut said = Message::new();
+        for label in &finding.labels {
+            if let Some(at) = self.session.places.get(label.place as usize) {
+                said = annotate(said, PLACE, &format!("{} {}", place(self.session, at), label.text));
+            }
+        }
+        if finding.units.len() > 1 {
+            let named: Vec<String> = finding.units.iter().take(MOST).map(|one| unit(self.session, *one)).collect();
+            let rest = match finding.units.len() - named.len() {
+                0 => String::new(),
+                rest => format!(" and {rest} more"),
+            };
+            said = annotate(said, NOTE, &format!("about {}{rest}", named.join(", ")));
+        }
+        said = finding.notes.iter().fold(said, |said, note| annotate(said, NOTE, note));
+        finding.help.iter().fold(said, |said, help| annotate(said, HELP, help))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A thread has an event loop if it was seen to wait in one. Between two such waits everything that it does is a callback of the loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::report::{Certainty, Finding, Level};
 use crate::session::{Nanos, PlaceId, Span, State, UnitId};
@@ -35,11 +35,10 @@ struct Block {
 
 pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
     let timeline = evidence.timeline;
-    let is_told = |unit: &&Unit<'_>| {
-        let id = UnitId { process: unit.id.0, thread: Some(unit.id.1) };
-        !timeline.session.facts.iter().any(|fact| fact.kind == "event-loop-blocked" && fact.units.contains(&id))
-    };
-    timeline.units.iter().filter(is_told).filter_map(|unit| tell(timeline, unit)).collect()
+    let facts = timeline.session.facts.iter().filter(|fact| fact.kind == "event-loop-blocked");
+    let told: HashSet<UnitId> = facts.flat_map(|fact| fact.units.iter().copied()).collect();
+    let is_new = |unit: &&Unit<'_>| !told.contains(&UnitId { process: unit.id.0, thread: Some(unit.id.1) });
+    timeline.units.iter().filter(is_new).filter_map(|unit| tell(timeline, unit)).collect()
 }
 
 fn tell(timeline: &Timeline<'_>, unit: &Unit<'_>) -> Option<Finding> {

@@ -1,6 +1,6 @@
 //! Exceptions that ended a thread and that nobody handled. The exit code does not tell of them: it can be 0 after ten of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::report::{Finding, Level};
 use crate::session::{Label, UnitId};
@@ -8,21 +8,29 @@ use crate::words::{clean, names, plural, unit};
 
 use super::{Evidence, Fill, finding};
 
+/// More labels are not told: where thousands of threads end alike, some of them say it.
+const MOST: usize = 8;
+
 pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
     let session = evidence.timeline.session;
     let mut groups: BTreeMap<String, Finding> = BTreeMap::new();
+    let mut in_group: HashSet<(String, UnitId)> = HashSet::new();
     let mut add = |id: UnitId, exception: &str, at: Option<u64>, labels: &[Label]| {
         let blank = || finding("unhandled-exception", Level::Error, "");
         let group = groups.entry(exception.to_owned()).or_insert_with(blank);
-        if !group.units.contains(&id) {
+        if in_group.insert((exception.to_owned(), id)) {
             group.units.push(id);
         }
         group.at = group.at.or(at);
-        for label in labels.iter().filter(|label| !group.labels.contains(label)).collect::<Vec<_>>() {
-            group.labels.push(label.clone());
+        for label in labels {
+            if group.labels.len() < MOST && !group.labels.contains(label) {
+                group.labels.push(label.clone());
+            }
         }
     };
-    for fact in session.facts.iter().filter(|fact| fact.kind == "unhandled-exception") {
+    let facts = || session.facts.iter().filter(|fact| fact.kind == "unhandled-exception");
+    let told: HashSet<UnitId> = facts().flat_map(|fact| fact.units.iter().copied()).collect();
+    for fact in facts() {
         for id in fact.units.iter().filter(|id| !speaks_for_itself(id)) {
             add(*id, &fact.detail, Some(fact.at), &fact.labels);
         }
@@ -30,9 +38,8 @@ pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
     for (at, process) in session.processes.iter().enumerate() {
         for (index, thread) in process.threads.iter().enumerate() {
             let id = UnitId { process: at, thread: Some(index) };
-            let is_told =
-                session.facts.iter().any(|fact| fact.kind == "unhandled-exception" && fact.units.contains(&id));
-            if let Some(exception) = thread.exception.as_deref().filter(|_| !is_told && !speaks_for_itself(&id)) {
+            let is_new = !told.contains(&id);
+            if let Some(exception) = thread.exception.as_deref().filter(|_| is_new && !speaks_for_itself(&id)) {
                 add(id, exception, thread.ended, &[]);
             }
         }

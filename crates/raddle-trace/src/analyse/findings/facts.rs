@@ -1,7 +1,9 @@
 //! What was recorded from within a process, with a title, labels and help for people.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::report::{Certainty, Finding, Level};
-use crate::session::{Fact, Session, State, UnitId};
+use crate::session::{Fact, PlaceId, Session, State, UnitId};
 use crate::words::{clean, names, plural, unit};
 
 use super::{Evidence, Fill, finding};
@@ -16,54 +18,71 @@ pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
 
 /// Facts of one kind at one place are one finding.
 fn groups(session: &Session) -> Vec<Vec<&Fact>> {
+    let known = Known::of(session);
     let mut groups: Vec<Vec<&Fact>> = Vec::new();
-    let place = |fact: &Fact| fact.labels.first().map(|label| label.place);
+    let mut by_place: HashMap<(&str, Option<PlaceId>), usize> = HashMap::new();
     let is_told_elsewhere = |fact: &Fact| fact.kind == "unhandled-exception";
-    for fact in session.facts.iter().filter(|fact| !is_told_elsewhere(fact) && is_worth_it(session, fact)) {
-        let alike = |group: &&mut Vec<&Fact>| group[0].kind == fact.kind && place(group[0]) == place(fact);
-        match groups.iter_mut().find(alike) {
-            Some(group) => group.push(fact),
-            None => groups.push(vec![fact]),
-        }
+    for fact in session.facts.iter().filter(|fact| !is_told_elsewhere(fact) && known.is_worth_it(fact)) {
+        let key = (fact.kind.as_str(), fact.labels.first().map(|label| label.place));
+        let group = *by_place.entry(key).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[group].push(fact);
     }
     groups
 }
 
-/// Not everything that was recorded is worth a word: a daemon that waits when the program ends is what daemons are for; one that is at work is cut off.
-fn is_worth_it(session: &Session, fact: &Fact) -> bool {
-    let is_at_work = |id: &UnitId| {
-        let thread = session.processes.get(id.process).and_then(|process| process.threads.get(id.thread?));
-        // One that was looked at once, when it had just been started, has since done nobody knows what.
-        let seen = thread.filter(|thread| thread.cpu > 0);
-        let last = seen.and_then(|thread| thread.spans.last()).map(|span| span.state);
-        matches!(last, Some(State::Running | State::Native | State::Gil | State::Runnable | State::Lock))
-    };
-    // A child that hangs for it is told as such.
-    let is_stuck = |id: &UnitId| {
-        let mut lost = session.stuck.iter().filter(|stuck| stuck.kind == "lost-lock").flat_map(|stuck| &stuck.units);
-        lost.any(|unit| unit.process == id.process)
-    };
-    let is_stuck_itself = |id: &UnitId| {
-        let mut units = session.stuck.iter().flat_map(|stuck| &stuck.units);
-        units.any(|unit| (unit.process, unit.thread) == (id.process, id.thread))
-    };
-    let has_event_loop =
-        |id: &UnitId| session.things.iter().any(|thing| thing.process == id.process && thing.kind == "event-loop");
-    match fact.kind.as_str() {
-        "daemon-killed" => fact.units.iter().any(is_at_work),
-        "fork-with-lock" => !fact.units.iter().any(is_stuck),
-        // Of one that cannot go on that is told, and not that it is left over.
-        "orphaned-thread" => !fact.units.iter().any(is_stuck_itself),
-        // Nobody sees what threads tell an event loop.
-        "never-joined" => !fact.units.iter().any(has_event_loop),
-        _ => true,
+/// What else is known about the units of facts.
+struct Known<'s> {
+    session: &'s Session,
+    /// Processes in which somebody waits for a lock that nobody will release.
+    lost: HashSet<usize>,
+    stuck: HashSet<(usize, Option<usize>)>,
+    /// Processes with an event loop.
+    loops: HashSet<usize>,
+}
+
+impl<'s> Known<'s> {
+    fn of(session: &'s Session) -> Self {
+        let lost = session.stuck.iter().filter(|stuck| stuck.kind == "lost-lock").flat_map(|stuck| &stuck.units);
+        let stuck = session.stuck.iter().flat_map(|stuck| &stuck.units);
+        let loops = session.things.iter().filter(|thing| thing.kind == "event-loop");
+        Self {
+            session,
+            lost: lost.map(|unit| unit.process).collect(),
+            stuck: stuck.map(|unit| (unit.process, unit.thread)).collect(),
+            loops: loops.map(|thing| thing.process).collect(),
+        }
+    }
+
+    /// Not everything that was recorded is worth a word: a daemon that waits when the program ends is what daemons are for; one that is at work is cut off.
+    fn is_worth_it(&self, fact: &Fact) -> bool {
+        let is_at_work = |id: &UnitId| {
+            let thread = self.session.processes.get(id.process).and_then(|process| process.threads.get(id.thread?));
+            // One that was looked at once, when it had just been started, has since done nobody knows what.
+            let seen = thread.filter(|thread| thread.cpu > 0);
+            let last = seen.and_then(|thread| thread.spans.last()).map(|span| span.state);
+            matches!(last, Some(State::Running | State::Native | State::Gil | State::Runnable | State::Lock))
+        };
+        let mut units = fact.units.iter();
+        match fact.kind.as_str() {
+            "daemon-killed" => units.any(is_at_work),
+            // A child that hangs for it is told as such.
+            "fork-with-lock" => !units.any(|id| self.lost.contains(&id.process)),
+            // Of one that cannot go on that is told, and not that it is left over.
+            "orphaned-thread" => !units.any(|id| self.stuck.contains(&(id.process, id.thread))),
+            // Nobody sees what threads tell an event loop.
+            "never-joined" => !units.any(|id| self.loops.contains(&id.process)),
+            _ => true,
+        }
     }
 }
 
 fn tell(session: &Session, group: &[&Fact]) -> Option<Finding> {
     let first = group.first()?;
     let mut units: Vec<UnitId> = group.iter().flat_map(|fact| fact.units.iter().copied()).collect();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     units.retain(|unit| seen.insert(*unit));
     let who = names(units.iter().map(|id| unit(session, *id)).collect::<Vec<_>>().iter().map(String::as_str), 3);
     let what = things(session, first);

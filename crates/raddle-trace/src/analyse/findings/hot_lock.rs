@@ -1,5 +1,7 @@
 //! Locks that the program's length hangs on.
 
+use std::collections::HashSet;
+
 use crate::report::{Finding, Level, LockCost};
 use crate::session::{Ending, Nanos, UnitId};
 use crate::words::{clean, duration, percent, plural};
@@ -24,17 +26,16 @@ pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
     if !evidence.timeline.is_enough(LOOKS) {
         return Vec::new();
     }
+    let stuck = evidence.timeline.session.stuck.iter().flat_map(|stuck| &stuck.units);
+    let stuck = stuck.map(|unit| (unit.process, unit.thread)).collect();
     let hot = evidence.locks.iter().filter(|cost| cost.share >= SHARE && cost.waited >= LEAST);
-    hot.filter_map(|cost| tell(evidence, cost)).take(MOST).collect()
+    hot.filter_map(|cost| tell(evidence, &stuck, cost)).take(MOST).collect()
 }
 
 /// Whether somebody who waits for the lock never got it: then the program hangs, and is not slow. One that ended with an exit code did not hang,
 /// wherever its threads were seen last.
-fn hangs(timeline: &Timeline<'_>, waits: &Waits) -> bool {
-    let is_stuck = |unit: &Unit<'_>| {
-        let mut all = timeline.session.stuck.iter().flat_map(|stuck| &stuck.units);
-        all.any(|stuck| (stuck.process, stuck.thread) == (unit.id.0, Some(unit.id.1)))
-    };
+fn hangs(timeline: &Timeline<'_>, stuck: &HashSet<(usize, Option<usize>)>, waits: &Waits) -> bool {
+    let is_stuck = |unit: &Unit<'_>| stuck.contains(&(unit.id.0, Some(unit.id.1)));
     waits.spans.iter().any(|(index, span)| {
         let unit = &timeline.units[*index];
         let was_left = unit.thread.ended.is_none() && unit.spans.last().is_some_and(|last| last == span);
@@ -42,11 +43,11 @@ fn hangs(timeline: &Timeline<'_>, waits: &Waits) -> bool {
     })
 }
 
-fn tell(evidence: &Evidence<'_, '_>, cost: &LockCost) -> Option<Finding> {
+fn tell(evidence: &Evidence<'_, '_>, stuck: &HashSet<(usize, Option<usize>)>, cost: &LockCost) -> Option<Finding> {
     let timeline = evidence.timeline;
     let thing = timeline.thing(Some(cost.thing))?;
     let waits = evidence.waits.get(&cost.thing)?;
-    if waits.waiters() < WAITERS || hangs(timeline, waits) {
+    if waits.waiters() < WAITERS || hangs(timeline, stuck, waits) {
         return None;
     }
     let title = format!("{} of the critical path leads through {}", percent(cost.share), clean(&thing.what));

@@ -1,5 +1,7 @@
 //! Units that nobody outside of them could free: what was seen and shown to last becomes a finding.
 
+use std::collections::HashSet;
+
 use crate::report::{Certainty, Finding, Level};
 use crate::session::{Place, PlaceId, Session, Stuck, StuckUnit, UnitId};
 use crate::words::{clean, is_library, place, plural, quoted};
@@ -11,23 +13,18 @@ const MOST: usize = 6;
 
 pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
     let session = evidence.timeline.session;
-    let mut told: Vec<&Stuck> = Vec::new();
-    for stuck in &session.stuck {
-        // The same units in the same wait, seen again, are told once.
-        let is_new = !told.iter().any(|other| other.kind == stuck.kind && is_same(&other.units, &stuck.units));
-        told.extend(is_new.then_some(stuck));
-    }
-    told.into_iter().map(|stuck| tell(session, stuck)).collect()
+    // The same units in the same wait, seen again, are told once.
+    let mut seen = HashSet::new();
+    let new = session.stuck.iter().filter(|stuck| seen.insert((stuck.kind.as_str(), ids(&stuck.units))));
+    new.map(|stuck| tell(session, stuck)).collect()
 }
 
-fn is_same(one: &[StuckUnit], other: &[StuckUnit]) -> bool {
-    let ids = |units: &[StuckUnit]| {
-        let mut ids: Vec<_> =
-            units.iter().map(|unit| (unit.process, unit.thread, unit.name.clone(), unit.wanted)).collect();
-        ids.sort();
-        ids
-    };
-    ids(one) == ids(other)
+/// What units are the same by.
+fn ids(units: &[StuckUnit]) -> Vec<(usize, Option<usize>, &str, Option<PlaceId>)> {
+    let mut ids: Vec<_> =
+        units.iter().map(|unit| (unit.process, unit.thread, unit.name.as_str(), unit.wanted)).collect();
+    ids.sort_unstable();
+    ids
 }
 
 fn tell(session: &Session, stuck: &Stuck) -> Finding {
