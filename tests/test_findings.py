@@ -36,6 +36,7 @@ RECORDED = {
     "abba_by_calls": "deadlock",
     "inversion": "lock-order",
     "lucky_philosophers": "lock-order",
+    "hidden_ring": "lock-order",
     "starve": "starvation",
     "hot_lock": "hot-lock",
     "never_joined": "never-joined",

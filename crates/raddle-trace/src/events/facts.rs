@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::ends;
 use super::format::flag;
 use super::merge::{Context, Merging, Names};
-use super::order;
+use super::order::{self, Circles};
 use super::read::Order;
 use crate::session::{Fact, Label, UnitId};
 
@@ -74,13 +74,13 @@ fn could_meet(context: &Context<'_>, one: &Order, other: &Order) -> bool {
 }
 
 /// Circles of locks, and not by libraries alone: nothing the program could do about those.
-pub(super) fn circles<'a>(context: &Context<'a>) -> Vec<Vec<&'a Order>> {
+pub(super) fn circles<'a>(context: &Context<'a>) -> Circles<'a> {
     let events = context.events();
-    let mut found = order::circles(&events.orders, |one, other| could_meet(context, one, other));
-    found.retain(|circle| {
+    let mut circles = order::circles(&events.orders, |one, other| could_meet(context, one, other));
+    circles.found.retain(|circle| {
         circle.iter().flat_map(|order| [order.stack, order.held_stack]).any(|stack| context.is_own(stack))
     });
-    found
+    circles
 }
 
 fn add_orders(merging: &mut Merging<'_>, context: &Context<'_>, circles: &[Vec<&Order>], names: &Names) {

@@ -180,10 +180,10 @@ impl Merging<'_> {
         let mut names = Names { process, threads: HashMap::new(), things: HashMap::new(), end };
         self.add_threads(context, &mut names);
         let circles = facts::circles(context);
-        self.add_things(context, &circles, &mut names);
+        self.add_things(context, &circles.found, &mut names);
         self.add_spans(context, &names);
         self.add_starts(context, &names);
-        facts::add(self, context, &circles, &names);
+        facts::add(self, context, &circles.found, &names);
         let end = names.end;
         let gil_since = self.moment(events.gil_since);
         let kept = &mut self.session.processes[process];
@@ -203,6 +203,12 @@ impl Merging<'_> {
         self.session.dropped = self.session.dropped.saturating_add(events.dropped);
         for line in events.note.lines() {
             self.session.notes.push(format!("process {}: {line}", events.pid));
+        }
+        if !circles.is_whole {
+            self.session.notes.push(format!(
+                "process {}: locks were taken in more orders than could be gone through: there may be more that are taken around a circle",
+                events.pid
+            ));
         }
         if events.locks_unseen > 0 {
             self.session.notes.push(format!("process {}: there were more locks than could be followed", events.pid));

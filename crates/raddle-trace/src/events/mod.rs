@@ -1,6 +1,7 @@
 #![doc = include_str!("format.md")]
 
 mod classify;
+mod components;
 mod ends;
 mod facts;
 pub mod format;
