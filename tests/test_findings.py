@@ -37,6 +37,7 @@ RECORDED = {
     "inversion": "lock-order",
     "lucky_philosophers": "lock-order",
     "hidden_ring": "lock-order",
+    "two_rings": "lock-order",
     "starve": "starvation",
     "hot_lock": "hot-lock",
     "never_joined": "never-joined",
@@ -112,6 +113,17 @@ def test_places_of_a_deadlock_are_those_of_the_program(tmp_path):
     source = (HERE / "abba.py").read_text().splitlines()
     assert [source[line - 1].strip() for line in lines] == ["with x:", "with y:", "with y:", "with x:"]
     assert "take the locks in the same order everywhere" in run.stderr
+
+
+def test_circles_that_share_a_pair_of_locks_are_told_each(tmp_path):
+    run, document = observe("two_rings", tmp_path)
+    threads = document["session"]["processes"][0]["threads"]
+    circles = [fact for fact in document["session"]["facts"] if fact["kind"] == "lock-order"]
+    names = [sorted(threads[unit["thread"]]["name"] for unit in circle["units"]) for circle in circles]
+    assert sorted(names) == [["ab", "bc", "ca"], ["ab", "bd", "da"]], run.stderr
+    assert 'around another circle here: "ab", "bd" and "da"' in run.stderr or (
+        'around another circle here: "ab", "bc" and "ca"' in run.stderr
+    )
 
 
 def test_the_lock_that_the_length_hangs_on_is_ranked_first_and_the_serial_fraction_is_the_known_one(tmp_path):

@@ -99,7 +99,20 @@ fn tell(session: &Session, group: &[&Fact]) -> Option<Finding> {
     let rest = details.len().saturating_sub(MOST);
     told = details.into_iter().take(MOST).fold(told, |told, detail| told.note(clean(detail)));
     told = if rest > 0 { told.note(format!("and {rest} more")) } else { told };
+    // The title speaks of the first: others go the same way through the code, and through other locks.
+    let circles = if first.kind == "lock-order" { &group[1..] } else { &[] };
+    told = circles.iter().take(MOST).fold(told, |told, fact| told.note(other_circle(session, fact)));
+    if circles.len() > MOST {
+        told = told.note(format!("and {}", plural(circles.len() - MOST, "more circle")));
+    }
     Some(help.iter().fold(told, |told, help| told.help(*help)))
+}
+
+/// `3 Locks are taken around another circle here: "a", "b" and "c"`
+fn other_circle(session: &Session, fact: &Fact) -> String {
+    let who: Vec<String> = fact.units.iter().map(|id| unit(session, *id)).collect();
+    let who = names(who.iter().map(String::as_str), MOST);
+    format!("{} are taken around another circle here: {who}", things(session, fact))
 }
 
 /// What the fact is about: `Lock 'a' and Lock 'b'`.

@@ -1,0 +1,23 @@
+"""Five threads take four locks in pairs, each in the order of the alphabet."""
+
+import threading
+
+locks = {name: threading.Lock() for name in "abcd"}
+pairs = ["ab", "bc", "ac", "bd", "ad"]
+turns = [threading.Event() for _ in range(len(pairs) + 1)]
+
+
+def pass_on(turn, held, taken):
+    turns[turn].wait()
+    with locks[held]:
+        with locks[taken]:
+            turns[turn + 1].set()
+    turns[-1].wait()
+
+
+threads = [threading.Thread(target=pass_on, args=(turn, *pair), name=pair) for turn, pair in enumerate(pairs)]
+for thread in threads:
+    thread.start()
+turns[0].set()
+for thread in threads:
+    thread.join()
