@@ -148,6 +148,30 @@ fn a_file_becomes_a_session() {
     assert_eq!((pass.from, pass.at, pass.to, pass.until), ((0, 0), 400, (0, 1), 500));
 }
 
+/// Thread 2 has waited for lock 5 once and got it; while it waited for the GIL then, its wait for the lock was not yet over.
+#[test]
+fn a_wait_for_a_lock_that_ends_with_one_for_the_gil_is_one_wait() {
+    let report = |contended, gil: &[[u64; 2]]| {
+        let mut writer = small();
+        for [from, until] in gil {
+            writer.record(record::THREAD, 0, 2, &[222, 1100, 78]);
+            writer.record(record::GIL, 0, 1, &[*from, *until, 1]);
+        }
+        writer.half(header::SIZE + lock::CONTENDED, contended);
+        let session = merged(&writer, Session { length: 2000, ..Session::default() }, &format!("pieces-{contended}"));
+        let thing = session.things.iter().position(|thing| thing.object == 0x1000).unwrap();
+        let report = raddle_trace::analyse(&session);
+        let cost = report.locks.into_iter().find(|cost| cost.thing as usize == thing).unwrap();
+        (cost.waits, cost.waited, cost.longest)
+    };
+    // Its pieces are of 100, of 70 and of 39: what the last one lacks is a wait for the GIL.
+    let cut = [[1300, 1340], [1410, 1411]];
+    assert_eq!(report(1, &cut), (1, 209, 209));
+    // As was counted, where it was.
+    assert_eq!(report(0, &cut), (1, 209, 209));
+    assert_eq!(report(3, &cut), (3, 209, 209));
+}
+
 #[test]
 fn what_was_seen_from_outside_keeps_its_index() {
     let guessed = Span { from: 100, until: 900, state: State::Gil, place: Some(0), thing: None, holder: None };

@@ -1,9 +1,12 @@
 //! What locks cost: who waited how long, and how much of the critical path led through those who held them.
+//!
+//! Who gets a lock may still have to wait for the GIL before it can go on, and that is told as a wait for the GIL: it lies within the wait for the lock, as it was recorded,
+//! and cuts it into pieces. Times are those of the pieces; what is counted, and compared with others, are waits.
 
 use std::collections::HashMap;
 
 use crate::report::LockCost;
-use crate::session::{Nanos, Span, State, ThingId};
+use crate::session::{Nanos, PlaceId, Span, State, ThingId};
 
 use super::critical_path::CriticalPath;
 use super::timeline::{Timeline, busiest_place};
@@ -14,8 +17,21 @@ const MOST: usize = 20;
 /// The waits for one lock.
 #[derive(Default)]
 pub(crate) struct Waits {
-    /// Each with the unit that waited.
+    /// Pieces of waits, each with the unit that waited.
     pub(crate) spans: Vec<(usize, Span)>,
+    /// The waits, each of one piece or more.
+    pub(crate) whole: Vec<Wait>,
+}
+
+/// A wait for a lock, from its first piece to its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub(crate) unit: usize,
+    pub(crate) from: Nanos,
+    pub(crate) until: Nanos,
+    /// How long its pieces are.
+    pub(crate) length: Nanos,
+    pub(crate) place: Option<PlaceId>,
 }
 
 impl Waits {
@@ -23,8 +39,21 @@ impl Waits {
         self.spans.iter().map(|(_, span)| span.until - span.from).sum()
     }
 
-    pub(crate) fn longest(&self) -> Option<&(usize, Span)> {
-        self.spans.iter().max_by_key(|(_, span)| span.until - span.from)
+    pub(crate) fn longest(&self) -> Option<&Wait> {
+        self.whole.iter().max_by_key(|wait| wait.length)
+    }
+
+    /// Adds a piece; it may go on with the wait that was added last.
+    fn add(&mut self, unit: usize, span: &Span, goes_on: bool) {
+        let Span { from, until, place, .. } = *span;
+        self.spans.push((unit, *span));
+        match self.whole.last_mut().filter(|_| goes_on) {
+            Some(wait) => {
+                wait.until = until;
+                wait.length += until - from;
+            }
+            None => self.whole.push(Wait { unit, from, until, length: until - from, place }),
+        }
     }
 
     /// How many units waited for it.
@@ -40,13 +69,28 @@ impl Waits {
 pub(crate) fn waits(timeline: &Timeline<'_>) -> HashMap<ThingId, Waits> {
     let mut all: HashMap<ThingId, Waits> = HashMap::new();
     for (index, unit) in timeline.units.iter().enumerate() {
-        for span in unit.spans.iter().filter(|span| span.state == State::Lock) {
-            if let Some(thing) = span.thing.filter(|thing| timeline.thing(Some(*thing)).is_some()) {
-                all.entry(thing).or_default().spans.push((index, *span));
+        // The last piece, and until when nothing has come behind it but waits for the GIL.
+        let mut before: Option<(Span, Nanos)> = None;
+        for span in unit.spans.iter() {
+            match (span.state, &mut before) {
+                (State::Gil, Some((_, end))) if *end == span.from => *end = span.until,
+                (State::Lock, _) => {
+                    if let Some(thing) = span.thing.filter(|thing| timeline.thing(Some(*thing)).is_some()) {
+                        let last = before.filter(|(last, end)| *end == span.from && is_piece(last, span));
+                        all.entry(thing).or_default().add(index, span, last.is_some());
+                        before = Some((*span, span.until));
+                    }
+                }
+                _ => {}
             }
         }
     }
     all
+}
+
+/// Whether two spans, with waits for the GIL between them, were one: all that is said of them is the same.
+fn is_piece(last: &Span, span: &Span) -> bool {
+    last.until < span.from && *last == Span { from: last.from, until: last.until, ..*span }
 }
 
 /// Locks by their share of the critical path, the costliest first.
@@ -55,8 +99,8 @@ pub(crate) fn costs(timeline: &Timeline<'_>, waits: &HashMap<ThingId, Waits>, pa
         thing: *thing,
         share: path.share_of(*thing),
         waited: waits.total(),
-        waits: timeline.thing(Some(*thing)).map_or(0, |thing| thing.contended).max(waits.spans.len() as u64),
-        longest: waits.longest().map_or(0, |(_, span)| span.until - span.from),
+        waits: times(timeline, *thing, waits),
+        longest: waits.longest().map_or(0, |wait| wait.length),
         place: busiest_place(waits.spans.iter().map(|(_, span)| span)).map(|(place, _)| place),
     };
     let mut costs: Vec<LockCost> = waits.iter().map(cost).collect();
@@ -65,6 +109,12 @@ pub(crate) fn costs(timeline: &Timeline<'_>, waits: &HashMap<ThingId, Waits>, pa
     });
     costs.truncate(MOST);
     costs
+}
+
+/// How often a lock was waited for: as was counted, or else as was seen.
+fn times(timeline: &Timeline<'_>, thing: ThingId, waits: &Waits) -> u64 {
+    let counted = timeline.thing(Some(thing)).map_or(0, |thing| thing.contended);
+    if counted > 0 { counted } else { waits.whole.len() as u64 }
 }
 
 /// How long a lock was held, as far as it can be known: what was recorded, or else how long some holder worked while somebody waited, which is a

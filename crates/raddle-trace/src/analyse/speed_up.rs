@@ -67,7 +67,7 @@ impl Limits {
         let longest = locks.max_by_key(|(held, thing, _)| (*held, *thing));
         let (lock, taken) = longest.map_or((0, 0), |(held, thing, waits)| {
             let taken = timeline.thing(Some(thing)).map_or(0, |thing| thing.taken);
-            (held, taken.max(waits.spans.len() as u64))
+            (held, taken.max(waits.whole.len() as u64))
         });
         let processes = timeline.session.processes.iter();
         let gils = processes.zip(&phases.python_of).filter(|(process, _)| has_gil(process)).map(|(_, python)| *python);

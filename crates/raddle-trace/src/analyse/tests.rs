@@ -1,10 +1,10 @@
 //! Sessions with a known truth, and their clean twins.
 
 use crate::report::{Level, Report};
-use crate::session::{Session, State, StuckUnit};
+use crate::session::{Session, Span, State, StuckUnit};
 
 use super::analyse;
-use super::testkit::{Story, looked_at, sharing_a_gil, sharing_a_lock};
+use super::testkit::{Story, looked_at, ms, sharing_a_gil, sharing_a_lock};
 
 fn ids(report: &Report) -> Vec<&str> {
     report.findings.iter().map(|finding| finding.id.as_str()).collect()
@@ -50,6 +50,33 @@ fn a_lock_around_two_fifths_of_the_work_is_the_serial_fraction() {
             near(predicted(&report, "threads", Some(2)), 4.3);
         }
     }
+}
+
+#[test]
+fn only_what_a_wait_for_the_gil_has_cut_is_one_wait() {
+    let waits = |between: &[(State, f64)], holder: Option<u32>| {
+        let mut story = Story::of("table.py");
+        let lock = sharing_a_lock(&mut story, 2, 1, 6.0, 4.0, State::Sleep);
+        let mut at = ms(1_000.0);
+        let mut spans = Vec::new();
+        for (state, length) in [&[(State::Lock, 3.0)], between, &[(State::Lock, 2.0)]].concat() {
+            let is_lock = state == State::Lock;
+            let until = at + ms(length);
+            spans.push(Span { from: at, until, state, place: None, thing: is_lock.then_some(lock), holder: None });
+            at = until;
+        }
+        spans.last_mut().unwrap().holder = holder;
+        story.session.things[lock as usize].contended = 0;
+        story.session.processes[0].threads.iter_mut().for_each(|thread| thread.spans.clear());
+        story.session.processes[0].threads[1].spans = spans;
+        let cost = analyse(&story.session).locks[0].clone();
+        assert_eq!(cost.waited, ms(5.0));
+        (cost.waits, cost.longest)
+    };
+    assert_eq!(waits(&[(State::Gil, 1.0)], None), (1, ms(5.0)));
+    assert_eq!(waits(&[(State::Gil, 1.0)], Some(2)), (2, ms(3.0)), "another one has it");
+    assert_eq!(waits(&[(State::Gil, 1.0), (State::Running, 1.0)], None), (2, ms(3.0)), "it had it meanwhile");
+    assert_eq!(waits(&[], None), (2, ms(3.0)));
 }
 
 #[test]

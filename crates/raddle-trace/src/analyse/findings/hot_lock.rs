@@ -60,12 +60,12 @@ fn tell(evidence: &Evidence<'_, '_>, stuck: &HashSet<(usize, Option<usize>)>, co
     );
     told = told.label(cost.place, format!("{} of waiting for it, most of it here", duration(cost.waited)));
     told = told.label(thing.made, "it was made here");
-    if let Some((unit, span)) = waits.longest() {
-        told = told.at(span.from).note(format!(
+    if let Some(longest) = waits.longest() {
+        told = told.at(longest.from).note(format!(
             "{} waited for it, the longest time {} (\"{}\")",
             plural(waits.waiters(), "thread"),
             duration(cost.longest),
-            crate::words::thread_name(timeline.units[*unit].thread)
+            crate::words::thread_name(timeline.units[longest.unit].thread)
         ));
     }
     Some(told.help("do less while it is held, or use one lock for each part of what it guards"))

@@ -3,10 +3,10 @@
 //! Judged by the longest wait, not by who gets how much: a thread that gets one turn in forty, and each of them soon, is served well.
 
 use crate::report::{Finding, Level};
-use crate::session::{Nanos, Span, ThingId, UnitId};
+use crate::session::{Nanos, ThingId, UnitId};
 use crate::words::{clean, duration, thread_name};
 
-use super::super::locks::Waits;
+use super::super::locks::{Wait, Waits};
 use super::{Evidence, Fill, finding};
 
 pub(super) const HELP: &[&str] = &[
@@ -27,14 +27,14 @@ pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
 
 fn tell(evidence: &Evidence<'_, '_>, thing: ThingId, waits: &Waits) -> Option<Finding> {
     let timeline = evidence.timeline;
-    let (unit, wait) = waits.longest()?;
-    let length = wait.until - wait.from;
-    let turns = overtaken(waits, *unit, wait).max(taken_meanwhile(evidence, thing, length));
+    let wait = waits.longest()?;
+    let length = wait.length;
+    let turns = overtaken(waits, wait).max(taken_meanwhile(evidence, thing, length));
     let waiters = waits.waiters() as u64;
     if length < LEAST || turns < TURNS * waiters.max(2) {
         return None;
     }
-    let starved = &timeline.units[*unit];
+    let starved = &timeline.units[wait.unit];
     let what = clean(&timeline.thing(Some(thing))?.what);
     let told = finding(
         "starvation",
@@ -51,10 +51,9 @@ fn tell(evidence: &Evidence<'_, '_>, thing: ThingId, waits: &Waits) -> Option<Fi
 }
 
 /// How many came later and were served before.
-fn overtaken(waits: &Waits, unit: usize, wait: &Span) -> u64 {
-    let is_overtaker =
-        |(other, span): &&(usize, Span)| *other != unit && span.from > wait.from && span.until < wait.until;
-    waits.spans.iter().filter(is_overtaker).count() as u64
+fn overtaken(waits: &Waits, wait: &Wait) -> u64 {
+    let is_overtaker = |other: &&Wait| other.unit != wait.unit && other.from > wait.from && other.until < wait.until;
+    waits.whole.iter().filter(is_overtaker).count() as u64
 }
 
 /// How often the lock changed hands in such a time, where that was counted: whoever takes it again at once never waits, and is not seen to.
