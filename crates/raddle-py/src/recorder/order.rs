@@ -129,12 +129,12 @@ impl Known {
     fn add(&mut self, at: usize, hash: u64) {
         self.hashes[at] = hash;
         self.count += 1;
-        // A quarter full it is made four times as large, so that no search is long before the room is at its end.
+        // Half full it is made twice as large: no search is long, and what is used lies close together.
         let room = self.mask() + 1;
-        if self.count * 4 >= room && room < ROOM {
+        if self.count * 2 >= room && room < ROOM {
             let kept: Vec<u64> = self.hashes[..room].iter().copied().filter(|hash| *hash != 0).collect();
             self.hashes[..room].fill(0);
-            self.growth = room * 4 - ROOM_AT_FIRST;
+            self.growth = room * 2 - ROOM_AT_FIRST;
             for hash in kept {
                 if let Some(at) = self.search(hash) {
                     self.hashes[at] = hash;
