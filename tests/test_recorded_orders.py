@@ -219,22 +219,25 @@ def test_a_lock_that_another_thread_has_released_is_not_held(runner: Runner) -> 
     ran = runner.run(
         FACTS
         + """
-    s = threading.Lock()
-    s.acquire()
+    s = [threading.Lock() for _ in range(20)]
+    for lock in s: lock.acquire()
     for _ in range(4200):
         thread = threading.Thread(target=int); thread.start(); thread.join()
-    thread = threading.Thread(target=s.release); thread.start(); thread.join()
+    for lock in s:
+        thread = threading.Thread(target=lock.release); thread.start(); thread.join()
     def other():
         with a:
-            with s: pass
-        end.wait()
-    thread = threading.Thread(target=other); thread.start()
-    with a: pass
+            with s[0], s[19]: pass
+        with b, a: pass
+        done.set(); end.wait()
+    thread = threading.Thread(target=other); thread.start(); done.wait()
+    with a, b: pass
     end.set(); thread.join()
     """
     )
     assert (ran.code, ran.err) == (0, "")
-    assert ran.facts("lock-order") == []
+    (fact,) = ran.facts("lock-order")
+    assert {ran.line(ran.session["things"][thing]["made"]) for thing in fact["things"]} == {2}
 
 
 def test_locks_that_are_gone_leave_room_for_others(runner: Runner) -> None:

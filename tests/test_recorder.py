@@ -92,16 +92,18 @@ def test_a_lock_is_held_as_long_as_it_is_held(runner: Runner) -> None:
                 if lock.acquire(timeout=0.0001): lock.release()
         thread = threading.Thread(target=ask)
         thread.start()
-        for _ in range(2000):
+        for _ in range(300):  # after so many one hold stands for several
+            with lock: pass
+        for _ in range(200):
             with lock:
                 began = time.monotonic()
-                time.sleep(0.0002)
+                time.sleep(0.005)
                 held += time.monotonic() - began
         end.set(); thread.join()
         print(held)
     """)
     (lock,) = [thing for thing in ran.session["things"] if ran.line(thing["made"]) == 2 and thing["kind"] == "lock"]
-    assert lock["held"] / 1e9 == pytest.approx(float(ran.out), rel=0.3)
+    assert lock["held"] / 1e9 == pytest.approx(float(ran.out), rel=0.5)  # a sum of few samples
 
 
 def test_who_only_looks_whether_a_lock_is_free_does_not_wait(runner: Runner) -> None:

@@ -158,7 +158,7 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool, numb
         here.joins_seen = true; // its own, until it ends: not one of those that are taken in some order
         return;
     }
-    if here.held_count >= MOST_HELD {
+    if here.held_count >= MOST_HELD && !order::has_room(map, here) {
         return;
     }
     if here.held_count > 0 && !is_try {

@@ -73,6 +73,18 @@ pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
     }
 }
 
+/// Whether the thread holds fewer locks than can be known, once those are left out that others have released.
+#[cold]
+pub(super) fn has_room(map: Map, here: &mut Here) -> bool {
+    for at in (0..here.held_count).rev() {
+        // SAFETY: rule 1; an entry lies in room that was reserved.
+        if unsafe { (*table::entry(map, here.held[at])).owner } != here.number {
+            here.let_go(at);
+        }
+    }
+    here.held_count < MOST_HELD
+}
+
 /// In a forked child: nothing has been told in its file.
 pub(super) fn forked() {
     // SAFETY: the child has one thread, and it holds the GIL.
