@@ -20,7 +20,8 @@
 //!
 //! Who releases a lock for which another thread sleeps hands it over, and the other notes that it has it when it gets the GIL again. Until
 //! then the lock says that it is free, up to 3.13 a plain one, too; who wants it in that time waits all the same. So where others wait a call that takes
-//! a free lock is timed, and told as a wait afterwards if it was one.
+//! a free lock says what it may wait for, and is told as a wait afterwards if it was one. And who has been handed a lock asks it before noting that it has it: somebody
+//! else may have released it in that time.
 //!
 //! # How long a lock is held
 //!
