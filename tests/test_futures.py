@@ -497,6 +497,22 @@ def test_workers_can_be_ended_by_force(process_lane, how, gate):
     getattr(runner, how)()
 
 
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_a_process_with_its_own_way_to_end_is_asked(how, gate):
+    asked = []
+    runner = rf.ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
+    future = runner.submit(gate)
+    gate.wait_entered(1)
+    (process,) = runner._processes.values()
+    end = getattr(process, how)
+    setattr(process, how, lambda: (asked.append(process.pid), end()))
+    pids = list(runner._processes)
+    getattr(runner, f"{how}_workers")()
+    assert asked == pids
+    assert isinstance(future.exception(20), concurrent.futures.BrokenExecutor)
+    runner.shutdown()
+
+
 def test_max_tasks_per_child_replaces_workers():
     context = multiprocessing.get_context("spawn")
     with rf.ProcessPoolExecutor(1, context, max_tasks_per_child=3) as runner:

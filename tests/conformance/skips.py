@@ -12,7 +12,7 @@ from house import SUITES, SetupError
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_SKIPS = 12
+MAX_SKIPS = 10
 
 
 @dataclass(frozen=True)
