@@ -1,4 +1,4 @@
-"""A thread that takes its lock again at once, and two that want it too and interrupt nobody."""
+"""A thread that takes its lock again at once, and two that want it too and run when nobody else wants to."""
 
 import os
 import threading
@@ -16,7 +16,7 @@ def greedy():
 
 
 def modest():
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     while time.monotonic() < until:
         with lock:
             pass
