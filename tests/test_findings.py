@@ -49,7 +49,7 @@ if IS_HANDED_OVER := sys.version_info >= (3, 14):
     del RECORDED["starve"]
 """Whether a lock goes to a thread that has waited for a millisecond."""
 
-TRIES = {"starve": 6}
+TRIES = {"starve": 8}
 """For how long a thread is passed over is a matter of luck, in each of its runs: the system may give it the lock soon."""
 
 CLEAN = sorted(path.stem for path in HERE.glob("*_clean.py"))
@@ -129,8 +129,9 @@ def test_circles_that_share_a_pair_of_locks_are_told_each(tmp_path):
 def test_the_lock_that_the_length_hangs_on_is_ranked_first_and_the_serial_fraction_is_the_known_one(tmp_path):
     """Four tenths of each piece of work are done under one lock, by all eight threads."""
     source = (HERE / "hot_lock.py").read_text().splitlines()
-    # Where the machine is busy with something else nothing is predicted, sleeps are longer, and others than the lock are waited for.
-    for attempt in range(4):
+    # Where the machine is busy with something else nothing is predicted, sleeps are longer, others than the lock are waited for, and looks are so few
+    # that one of the threads may never be seen asleep.
+    for attempt in range(5):
         directory = tmp_path / str(attempt)
         directory.mkdir()
         run, document = observe("hot_lock", directory)
@@ -140,19 +141,22 @@ def test_the_lock_that_the_length_hangs_on_is_ranked_first_and_the_serial_fracti
         assert source[made["line"] - 1] == "ledger = threading.Lock()", run.stderr
         assert Path(made["file"]).name == "hot_lock.py"
         assert session["things"][first["thing"]]["taken"] == 8 * 30
+        workers = [thread for thread in session["processes"][0]["threads"] if "(work)" in thread["name"]]
+        assert len(workers) == 8
+        slept = [
+            sum(span["until"] - span["from"] for span in worker["spans"] if span["state"] == "sleep")
+            for worker in workers
+        ]
         is_first = first["share"] > sum(other["share"] for other in others)
-        if is_first and report["speed_up"] is not None and 0.3 < report["speed_up"]["serial_fraction"] < 0.55:
+        # Of eight pieces that meet at the lock one goes on: each thread waits for most of the time, and sleeps ten milliseconds of each piece.
+        is_seen_asleep = min(slept) > 30 * 0.010e9 / 2
+        serial = report["speed_up"] and report["speed_up"]["serial_fraction"]
+        if is_first and is_seen_asleep and serial is not None and 0.3 < serial < 0.55:
             break
     else:
-        pytest.fail(f"its share is {first['share']}, or the serial fraction is not near 0.4: {report['speed_up']}")
-    workers = [thread for thread in session["processes"][0]["threads"] if "(work)" in thread["name"]]
-    waited, slept = (
-        [sum(span["until"] - span["from"] for span in worker["spans"] if span["state"] == state) for worker in workers]
-        for state in ("lock", "sleep")
-    )
-    assert len(waited) == 8
-    # Of eight pieces that meet at the lock one goes on: each thread waits for most of the time, and sleeps ten milliseconds of each piece.
-    assert min(slept) > 30 * 0.010e9 / 2, (slept, waited)
+        pytest.fail(
+            f"its share is {first['share']}, the serial fraction {serial} and not near 0.4, or of {slept} one is too short"
+        )
 
 
 @pytest.mark.parametrize("mode", ["safe", "recorded"])

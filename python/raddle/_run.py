@@ -59,6 +59,9 @@ _FIRST = 30
 _SHORTEST, _LONGEST, _QUIET = 0.01, 1.0, 0.2
 """Seconds from one look to the next: at least, at most, and when nothing runs."""
 
+_GOLDEN = 0.6180339887498949
+"""Multiples of it, without their whole parts, lie evenly between 0 and 1, however many there are (Weyl, 1916)."""
+
 _PASSED_ON: tuple[int, ...] = (
     signal.SIGTERM,
     signal.SIGHUP,
@@ -202,7 +205,9 @@ def _watch(pid: int, watcher: Watcher, options: Options, sent: _Sent) -> int:
                     _kill(watcher, pid)
             cost = time.thread_time() - began
             share = _SHARE if looks > _FIRST else _SHARE_AT_FIRST
-            pause = max(cost / share, _QUIET if watcher.is_quiet() else _SHORTEST)
+            # Never at the same pace: of what a thread does in turn, one part only might be seen again and again.
+            pace = 0.5 + looks * _GOLDEN % 1
+            pause = max(cost / share * pace, _QUIET if watcher.is_quiet() else _SHORTEST)
             if poll.poll(min(pause, _LONGEST) * 1000):
                 return os.waitpid(pid, 0)[1]
             if sent.interrupts and not told_to_go_on and time.monotonic() - sent.interrupted > _AFTER_INTERRUPT:

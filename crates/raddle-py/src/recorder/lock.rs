@@ -9,7 +9,8 @@
 //!
 //! # Rules
 //!
-//! 1. The method itself is called exactly once, with the arguments that were given, and what it returns or raises is returned. What a lock does is not decided here.
+//! 1. The method itself is called exactly once, with the arguments that were given, and what it returns or raises is returned; unless a try has got the lock, which
+//!    returns what it would have. What a lock does is not decided here.
 //! 2. Everything else of CPython that is called here (`locked`, `_is_owned`, a try) changes nothing when it says no, cannot fail, and does not give the
 //!    GIL away.
 //! 3. No reference into the table or to the thread is kept across a call of the method itself: handlers of signals run in there, and come in here again.
@@ -19,8 +20,8 @@
 //! # Locks that only look free
 //!
 //! Who releases a lock for which another thread sleeps hands it over, and the other notes that it has it when it gets the GIL again. Until
-//! then the lock says that it is free, up to 3.13 a plain one, too; who wants it in that time waits all the same. So where others wait a call that takes
-//! a free lock says what it may wait for, and is told as a wait afterwards if it was one. And who has been handed a lock asks it before noting that it has it: somebody
+//! then the lock says that it is free, up to 3.13 a plain one, too; who wants it in that time waits all the same. So where others wait a lock that looks free is
+//! tried first; a call that does not get it so says what it may wait for, and is told as a wait afterwards if it was one. And who has been handed a lock asks it before noting that it has it: somebody
 //! else may have released it in that time.
 //!
 //! # How long a lock is held
@@ -52,6 +53,8 @@ const AT_ONCE: u64 = 20_000;
 
 /// Whether anything is noted.
 pub(super) static IS_ON: AtomicBool = AtomicBool::new(false);
+/// The arguments of a call that only tries: `(False,)`.
+static TRY: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 /// The main interpreter.
 static MAIN: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
 
@@ -203,13 +206,14 @@ fn released(map: Map, here: *mut Here, object: Object) -> bool {
     entry.flags & lock::IS_LIFE != 0 && owner == here.number
 }
 
-/// A call of a method that takes a lock which is free, as far as is known. `known`: its entry.
+/// A call of a method that takes a lock which is free, as far as is known. `known`: its entry; `tries`: `acquire`, if that can be tried first.
 #[inline]
 fn take(
     here: *mut Here,
     (object, kind): (Object, u8),
     known: Option<(u32, *mut Entry)>,
     patience: impl Fn() -> Patience,
+    tries: Option<ffi::PyCFunctionWithKeywords>,
     call: impl Fn() -> Object,
     got: fn(Object) -> bool,
 ) -> Object {
@@ -217,6 +221,17 @@ fn take(
     if let Some((number, entry)) = known.filter(|(_, entry)| unsafe { (**entry).waiters } != 0) {
         let patience = patience();
         if patience != Patience::None {
+            // Whoever takes it again and again gets it at once, and shall not be held up by what is written of waits.
+            // SAFETY: rule 2; the arguments are there for ever.
+            let result = tries.map(|tries| unsafe { tries(object, TRY.load(Relaxed), ptr::null_mut()) });
+            if let Some(result) = result.filter(|result| is_true(*result)) {
+                if let Some(map) = Map::get() {
+                    taken(map, here, object, kind, patience == Patience::Some, Some(number));
+                }
+                return result;
+            }
+            // SAFETY: it is false, of which there is one for ever.
+            unsafe { ffi::Py_XDECREF(result.unwrap_or(ptr::null_mut())) };
             return take_among_others(here, (object, kind), (number, entry), patience == Patience::Some, &call, got);
         }
     }
@@ -431,7 +446,8 @@ unsafe extern "C" fn lock_acquire(this: Object, arguments: Object, keywords: Obj
         if !asks(this, &LOCK.asks) {
             let call = || original(this, arguments, keywords);
             let known = table::find(map, this as usize);
-            return take(here, (this, lock::LOCK), known, || patience(arguments, keywords), call, is_true);
+            let patience = || patience(arguments, keywords);
+            return take(here, (this, lock::LOCK), known, patience, Some(original), call, is_true);
         }
         let patience = patience(arguments, keywords);
         if patience == Patience::None {
@@ -508,7 +524,7 @@ unsafe extern "C" fn rlock_acquire(this: Object, arguments: Object, keywords: Ob
         let patience = patience(arguments, keywords);
         if patience == Patience::None || is_free(this, owner) {
             let call = || original(this, arguments, keywords);
-            return take(here, (this, lock::RLOCK), known, || patience, call, is_true);
+            return take(here, (this, lock::RLOCK), known, || patience, Some(original), call, is_true);
         }
         let call = || original(this, arguments, keywords);
         slow(map, here, (this, lock::RLOCK), patience == Patience::Some, &call, is_true)
@@ -563,7 +579,7 @@ unsafe extern "C" fn rlock_acquire_restore(this: Object, state: Object) -> Objec
         let known = table::find(map, this as usize);
         if is_free(this, known.map(|(_, entry)| (*entry).owner)) {
             let call = || original(this, state);
-            return take(here, (this, lock::RLOCK), known, || Patience::Endless, call, is_something);
+            return take(here, (this, lock::RLOCK), known, || Patience::Endless, None, call, is_something);
         }
         let call = || original(this, state);
         slow(map, here, (this, lock::RLOCK), false, &call, is_something)
@@ -665,6 +681,12 @@ pub(super) unsafe fn install(thread: Object) -> Result<(), &'static str> {
     // SAFETY: attached, which the caller says.
     unsafe {
         MAIN.store(ffi::PyInterpreterState_Get(), Relaxed);
+        let arguments = ffi::PyTuple_Pack(1, ffi::Py_False());
+        if arguments.is_null() {
+            ffi::PyErr_Clear();
+            return Err("there is no memory left");
+        }
+        TRY.store(arguments, Relaxed);
         let lock = ffi::PyObject_GetAttrString(thread, c"LockType".as_ptr());
         let rlock = ffi::PyObject_GetAttrString(thread, c"RLock".as_ptr());
         let result =
