@@ -254,28 +254,19 @@ fn take_among_others(
     call: &dyn Fn() -> Object,
     got: fn(Object) -> bool,
 ) -> Object {
-    let (before, published) = {
+    let since = file::now();
+    let published = {
         // SAFETY: as in `slow`.
-        let (me, entry) = unsafe { (&mut *here, &mut *entry) };
-        let since = file::now();
+        let (me, entry) = unsafe { (&mut *here, &*entry) };
         let first = place::innermost(me);
         let stack = place::stack(me, first, STACK_DEPTH);
-        // It waits as well as the others: whoever comes after it shall know.
-        entry.waiters += 1;
-        let published = Published { lock: entry.serial, holder: 0, since, stack, taken: 0 };
-        (me.publish(published), published)
+        Published { lock: entry.serial, holder: 0, since, stack, taken: 0 }
     };
-    let result = call();
-    // As in `slow`.
-    let Some(map) = Map::get() else { return result };
-    let until = file::now();
-    // SAFETY: as above.
-    unsafe { (*here).publish(before) };
-    let Some((_, entry)) = table::find_again(map, Some(number), object as usize) else { return result };
-    // SAFETY: as above.
+    let (result, after) = call_waiting(here, object, (number, entry), published, call);
+    let Some(After { map, entry, until }) = after else { return result };
+    // SAFETY: as in `slow`.
     let (me, it) = unsafe { (&*here, &mut *entry) };
-    it.waiters = it.waiters.saturating_sub(1);
-    let (from, has_got) = (published.since, got(result));
+    let (from, has_got) = (since, got(result));
     if until.saturating_sub(from) >= AT_ONCE {
         it.flags |= lock::IS_NAMED;
         // Whoever has had it since then: before, nobody knew.
@@ -301,7 +292,7 @@ fn slow(
     let Some((number, entry)) = table::find_or_add(map, object as usize, kind) else {
         return call();
     };
-    let (before, published) = {
+    let published = {
         // SAFETY: as above: until the method itself is called nothing of Python is.
         let (me, entry) = unsafe { (&mut *here, &mut *entry) };
         let since = file::now();
@@ -319,24 +310,47 @@ fn slow(
             count_hold(entry, now);
             (entry.since, entry.weight) = (now, 1);
         }
-        entry.waiters += 1;
         entry.flags |= lock::IS_NAMED;
-        let published = Published { lock: entry.serial, holder, since, stack, taken };
-        (me.publish(published), published)
+        Published { lock: entry.serial, holder, since, stack, taken }
     };
-    let result = call();
-    // Rule 3: a handler may have forked, and the child has another file.
-    let Some(map) = Map::get() else { return result };
-    let until = file::now();
-    // SAFETY: as above.
-    unsafe { (*here).publish(before) };
-    let Some((_, entry)) = table::find_again(map, Some(number), object as usize) else { return result };
-    // SAFETY: as above.
-    unsafe { (*entry).waiters = (*entry).waiters.saturating_sub(1) };
+    let (result, after) = call_waiting(here, object, (number, entry), published, call);
+    let Some(After { map, entry, until }) = after else { return result };
     let Published { since: from, stack, holder, taken, .. } = published;
     let waited = Waited { from, until, stack, holder, taken, has_got: got(result), is_timed };
     note_wait(map, here, (object, kind), (number, entry), &waited);
     result
+}
+
+/// What there is after a call that may have waited.
+struct After {
+    map: Map,
+    entry: *mut Entry,
+    until: u64,
+}
+
+/// Says what is waited for while the method itself is called. Afterwards there is nothing to be noted if the lock is gone, or nobody records any more.
+fn call_waiting(
+    here: *mut Here,
+    object: Object,
+    (number, entry): (u32, *mut Entry),
+    published: Published,
+    call: &dyn Fn() -> Object,
+) -> (Object, Option<After>) {
+    // SAFETY: as above: until the method itself is called nothing of Python is.
+    let before = unsafe {
+        (*entry).waiters += 1; // whoever comes after it shall know
+        (*here).publish(published)
+    };
+    let result = call();
+    // Rule 3: a handler may have forked, and the child has another file.
+    let Some(map) = Map::get() else { return (result, None) };
+    let until = file::now();
+    // SAFETY: this thread's own.
+    unsafe { (*here).publish(before) };
+    let Some((_, entry)) = table::find_again(map, Some(number), object as usize) else { return (result, None) };
+    // SAFETY: an entry that was just found.
+    unsafe { (*entry).waiters = (*entry).waiters.saturating_sub(1) };
+    (result, Some(After { map, entry, until }))
 }
 
 /// A wait that is over.

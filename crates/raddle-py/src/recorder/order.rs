@@ -40,20 +40,13 @@ static KNOWN: Guarded<Known> = Guarded::new(Known { hashes: [0; ROOM], growth: 0
 /// The thread takes a lock while it holds others.
 #[inline]
 pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
+    leave_out_released(map, here);
     let mut serials = [0; MOST_HELD];
     let mut around = u64::from(here.number) << 32 | u64::from(Here::newest());
-    let mut at = 0;
-    while at < here.held_count {
-        let held = table::entry(map, here.held[at]);
-        // SAFETY: rule 1; an entry lies in room that was reserved.
-        let (serial, owner) = unsafe { ((*held).serial, (*held).owner) };
-        if owner != here.number {
-            here.let_go(at); // somebody else has released it, who could not find this thread
-            continue;
-        }
-        serials[at] = serial;
-        around = place::mix(around ^ u64::from(serial));
-        at += 1;
+    for (serial, number) in serials.iter_mut().zip(&here.held[..here.held_count]) {
+        // SAFETY: rule 1; an entry that is held is in use.
+        *serial = unsafe { (*table::entry(map, *number)).serial };
+        around = place::mix(around ^ u64::from(*serial));
     }
     for at in 0..here.held_count {
         if here.held[at] == taken {
@@ -76,13 +69,19 @@ pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
 /// Whether the thread holds fewer locks than can be known, once those are left out that others have released.
 #[cold]
 pub(super) fn has_room(map: Map, here: &mut Here) -> bool {
+    leave_out_released(map, here);
+    here.held_count < MOST_HELD
+}
+
+/// Forgets locks that somebody else has released who could not find this thread.
+#[inline]
+fn leave_out_released(map: Map, here: &mut Here) {
     for at in (0..here.held_count).rev() {
         // SAFETY: rule 1; an entry lies in room that was reserved.
         if unsafe { (*table::entry(map, here.held[at])).owner } != here.number {
             here.let_go(at);
         }
     }
-    here.held_count < MOST_HELD
 }
 
 /// In a forked child: nothing has been told in its file.
