@@ -1,5 +1,21 @@
 //! Circles among threads of which each waits for at most one other.
 
+use crate::model::{Deadlock, Thread};
+
+impl Deadlock {
+    /// The circles among threads, by who is known to hold what each waits for.
+    pub(crate) fn among(threads: &[Thread], has_not_run: impl Fn(&usize) -> bool) -> Vec<Self> {
+        let edges: Vec<_> = threads.iter().map(|thread| thread.wait.as_ref()?.holder.as_ref()?.thread).collect();
+        let is_timed = |index: &usize| threads[*index].wait.as_ref().is_some_and(|wait| wait.is_timed);
+        let deadlock = |circle: Vec<usize>| Self {
+            is_certain: circle.iter().all(&has_not_run),
+            is_timed: circle.iter().any(is_timed),
+            threads: circle,
+        };
+        circles(&edges).into_iter().map(deadlock).collect()
+    }
+}
+
 /// The circles in a graph with at most one edge from each node, each once, beginning at its lowest node.
 pub(crate) fn circles(edges: &[Option<usize>]) -> Vec<Vec<usize>> {
     let mut seen = vec![0; edges.len()];

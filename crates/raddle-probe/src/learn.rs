@@ -2,7 +2,6 @@
 //!
 //! A plain lock does not say who has it. Where it was taken by `with` that is seen in the stack of the one who did; otherwise only a recorder knows.
 
-use crate::cycle::circles;
 use crate::model::{Deadlock, Holder, Place, Process};
 use crate::task;
 
@@ -25,35 +24,24 @@ impl Process {
     /// lock for which it waits: that is for the caller to know.
     pub fn learn(&mut self, holder: impl Fn(u64) -> Option<(u32, Option<Place>)>) {
         let unknown: Vec<(usize, u64)> = self.waits_for_unknown().collect();
-        let mut has_learnt = false;
         for (index, object) in unknown {
             let Some((native_id, place)) = holder(object) else { continue };
             // One that is gone has left it to others, who may release it: that is nobody's lock, and not one that nobody will release.
             let Some(thread) = self.threads.iter().position(|thread| thread.native_id == native_id) else { continue };
             if let Some(wait) = &mut self.threads[index].wait {
                 wait.holder = Some(Holder { thread: Some(thread), place });
-                has_learnt = true;
             }
         }
-        if !has_learnt {
-            return;
-        }
-        let threads = &self.threads;
-        let edges: Vec<_> = threads.iter().map(|thread| thread.wait.as_ref()?.holder.as_ref()?.thread).collect();
-        let has_not_run = |index: &usize| {
-            let thread = &threads[*index];
-            thread.is_certain && thread.runs.is_some() && thread.runs == task::runs(self.pid, thread.native_id)
-        };
-        let known = &self.deadlocks;
-        let new = circles(&edges).into_iter().filter(|circle| known.iter().all(|one| one.threads != *circle));
-        let new: Vec<_> = new
-            .map(|circle| Deadlock {
-                is_certain: circle.iter().all(has_not_run),
-                is_timed: circle.iter().any(|index| threads[*index].wait.as_ref().is_some_and(|wait| wait.is_timed)),
-                threads: circle,
-            })
-            .collect();
-        self.deadlocks.extend(new);
+        let has_not_run = |index: &usize| self.threads[*index].is_certain && self.has_not_run(*index);
+        let mut found = Deadlock::among(&self.threads, has_not_run);
+        found.retain(|new| self.deadlocks.iter().all(|known| known.threads != new.threads));
+        self.deadlocks.append(&mut found);
+    }
+
+    /// Whether a thread has not run since it was looked at.
+    pub(crate) fn has_not_run(&self, thread: usize) -> bool {
+        let thread = &self.threads[thread];
+        thread.runs.is_some() && thread.runs == task::runs(self.pid, thread.native_id)
     }
 }
 

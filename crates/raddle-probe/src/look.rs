@@ -281,7 +281,6 @@ fn describe_all<M: Memory>(
         enders.push(ender);
     }
     let mut orphans = Vec::new();
-    let mut edges = vec![None; threads.len()];
     for (index, ender) in enders.iter().enumerate() {
         let holder = match ender {
             Ender::Anyone => None,
@@ -302,7 +301,6 @@ fn describe_all<M: Memory>(
             }
         };
         if let Some(holder) = holder {
-            edges[index] = holder.thread;
             if holder.thread.is_none() {
                 orphans.push(index);
             }
@@ -311,15 +309,8 @@ fn describe_all<M: Memory>(
             }
         }
     }
-    let deadlocks = circles(&edges).into_iter().map(|threads_of| {
-        let has_not_run = |index: &usize| sights[*index].task.as_ref().is_some_and(|task| task.has_not_run(pid));
-        Deadlock {
-            is_certain: threads_of.iter().all(has_not_run),
-            is_timed: threads_of.iter().any(|index| threads[*index].wait.as_ref().is_some_and(|wait| wait.is_timed)),
-            threads: threads_of,
-        }
-    });
-    let deadlocks = deadlocks.collect();
+    let has_not_run = |index: &usize| sights[*index].task.as_ref().is_some_and(|task| task.has_not_run(pid));
+    let deadlocks = Deadlock::among(&threads, has_not_run);
     let tasks = tasks_of(target, interpreters);
     let mut task_deadlocks = circles(&tasks.iter().map(|task| task.awaits).collect::<Vec<_>>());
     if !task_deadlocks.is_empty() {

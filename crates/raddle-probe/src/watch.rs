@@ -20,7 +20,6 @@ use crate::look::{Memo, look_from_outside, look_once, stuck_in};
 use crate::model::{Look, Process};
 use crate::process;
 use crate::runtime::Target;
-use crate::task;
 
 const BELIEVED: Duration = Duration::from_secs(2);
 const CENSUS: Duration = Duration::from_millis(200);
@@ -108,10 +107,7 @@ impl Watch {
             look.stuck = stuck_in(&look.processes);
             self.circled = Some(Instant::now());
             // Whoever has not run since it was seen is still there now, and so all of them are at one moment.
-            let is_still_there = |(process, thread): &(usize, usize)| {
-                let (process, thread) = (&look.processes[*process], &look.processes[*process].threads[*thread]);
-                thread.runs.is_some() && thread.runs == task::runs(process.pid, thread.native_id)
-            };
+            let is_still_there = |(process, thread): &(usize, usize)| look.processes[*process].has_not_run(*thread);
             if !look.stuck.iter().all(is_still_there) {
                 look.stuck.clear();
             }
