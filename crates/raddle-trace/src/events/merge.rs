@@ -204,18 +204,18 @@ impl Merging<'_> {
         for line in events.note.lines() {
             self.session.notes.push(format!("process {}: {line}", events.pid));
         }
-        if !circles.is_whole {
-            self.session.notes.push(format!(
-                "process {}: locks were taken in more orders than could be gone through: there may be more that are taken around a circle",
-                events.pid
-            ));
-        }
-        if events.locks_unseen > 0 {
-            self.session.notes.push(format!("process {}: there were more locks than could be followed", events.pid));
-        }
-        if events.orders_unseen > 0 {
-            let text =
-                "locks were taken in more orders than could be told: some that contradict each other may be missing";
+        let missing = [
+            (
+                !circles.is_whole,
+                "locks were taken in more orders than could be gone through: there may be more that are taken around a circle",
+            ),
+            (events.locks_unseen > 0, "there were more locks than could be followed"),
+            (
+                events.orders_unseen > 0,
+                "locks were taken in more orders than could be told: some that contradict each other may be missing",
+            ),
+        ];
+        for (_, text) in missing.into_iter().filter(|(is_so, _)| *is_so) {
             self.session.notes.push(format!("process {}: {text}", events.pid));
         }
     }

@@ -160,10 +160,9 @@ impl Watcher {
         let index = match self.live.get(&seen.pid) {
             Some(live) => live.index,
             None => {
-                let is_parent = |pid| self.session.processes.iter().rposition(|other| other.pid == pid);
-                let parent = parent.and_then(|pid| match self.live.get(&pid) {
-                    Some(live) => Some(live.index),
-                    None => is_parent(pid),
+                let parent = parent.and_then(|pid| {
+                    let live = self.live.get(&pid).map(|live| live.index);
+                    live.or_else(|| self.session.processes.iter().rposition(|other| other.pid == pid))
                 });
                 self.session.processes.push(Process { pid: seen.pid, parent, began: at, ..Process::default() });
                 let index = self.session.processes.len() - 1;

@@ -2,14 +2,14 @@
 //!
 //! A thread has an event loop if it was seen to wait in one. Between two such waits everything that it does is a callback of the loop.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use crate::report::{Certainty, Finding, Level};
 use crate::session::{Nanos, PlaceId, Span, State, UnitId};
 use crate::words::duration;
 
 use super::super::timeline::{Timeline, Unit};
-use super::{Evidence, Fill, finding};
+use super::{Evidence, Fill, finding, told_units};
 
 pub(super) const HELP: &[&str] = &[
     "await what does the same without blocking (asyncio.sleep, a stream, asyncio.Lock), or hand it to a thread: await asyncio.to_thread(...)",
@@ -35,8 +35,7 @@ struct Block {
 
 pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
     let timeline = evidence.timeline;
-    let facts = timeline.session.facts.iter().filter(|fact| fact.kind == "event-loop-blocked");
-    let told: HashSet<UnitId> = facts.flat_map(|fact| fact.units.iter().copied()).collect();
+    let told = told_units(timeline.session, "event-loop-blocked");
     let is_new = |unit: &&Unit<'_>| !told.contains(&UnitId { process: unit.id.0, thread: Some(unit.id.1) });
     timeline.units.iter().filter(is_new).filter_map(|unit| tell(timeline, unit)).collect()
 }

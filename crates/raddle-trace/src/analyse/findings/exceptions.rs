@@ -6,7 +6,7 @@ use crate::report::{Finding, Level};
 use crate::session::{Label, UnitId};
 use crate::words::{clean, names, plural, unit};
 
-use super::{Evidence, Fill, finding};
+use super::{Evidence, Fill, finding, told_units};
 
 /// More labels are not told: where thousands of threads end alike, some of them say it.
 const MOST: usize = 8;
@@ -28,9 +28,8 @@ pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
             }
         }
     };
-    let facts = || session.facts.iter().filter(|fact| fact.kind == "unhandled-exception");
-    let told: HashSet<UnitId> = facts().flat_map(|fact| fact.units.iter().copied()).collect();
-    for fact in facts() {
+    let told = told_units(session, "unhandled-exception");
+    for fact in session.facts.iter().filter(|fact| fact.kind == "unhandled-exception") {
         for id in fact.units.iter().filter(|id| !speaks_for_itself(id)) {
             add(*id, &fact.detail, Some(fact.at), &fact.labels);
         }

@@ -6,7 +6,7 @@ use crate::report::{Certainty, Finding, Level};
 use crate::session::{Fact, PlaceId, Session, State, UnitId};
 use crate::words::{clean, names, plural, unit};
 
-use super::{Evidence, Fill, finding};
+use super::{Evidence, Fill, finding, stuck_units};
 
 /// How often something is told one by one before the rest is counted.
 const MOST: usize = 4;
@@ -38,7 +38,7 @@ struct Known<'s> {
     session: &'s Session,
     /// Processes in which somebody waits for a lock that nobody will release.
     lost: HashSet<usize>,
-    stuck: HashSet<(usize, Option<usize>)>,
+    stuck: HashSet<UnitId>,
     /// Processes with an event loop.
     loops: HashSet<usize>,
 }
@@ -46,12 +46,11 @@ struct Known<'s> {
 impl<'s> Known<'s> {
     fn of(session: &'s Session) -> Self {
         let lost = session.stuck.iter().filter(|stuck| stuck.kind == "lost-lock").flat_map(|stuck| &stuck.units);
-        let stuck = session.stuck.iter().flat_map(|stuck| &stuck.units);
         let loops = session.things.iter().filter(|thing| thing.kind == "event-loop");
         Self {
             session,
             lost: lost.map(|unit| unit.process).collect(),
-            stuck: stuck.map(|unit| (unit.process, unit.thread)).collect(),
+            stuck: stuck_units(session),
             loops: loops.map(|thing| thing.process).collect(),
         }
     }
@@ -71,7 +70,7 @@ impl<'s> Known<'s> {
             // A child that hangs for it is told as such.
             "fork-with-lock" => !units.any(|id| self.lost.contains(&id.process)),
             // Of one that cannot go on that is told, and not that it is left over.
-            "orphaned-thread" => !units.any(|id| self.stuck.contains(&(id.process, id.thread))),
+            "orphaned-thread" => !units.any(|id| self.stuck.contains(id)),
             // Nobody sees what threads tell an event loop.
             "never-joined" => !units.any(|id| self.loops.contains(&id.process)),
             _ => true,

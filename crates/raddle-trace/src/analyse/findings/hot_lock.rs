@@ -8,7 +8,7 @@ use crate::words::{clean, duration, percent, plural};
 
 use super::super::locks::Waits;
 use super::super::timeline::{Timeline, Unit};
-use super::{Evidence, Fill, finding};
+use super::{Evidence, Fill, finding, stuck_units};
 
 /// At least this share of the critical path leads through holders of the lock.
 const SHARE: f64 = 0.10;
@@ -26,16 +26,15 @@ pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
     if !evidence.timeline.is_enough(LOOKS) {
         return Vec::new();
     }
-    let stuck = evidence.timeline.session.stuck.iter().flat_map(|stuck| &stuck.units);
-    let stuck = stuck.map(|unit| (unit.process, unit.thread)).collect();
+    let stuck = stuck_units(evidence.timeline.session);
     let hot = evidence.locks.iter().filter(|cost| cost.share >= SHARE && cost.waited >= LEAST);
     hot.filter_map(|cost| tell(evidence, &stuck, cost)).take(MOST).collect()
 }
 
 /// Whether somebody who waits for the lock never got it: then the program hangs, and is not slow. One that ended with an exit code did not hang,
 /// wherever its threads were seen last.
-fn hangs(timeline: &Timeline<'_>, stuck: &HashSet<(usize, Option<usize>)>, waits: &Waits) -> bool {
-    let is_stuck = |unit: &Unit<'_>| stuck.contains(&(unit.id.0, Some(unit.id.1)));
+fn hangs(timeline: &Timeline<'_>, stuck: &HashSet<UnitId>, waits: &Waits) -> bool {
+    let is_stuck = |unit: &Unit<'_>| stuck.contains(&UnitId { process: unit.id.0, thread: Some(unit.id.1) });
     waits.spans.iter().any(|(index, span)| {
         let unit = &timeline.units[*index];
         let was_left = unit.thread.ended.is_none() && unit.spans.last().is_some_and(|last| last == span);
@@ -43,7 +42,7 @@ fn hangs(timeline: &Timeline<'_>, stuck: &HashSet<(usize, Option<usize>)>, waits
     })
 }
 
-fn tell(evidence: &Evidence<'_, '_>, stuck: &HashSet<(usize, Option<usize>)>, cost: &LockCost) -> Option<Finding> {
+fn tell(evidence: &Evidence<'_, '_>, stuck: &HashSet<UnitId>, cost: &LockCost) -> Option<Finding> {
     let timeline = evidence.timeline;
     let thing = timeline.thing(Some(cost.thing))?;
     let waits = evidence.waits.get(&cost.thing)?;

@@ -19,10 +19,10 @@ mod starvation;
 mod stuck;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::report::{Certainty, Finding, Level, LockCost, SpeedUp};
-use crate::session::{Label, Nanos, ThingId, UnitId};
+use crate::session::{Label, Nanos, Session, ThingId, UnitId};
 
 use super::locks::Waits;
 use super::phases::Phases;
@@ -56,6 +56,18 @@ pub(crate) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
     all.extend(oversubscribed::findings(evidence));
     all.sort_by_key(|finding| (Reverse(finding.level), Reverse(finding.certainty)));
     all
+}
+
+/// The units of which facts of a kind tell.
+fn told_units(session: &Session, kind: &str) -> HashSet<UnitId> {
+    let facts = session.facts.iter().filter(|fact| fact.kind == kind);
+    facts.flat_map(|fact| fact.units.iter().copied()).collect()
+}
+
+/// The units that were seen stuck.
+fn stuck_units(session: &Session) -> HashSet<UnitId> {
+    let units = session.stuck.iter().flat_map(|stuck| &stuck.units);
+    units.map(|unit| UnitId { process: unit.process, thread: unit.thread }).collect()
 }
 
 /// A finding, filled in step by step.
