@@ -291,17 +291,16 @@ class ProcessPoolExecutor(stdlib.ProcessPoolExecutor):
 
     def _force_shutdown(self, operation: str) -> None:
         # The standard library's name, which subclasses replace.
-        if operation not in _ENDS:
-            raise ValueError(f"Unsupported operation: {operation!r}")
         import contextlib
-        from multiprocessing.process import BaseProcess
 
         from ._map import is_overridden
 
+        if operation not in _ENDS:
+            raise ValueError(f"Unsupported operation: {operation!r}")
         # A process of a class of the user's own has its own way to end, and the standard library promises that it is asked.
         for process in list(self._crew.processes.values()):
             end = getattr(process, operation)
-            if is_overridden(end, getattr(BaseProcess, operation)) and process.is_alive():
+            if is_overridden(end, getattr(mp.process.BaseProcess, operation)) and process.is_alive():
                 with contextlib.suppress(ProcessLookupError):
                     end()
         self._lane.destroy(f"the workers were ended by {operation}_workers()", _ENDS[operation])
