@@ -30,7 +30,31 @@ macro_rules! layout {
             let layout = Layout::of(minor)?;
             Some(vec![$((stringify!($field), layout.$field),)*])
         }
+
+        /// One offset of a minor version by its name, for who is built for one version; there must be such a one.
+        #[doc(hidden)]
+        pub const fn offset(minor: u32, name: &str) -> usize {
+            let layout = match minor {
+                11 => V11,
+                12 => V12,
+                13 => V13,
+                _ => V14,
+            };
+            $(if is_same(name, stringify!($field)) {
+                return layout.$field as usize;
+            })*
+            panic!("no such field");
+        }
     };
+}
+
+const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
 }
 
 layout! {

@@ -29,7 +29,7 @@ mod watch;
 pub use error::Trouble;
 pub use json::{json, trouble_json};
 #[doc(hidden)]
-pub use layout::offsets;
+pub use layout::{offset, offsets};
 pub use look::{look, look_at_tree};
 pub use model::{AsyncTask, Child, Deadlock, Held, Holder, Look, NativeThread, Place, Process, State, Thread, Wait};
 pub use process::handles_signals;

@@ -21,6 +21,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// The mapping, or null.
+#[unsafe(link_section = "raddle_recorder")] // as said in `mod.rs`
 static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 static LENGTH: AtomicU64 = AtomicU64::new(0);
 

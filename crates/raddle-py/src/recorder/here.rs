@@ -12,7 +12,7 @@ use std::ptr;
 
 use pyo3::ffi;
 use raddle_core::prim::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64,
+    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use raddle_trace::events::format::{BLOCK_SIZE, block, end, record};
@@ -22,16 +22,18 @@ use super::file::{self, Map};
 /// The most locks of one thread that are known to be held at the same time.
 pub(super) const MOST_HELD: usize = 16;
 
+/// The first two lines of the processor's cache are all that a free lock needs.
+#[repr(C, align(64))]
 pub(super) struct Here {
+    pub(super) tstate: *mut ffi::PyThreadState,
     pub(super) number: u32,
     pub(super) native_id: u32,
-    pub(super) tstate: *mut ffi::PyThreadState,
-    /// Places of locks, in the order in which they were taken.
-    pub(super) held: [u32; MOST_HELD],
     pub(super) held_count: usize,
-    pub(super) gil: super::gil::Waiting,
     /// The turn of its last release of a lock.
     pub(super) last: u64,
+    /// Places of locks, in the order in which they were taken.
+    pub(super) held: [u32; MOST_HELD],
+    pub(super) gil: super::gil::Waiting,
     /// Whether it holds the lock by which others know of its end.
     pub(super) joins_seen: bool,
     block: *mut u8,
@@ -53,13 +55,20 @@ impl Drop for End {
     }
 }
 
+#[unsafe(link_section = "raddle_recorder")] // as said in `mod.rs`
 static NEXT_NUMBER: AtomicU32 = AtomicU32::new(1);
 
 /// How many releases there were: what is before what, more finely than a clock says it.
+#[unsafe(link_section = "raddle_recorder")]
 static TURNS: AtomicU64 = AtomicU64::new(1);
 
 /// The threads that there are, by the low bits of their numbers.
 static THREADS: [AtomicPtr<Here>; 4096] = [const { AtomicPtr::new(ptr::null_mut()) }; 4096];
+
+/// The thread that was in here last, by what the C library calls it, and its [`Here`]: asked for less work than a thread-local is. Both are stored by who
+/// holds the GIL; a thread that ends takes its name out without it, which costs another one no more than a look at its thread-local.
+#[unsafe(link_section = "raddle_recorder")]
+static LAST: (AtomicUsize, AtomicPtr<Here>) = (AtomicUsize::new(0), AtomicPtr::new(ptr::null_mut()));
 
 /// What ended threads have left. Taken as a whole, so that nothing is taken twice.
 static FREE: AtomicPtr<Here> = AtomicPtr::new(ptr::null_mut());
@@ -93,6 +102,23 @@ impl Here {
     #[inline]
     pub(super) fn get() -> *mut Self {
         HERE.get()
+    }
+
+    /// The same as [`get_or_begin`](Self::get_or_begin). Only for who holds the GIL.
+    #[inline]
+    pub(super) fn get_again() -> *mut Self {
+        // SAFETY: POSIX: asks for nothing.
+        let ident = unsafe { libc::pthread_self() } as usize;
+        if LAST.0.load(Relaxed) == ident {
+            // Whoever had this name before has taken it out at its end, before the name was given again.
+            return LAST.1.load(Relaxed);
+        }
+        let here = Self::get_or_begin();
+        if !here.is_null() {
+            LAST.1.store(here, Relaxed);
+            LAST.0.store(ident, Relaxed);
+        }
+        here
     }
 
     /// This thread's; makes it if there is none. Null at the thread's very end.
@@ -177,6 +203,9 @@ impl Here {
         if here.is_null() {
             return;
         }
+        if LAST.1.load(Relaxed) == here {
+            LAST.0.store(0, Relaxed);
+        }
         // SAFETY: this thread's own; it ends, and nothing else of it runs.
         let me = unsafe { &mut *here };
         super::gil::flush(me);
@@ -215,6 +244,7 @@ impl Here {
             spare.store(ptr::null_mut(), Relaxed);
         }
         FREE.store(ptr::null_mut(), Relaxed);
+        LAST.0.store(0, Relaxed);
         let here = HERE.get();
         if here.is_null() {
             return;

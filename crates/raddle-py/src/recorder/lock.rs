@@ -52,12 +52,13 @@ const TIMED_ONE_OF: u64 = 8;
 const AT_ONCE: u64 = 20_000;
 
 /// Whether anything is noted.
+#[unsafe(link_section = "raddle_recorder")] // as said in `mod.rs`
 pub(super) static IS_ON: AtomicBool = AtomicBool::new(false);
 /// The arguments of a call that only tries: `(False,)`.
 static TRY: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 /// The main interpreter.
+#[unsafe(link_section = "raddle_recorder")]
 static MAIN: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
-
 /// The methods that were there.
 struct Methods {
     acquire: Original,
@@ -88,7 +89,9 @@ impl Methods {
     }
 }
 
+#[unsafe(link_section = "raddle_recorder")]
 static LOCK: Methods = Methods::new();
+#[unsafe(link_section = "raddle_recorder")]
 static RLOCK: Methods = Methods::new();
 static ALLOCATE: Original = Original::new();
 /// `RLock.locked`, from 3.14 on.
@@ -102,13 +105,14 @@ pub(super) fn enter() -> Option<(Map, *mut Here)> {
     }
     let map = Map::get()?;
     // SAFETY: CPython has called us, so this thread is attached.
-    if unsafe { ffi::PyInterpreterState_Get() } != MAIN.load(Relaxed) {
+    let tstate = unsafe { ffi::PyThreadState_Get() };
+    if place::interpreter(tstate) != MAIN.load(Relaxed) {
         return None;
     }
-    let here = Here::get_or_begin();
+    let here = Here::get_again();
     (!here.is_null()).then(|| {
         // SAFETY: this thread's own, and it is attached.
-        unsafe { (*here).tstate = ffi::PyThreadState_Get() };
+        unsafe { (*here).tstate = tstate };
         (map, here)
     })
 }
@@ -153,7 +157,7 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool, numb
         0
     };
     if let Some(frame) = place::innermost(here)
-        && (entry.code, entry.instruction) != (frame.code, frame.instruction)
+        && entry.instruction != frame.instruction
     {
         entry.taken_at = place::place(here, frame).id;
         (entry.code, entry.instruction) = (frame.code, frame.instruction);
@@ -694,7 +698,11 @@ const WITH_KEYWORDS: i32 = ffi::METH_VARARGS | ffi::METH_KEYWORDS;
 pub(super) unsafe fn install(thread: Object) -> Result<(), &'static str> {
     // SAFETY: attached, which the caller says.
     unsafe {
-        MAIN.store(ffi::PyInterpreterState_Get(), Relaxed);
+        let main = ffi::PyInterpreterState_Get();
+        if place::interpreter(ffi::PyThreadState_Get()) != main {
+            return Err("threads do not say where it was expected of which interpreter they are");
+        }
+        MAIN.store(main, Relaxed);
         let arguments = ffi::PyTuple_Pack(1, ffi::Py_False());
         if arguments.is_null() {
             ffi::PyErr_Clear();

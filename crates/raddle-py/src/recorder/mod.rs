@@ -20,6 +20,12 @@
 //! 3. No code of the program runs in here, no Python object is made on a path that a running program takes, nothing is allocated but once for each thread.
 //! 4. The GIL of the main interpreter guards what is not a thread's own. What runs without it (waits for the GIL, ends of threads) touches its own only.
 //! 5. No function here panics: no index without a bound that the line shows, no arithmetic that overflows.
+//!
+//! # What a free lock costs
+//!
+//! Where a program works, its own data fills the processor's nearest cache, and what the recorder does costs as many lines of that as it touches. So what is
+//! read at each taking of a free lock lies close together: the statics in one section of the extension (`raddle_recorder`), a thread's in two lines, a
+//! lock's in one.
 
 mod file;
 mod fork;

@@ -20,38 +20,34 @@ use raddle_trace::events::format::{STACK_DEPTH, TEXT_LENGTH, record};
 use super::guarded::Guarded;
 use super::here::Here;
 
-/// Where fields lie.
-#[derive(Clone, Copy, Debug, Default)]
-struct Offsets {
-    tstate_frame: usize,
-    cframe_current_frame: usize,
-    is_behind_cframe: bool,
-    frame_code: usize,
-    frame_instr: usize,
-    frame_previous: usize,
-    frame_owner: usize,
-    may_be_of_c: bool,
-    code_filename: usize,
-    code_qualname: usize,
-    code_firstlineno: usize,
-    code_code: usize,
+/// The minor version that this is built for; the recorder starts in no other one.
+pub(super) const MINOR: u32 = 11 + cfg!(Py_3_12) as u32 + cfg!(Py_3_13) as u32 + cfg!(Py_3_14) as u32;
+
+/// Where fields lie. Known when this is built, so that nothing of it has to be read when a lock is taken.
+mod offsets {
+    use raddle_probe::offset;
+
+    use super::MINOR;
+
+    pub(super) const TSTATE_INTERP: usize = offset(MINOR, "tstate_interp");
+    pub(super) const TSTATE_FRAME: usize = offset(MINOR, "tstate_frame");
+    pub(super) const CFRAME_CURRENT_FRAME: usize = offset(MINOR, "cframe_current_frame");
+    pub(super) const FRAME_CODE: usize = offset(MINOR, "frame_code");
+    pub(super) const FRAME_INSTR: usize = offset(MINOR, "frame_instr");
+    pub(super) const FRAME_PREVIOUS: usize = offset(MINOR, "frame_previous");
+    pub(super) const FRAME_OWNER: usize = offset(MINOR, "frame_owner");
+    pub(super) const CODE_FILENAME: usize = offset(MINOR, "code_filename");
+    pub(super) const CODE_QUALNAME: usize = offset(MINOR, "code_qualname");
+    pub(super) const CODE_FIRSTLINENO: usize = offset(MINOR, "code_firstlineno");
+    pub(super) const CODE_CODE: usize = offset(MINOR, "code_code");
 }
 
-static OFFSETS: Guarded<Offsets> = Guarded::new(Offsets {
-    tstate_frame: 0,
-    cframe_current_frame: 0,
-    is_behind_cframe: false,
-    frame_code: 0,
-    frame_instr: 0,
-    frame_previous: 0,
-    frame_owner: 0,
-    may_be_of_c: false,
-    code_filename: 0,
-    code_qualname: 0,
-    code_firstlineno: 0,
-    code_code: 0,
-});
+/// Whether there is something between a thread and its frame.
+const IS_BEHIND_CFRAME: bool = MINOR < 13;
+/// Whether frames may stand for calls from C.
+const MAY_BE_OF_C: bool = MINOR >= 12;
 
+#[unsafe(link_section = "raddle_recorder")] // as said in `mod.rs`
 static FOLLOWS: AtomicBool = AtomicBool::new(false);
 
 /// From this owner on, a frame stands for a call from C.
@@ -132,27 +128,10 @@ unsafe fn field<T: Copy>(at: usize, offset: usize) -> T {
     unsafe { ((at + offset) as *const T).read_unaligned() }
 }
 
-/// Learns where the fields lie, and compares. To be called once, attached, from a function of Python.
-pub(super) fn learn(minor: u32, library: &[u8]) -> Result<(), &'static str> {
-    let named = raddle_probe::offsets(minor).ok_or("the frames of this version are not known")?;
-    let of = |name: &str| named.iter().find(|(other, _)| *other == name).map_or(0, |(_, offset)| *offset as usize);
-    let offsets = Offsets {
-        tstate_frame: of("tstate_frame"),
-        cframe_current_frame: of("cframe_current_frame"),
-        is_behind_cframe: minor < 13,
-        frame_code: of("frame_code"),
-        frame_instr: of("frame_instr"),
-        frame_previous: of("frame_previous"),
-        frame_owner: of("frame_owner"),
-        may_be_of_c: minor >= 12,
-        code_filename: of("code_filename"),
-        code_qualname: of("code_qualname"),
-        code_firstlineno: of("code_firstlineno"),
-        code_code: of("code_code"),
-    };
+/// Compares with what the interpreter says, and learns where the standard library is. To be called once, attached, from a function of Python.
+pub(super) fn learn(library: &[u8]) -> Result<(), &'static str> {
     // SAFETY: attached, at the start: nobody else is in here.
     unsafe {
-        *OFFSETS.get() = offsets;
         let (kept, length) = &mut *LIBRARY.get();
         if library.len() < kept.len() {
             kept[..library.len()].copy_from_slice(library);
@@ -171,12 +150,12 @@ pub(super) fn learn(minor: u32, library: &[u8]) -> Result<(), &'static str> {
         let file = ffi::PyObject_GetAttrString(code.cast(), c"co_filename".as_ptr());
         let line = ffi::PyFrame_GetLineNumber(frame);
         let at = code as usize;
-        let is_code = field::<usize>(at, offsets.code_qualname) == name as usize
-            && field::<usize>(at, offsets.code_filename) == file as usize;
+        let is_code = field::<usize>(at, offsets::CODE_QUALNAME) == name as usize
+            && field::<usize>(at, offsets::CODE_FILENAME) == file as usize;
         let is_right = is_code && {
             let first = first(ffi::PyThreadState_Get());
             first.is_some_and(|first| {
-                first.code == at && ffi::PyCode_Addr2Line(code, instruction_of(first, &offsets) as c_int) == line
+                first.code == at && ffi::PyCode_Addr2Line(code, instruction_of(first) as c_int) == line
             })
         };
         ffi::Py_XDECREF(name);
@@ -189,8 +168,15 @@ pub(super) fn learn(minor: u32, library: &[u8]) -> Result<(), &'static str> {
     if is_right { Ok(()) } else { Err("the interpreter's frames do not lie where they were expected") }
 }
 
-fn instruction_of(frame: Frame, offsets: &Offsets) -> u32 {
-    frame.instruction.wrapping_sub(frame.code + offsets.code_code) as u32
+fn instruction_of(frame: Frame) -> u32 {
+    frame.instruction.wrapping_sub(frame.code + offsets::CODE_CODE) as u32
+}
+
+/// The interpreter of a thread: [`ffi::PyInterpreterState_Get`] without a call, for who has the thread already.
+#[inline]
+pub(super) fn interpreter(tstate: *mut ffi::PyThreadState) -> *mut ffi::PyInterpreterState {
+    // SAFETY: a thread state that lives; who calls this has compared the field once.
+    unsafe { field(tstate as usize, offsets::TSTATE_INTERP) }
 }
 
 /// The innermost frame of a thread: this one, or, by rule 1, another one.
@@ -198,12 +184,11 @@ fn instruction_of(frame: Frame, offsets: &Offsets) -> u32 {
 pub(super) fn first(tstate: *mut ffi::PyThreadState) -> Option<Frame> {
     // SAFETY: rules 1 and 4: a thread state that lives, and fields that lie where they were found.
     unsafe {
-        let offsets = &*OFFSETS.get();
-        let mut at = field::<usize>(tstate as usize, offsets.tstate_frame);
-        if offsets.is_behind_cframe {
-            at = field::<usize>(at, offsets.cframe_current_frame);
+        let mut at = field::<usize>(tstate as usize, offsets::TSTATE_FRAME);
+        if IS_BEHIND_CFRAME {
+            at = field::<usize>(at, offsets::CFRAME_CURRENT_FRAME);
         }
-        frame(at, offsets)
+        frame(at)
     }
 }
 
@@ -211,23 +196,23 @@ pub(super) fn first(tstate: *mut ffi::PyThreadState) -> Option<Frame> {
 #[inline]
 pub(super) fn next(of: Frame) -> Option<Frame> {
     // SAFETY: as above.
-    unsafe { frame(of.previous, &*OFFSETS.get()) }
+    unsafe { frame(of.previous) }
 }
 
 /// # Safety
 ///
 /// It is 0 or a frame.
 #[inline]
-unsafe fn frame(mut at: usize, offsets: &Offsets) -> Option<Frame> {
+unsafe fn frame(mut at: usize) -> Option<Frame> {
     while at != 0 {
         // SAFETY: the caller says so; and so is what a frame names as the one before.
         unsafe {
-            let previous = field::<usize>(at, offsets.frame_previous);
-            if !(offsets.may_be_of_c && field::<u8>(at, offsets.frame_owner) >= OF_THE_C_STACK) {
+            let previous = field::<usize>(at, offsets::FRAME_PREVIOUS);
+            if !(MAY_BE_OF_C && field::<u8>(at, offsets::FRAME_OWNER) >= OF_THE_C_STACK) {
                 // From 3.14 on the lowest bit says whether the frame owns it; before, it is never set.
-                let code = field::<usize>(at, offsets.frame_code) & !1;
+                let code = field::<usize>(at, offsets::FRAME_CODE) & !1;
                 if code != 0 {
-                    return Some(Frame { code, instruction: field::<usize>(at, offsets.frame_instr), previous });
+                    return Some(Frame { code, instruction: field::<usize>(at, offsets::FRAME_INSTR), previous });
                 }
             }
             at = previous;
@@ -245,13 +230,11 @@ pub(super) fn innermost(here: &Here) -> Option<Frame> {
 /// The number of a place.
 #[inline]
 pub(super) fn place(here: &mut Here, frame: Frame) -> Place {
-    // SAFETY: rule 1.
-    let offsets = unsafe { &*OFFSETS.get() };
     // SAFETY: rules 1 and 4: the frame's code lives, since the frame does.
     let (file, line) = unsafe {
-        (field::<usize>(frame.code, offsets.code_filename), field::<c_int>(frame.code, offsets.code_firstlineno))
+        (field::<usize>(frame.code, offsets::CODE_FILENAME), field::<c_int>(frame.code, offsets::CODE_FIRSTLINENO))
     };
-    place_of(here, frame.code, file, line, instruction_of(frame, offsets))
+    place_of(here, frame.code, file, line, instruction_of(frame))
 }
 
 /// The number of the place of an instruction of a code that lives.
@@ -260,10 +243,8 @@ pub(super) fn at(here: &mut Here, code: usize, instruction: c_int) -> u32 {
         return 0;
     }
     // SAFETY: rules 1 and 4.
-    let (file, line) = unsafe {
-        let offsets = &*OFFSETS.get();
-        (field::<usize>(code, offsets.code_filename), field::<c_int>(code, offsets.code_firstlineno))
-    };
+    let (file, line) =
+        unsafe { (field::<usize>(code, offsets::CODE_FILENAME), field::<c_int>(code, offsets::CODE_FIRSTLINENO)) };
     place_of(here, code, file, line, instruction as u32).id
 }
 
@@ -298,9 +279,8 @@ fn place_of(here: &mut Here, code: usize, file: usize, line: c_int, instruction:
 fn new_place(here: &mut Here, code: usize, instruction: u32) -> Place {
     // SAFETY: rules 1 and 4; the strings live as long as the code.
     let (file, function, line) = unsafe {
-        let offsets = &*OFFSETS.get();
-        let file = field::<*mut ffi::PyObject>(code, offsets.code_filename);
-        let function = field::<*mut ffi::PyObject>(code, offsets.code_qualname);
+        let file = field::<*mut ffi::PyObject>(code, offsets::CODE_FILENAME);
+        let function = field::<*mut ffi::PyObject>(code, offsets::CODE_QUALNAME);
         (file, function, ffi::PyCode_Addr2Line(code as *mut ffi::PyCodeObject, instruction as c_int))
     };
     let mut room = [0; TEXT_LENGTH];

@@ -84,10 +84,9 @@ unsafe fn start() {
     let Some(map) = Map::get() else { return };
     // SAFETY: attached, which the caller says.
     unsafe {
-        let minor = match version() {
-            Ok(minor) => minor,
-            Err(why) => return map.note(why),
-        };
+        if let Err(why) = version() {
+            return map.note(why);
+        }
         let mut length = 0;
         let library = ffi::PySys_GetObject(c"_stdlib_dir".as_ptr());
         let library =
@@ -97,7 +96,7 @@ unsafe fn start() {
             path.extend_from_slice(CStr::from_ptr(library).to_bytes());
             path.push(b'/');
         }
-        if let Err(why) = place::learn(minor, &path) {
+        if let Err(why) = place::learn(&path) {
             map.note(why);
         }
         let thread = ffi::PyDict_GetItemString(ffi::PyImport_GetModuleDict(), c"_thread".as_ptr());
@@ -124,16 +123,15 @@ unsafe fn start() {
     }
 }
 
-/// The minor version, if it is one that the recorder knows.
-fn version() -> Result<u32, &'static str> {
+/// Whether the interpreter is of the version that this is built for, and one that the recorder knows.
+fn version() -> Result<(), &'static str> {
     if cfg!(Py_GIL_DISABLED) {
         return Err("nothing is recorded in a free-threaded interpreter");
     }
-    let built = u32::from(cfg!(Py_3_12)) + u32::from(cfg!(Py_3_13)) + u32::from(cfg!(Py_3_14)) + 11;
     // SAFETY: a constant.
     let runs = unsafe { ffi::Py_Version } >> 16;
-    if built > 14 || runs as u32 != 0x300 + built {
+    if runs as u32 != 0x300 + place::MINOR {
         return Err("this version of Python is not known to the recorder: nothing is recorded from within");
     }
-    Ok(built)
+    Ok(())
 }

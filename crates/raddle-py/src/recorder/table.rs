@@ -18,8 +18,9 @@ use super::guarded::Guarded;
 use super::here::{Here, MOST_HELD};
 use super::place;
 
-/// What is known of a lock. The front part is read by others.
-#[repr(C)]
+/// What is known of a lock. Whoever takes or releases one that nobody waits for touches the first half only, which is one line of a processor's cache;
+/// the front part is read by others.
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) object: u64,
@@ -32,27 +33,27 @@ pub(super) struct Entry {
     pub(super) waiters: u32,
     pub(super) since: u64,
     pub(super) taken_at: u32,
-    pub(super) made: u32,
+    /// Who took it last.
+    pub(super) taker: u32,
     pub(super) taken: u64,
     pub(super) held: u64,
+    /// The instruction that `taken_at` is the number of.
+    pub(super) instruction: usize,
+
     pub(super) waited: u64,
+    pub(super) made: u32,
     pub(super) contended: u32,
     /// Who released it last while others waited, and when.
     pub(super) releaser: u32,
-    pub(super) released: u64,
-    /// The code and the instruction that `taken_at` is the number of.
-    pub(super) code: usize,
-    pub(super) instruction: usize,
-    /// Who took it last.
-    pub(super) taker: u32,
-    unused_too: u32,
-    spare: [u64; 2],
     next_free: u32,
-    index: u32,
+    pub(super) released: u64,
+    /// The code that `instruction` is of.
+    pub(super) code: usize,
+    spare: [u64; 3],
 }
 
 const _: () = {
-    assert!(size_of::<Entry>() == lock::SIZE);
+    assert!(size_of::<Entry>() == lock::SIZE && offset_of!(Entry, waited) == 64);
     assert!(
         offset_of!(Entry, serial) == lock::SERIAL
             && offset_of!(Entry, kind) == lock::KIND
@@ -76,14 +77,13 @@ const _: () = {
 };
 
 /// Room of the index: what it begins with, and what it has at most. Powers of two.
-const INDEX_AT_FIRST: usize = 1 << 9;
+const INDEX_AT_FIRST: usize = 1 << 6;
 const INDEX: usize = (2 * LOCK_COUNT).next_power_of_two();
 /// How many entries the kernel is asked for at a time.
 const AHEAD: usize = 128;
 
+#[repr(C)]
 struct Table {
-    /// Entries by the addresses of their objects: number + 1, or 0.
-    index: [u32; INDEX],
     /// By how much the part of the index that is used is larger than at first.
     growth: usize,
     /// How many entries have been in use, and how many there is room for so far.
@@ -92,11 +92,13 @@ struct Table {
     /// The first that is free again, + 1.
     free: u32,
     last_serial: u32,
+    /// Entries by the addresses of their objects: number + 1, or 0.
+    index: [u32; INDEX],
 }
 
 // Nothing but zeros, so that it takes no room in the extension's file.
 static TABLE: Guarded<Table> =
-    Guarded::new(Table { index: [0; INDEX], growth: 0, used: 0, reserved: 0, free: 0, last_serial: 0 });
+    Guarded::new(Table { growth: 0, used: 0, reserved: 0, free: 0, last_serial: 0, index: [0; INDEX] });
 
 impl Table {
     /// What of a hash counts.
@@ -124,7 +126,7 @@ impl Table {
     #[cold]
     fn grow(&mut self, map: Map) {
         self.index.fill(0);
-        self.growth = ((self.growth + INDEX_AT_FIRST) * 4).min(INDEX) - INDEX_AT_FIRST;
+        self.growth = ((self.growth + INDEX_AT_FIRST) * 2).min(INDEX) - INDEX_AT_FIRST;
         for number in 0..self.used as u32 {
             // SAFETY: rule 1; entries that have been in use lie in room that was reserved.
             let object = unsafe { (*entry(map, number)).object } as usize;
@@ -227,20 +229,18 @@ fn add(map: Map, object: usize, kind: u8) -> Option<(u32, *mut Entry)> {
         waiters: 0,
         since: 0,
         taken_at: 0,
-        made: 0,
+        taker: 0,
         taken: 0,
         held: 0,
+        instruction: 0,
         waited: 0,
+        made: 0,
         contended: 0,
         releaser: 0,
+        next_free: 0,
         released: 0,
         code: 0,
-        instruction: 0,
-        taker: 0,
-        unused_too: 0,
-        spare: [0; 2],
-        next_free: 0,
-        index: number as u32,
+        spare: [0; 3],
     };
     let entry = entry(map, number as u32);
     // SAFETY: the room is reserved, and the entry is nobody's.
@@ -258,7 +258,7 @@ pub(super) fn remove(map: Map, here: &mut Here, object: usize) {
         }
         // What `Condition.wait` makes for one wait is nobody's lock: nothing is told of it but the wait.
         if (*entry).flags & (lock::IS_NAMED | lock::IS_WAITER) == lock::IS_NAMED {
-            let words = entry.cast::<[u64; 9]>().read();
+            let words = entry.cast::<[u64; 10]>().read();
             here.write(record::LOCK, 0, (*entry).serial, &words);
         }
     }
@@ -292,11 +292,18 @@ pub(super) fn remove(map: Map, here: &mut Here, object: usize) {
 }
 
 /// The thread does not hold the lock any more.
+#[inline]
 pub(super) fn forget_held(here: &mut Here, number: u32, owner: u32) {
     if owner == here.number {
         drop_held(here, number);
-        return;
+    } else {
+        forget_held_by(number, owner);
     }
+}
+
+/// The same for another thread.
+#[cold]
+fn forget_held_by(number: u32, owner: u32) {
     let other = Here::of(owner);
     if !other.is_null() {
         // SAFETY: rule 2 of `here`: `held` may be changed by who holds the GIL, and it is not this thread's.
@@ -307,8 +314,9 @@ pub(super) fn forget_held(here: &mut Here, number: u32, owner: u32) {
 #[inline]
 fn drop_held(here: &mut Here, number: u32) {
     let count = here.held_count.min(MOST_HELD);
-    // Usually it is the last.
-    if let Some(at) = here.held[..count].iter().rposition(|held| *held == number) {
+    if count > 0 && here.held[count - 1] == number {
+        here.held_count = count - 1;
+    } else if let Some(at) = here.held[..count].iter().rposition(|held| *held == number) {
         here.let_go(at);
     }
 }

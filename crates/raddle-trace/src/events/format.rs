@@ -3,7 +3,7 @@
 /// The first eight bytes of a file.
 pub const MAGIC: [u8; 8] = *b"raddleEV";
 /// The version of the format. A reader refuses others.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// What the names of event files end with: `PID-N.events`.
 pub const SUFFIX: &str = ".events";
 
@@ -95,16 +95,18 @@ pub mod lock {
     pub const SINCE: usize = 24;
     /// The place where it was taken, 4 bytes.
     pub const TAKEN_AT: usize = 32;
-    /// The stack by which it was made, 4 bytes.
-    pub const MADE: usize = 36;
+    /// The thread that took it last, 4 bytes.
+    pub const TAKER: usize = 36;
     /// How often it was taken.
     pub const TAKEN: usize = 40;
     /// How long it was held.
     pub const HELD: usize = 48;
-    /// How long it was waited for.
-    pub const WAITED: usize = 56;
+    /// How long it was waited for. In front of it is a word of the writer's own.
+    pub const WAITED: usize = 64;
+    /// The stack by which it was made, 4 bytes.
+    pub const MADE: usize = 72;
     /// How often it had to be waited for, 4 bytes.
-    pub const CONTENDED: usize = 64;
+    pub const CONTENDED: usize = 76;
     /// How much room one has. What lies behind is the writer's own.
     pub const SIZE: usize = 128;
 
