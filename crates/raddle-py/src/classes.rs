@@ -50,7 +50,7 @@ classes! {
     queue::PyQueue, queue::open_shortcuts;
     queue::PySimpleQueue, queue::open_shortcuts;
     results::Meter;
-    results::Results;
+    results::Results, results::open_shortcuts;
     run::PyWatcher;
     shared_channel::PySharedChannel;
     shared_channel::PySharedEnd;

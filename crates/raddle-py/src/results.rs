@@ -1,21 +1,26 @@
 //! The iterator that `map` returns.
 //!
 //! A generator finds out which results come next and yields them as lists, one for each batch; this hands out their items. A
-//! result then costs one call of a slot, where it would cost the resumption of a generator.
+//! result then costs one call of a slot, which has a shortcut, where it would cost the resumption of a generator. A list is taken as it is,
+//! and nobody else may have it.
 //!
 //! With a [`Meter`] it also counts them, at the cost of a look at the clock, and calls the display when that is due.
 
+use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList};
+use pyo3::{Borrowed, ffi};
 use raddle_core::prim::Guarding;
 use raddle_core::prim::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::attached::{Attached, ByGil};
 use crate::batch::coarse_now;
+use crate::shortcut::{self, NextShortcut};
 
 /// Counts the results that were taken, and knows when their display is due. An object of its own, so that the display can read
 /// it and does not keep the iterator alive.
@@ -59,7 +64,48 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-type Stack = <ByGil as Guarding>::Cell<Vec<Py<PyAny>>>;
+/// What was taken from the generator and not handed out.
+#[derive(Default)]
+struct Taken {
+    list: Option<Py<PyList>>,
+    /// The item that is next in it.
+    next: usize,
+    /// What comes after it: more than nothing only if several threads iterate at once.
+    later: VecDeque<Py<PyList>>,
+}
+
+impl Taken {
+    /// The next item. It leaves the list: whoever takes it decides how long it lives.
+    #[inline]
+    fn item(&mut self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let list = self.list.as_ref()?.bind(py);
+        if self.next >= list.len() {
+            return None;
+        }
+        let item = list.get_item(self.next).ok()?;
+        list.set_item(self.next, py.None()).ok()?;
+        self.next += 1;
+        Some(item.unbind())
+    }
+
+    /// Goes on to the next list, if there is nothing left in this one. Returns what is to be dropped outside of the cell, and whether there is a list.
+    fn turn(&mut self, py: Python<'_>) -> (Option<Py<PyList>>, bool) {
+        if self.list.as_ref().is_some_and(|list| self.next < list.bind(py).len()) {
+            return (None, true); // another thread was here first
+        }
+        self.next = 0;
+        let spent = std::mem::replace(&mut self.list, self.later.pop_front());
+        (spent, self.list.is_some())
+    }
+
+    fn add(&mut self, list: Py<PyList>) {
+        if self.list.is_none() {
+            (self.list, self.next) = (Some(list), 0);
+        } else {
+            self.later.push_back(list);
+        }
+    }
+}
 
 /// Iterates over the items of the lists that a generator yields.
 #[pyclass(frozen, module = "raddle._raddle")]
@@ -67,8 +113,7 @@ pub(crate) struct Results {
     runs: Py<PyIterator>,
     /// What counts, and what is called when it is due.
     display: Option<(Py<Meter>, Py<PyAny>)>,
-    /// What was taken from the generator and not handed out, last first.
-    taken: Attached<Stack>,
+    taken: Attached<<ByGil as Guarding>::Cell<Taken>>,
 }
 
 #[pymethods]
@@ -76,7 +121,7 @@ impl Results {
     #[new]
     #[pyo3(signature = (runs, display = None))]
     fn new(runs: Py<PyIterator>, display: Option<(Py<Meter>, Py<PyAny>)>) -> Self {
-        Self { runs, display, taken: Attached::new(ByGil::cell(Vec::new())) }
+        Self { runs, display, taken: Attached::new(ByGil::cell(Taken::default())) }
     }
 
     fn __iter__(slf: Py<Self>) -> Py<Self> {
@@ -85,7 +130,7 @@ impl Results {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         loop {
-            if let Some(item) = ByGil::with(self.taken.of(py), Vec::pop) {
+            if let Some(item) = ByGil::with(self.taken.of(py), |taken| taken.item(py)) {
                 if let Some((meter, draw)) = &self.display
                     && meter.get().count()
                 {
@@ -93,15 +138,14 @@ impl Results {
                 }
                 return Ok(Some(item));
             }
+            let (spent, has_more) = ByGil::with(self.taken.of(py), |taken| taken.turn(py));
+            drop(spent);
+            if has_more {
+                continue;
+            }
             let Some(list) = self.runs.bind(py).clone().next() else { return Ok(None) };
-            let list = list?.cast_into::<PyList>()?;
-            let mut items: Vec<Py<PyAny>> = list.iter().rev().map(Bound::unbind).collect();
-            list.del_slice(0, list.len())?; // whoever takes an item decides how long it lives
-            ByGil::with(self.taken.of(py), |taken| {
-                // More than nothing only if several threads iterate at once; what comes later lies below.
-                items.append(taken);
-                std::mem::swap(taken, &mut items);
-            });
+            let list = list?.cast_into::<PyList>()?.unbind();
+            ByGil::with(self.taken.of(py), |taken| taken.add(list));
         }
     }
 
@@ -116,7 +160,9 @@ impl Results {
         if let Some((_, draw)) = &self.display {
             visit.call(draw)?;
         }
-        ByGil::with(self.taken.visited(&visit), |taken| taken.iter().try_for_each(|item| visit.call(item)))
+        ByGil::with(self.taken.visited(&visit), |taken| {
+            taken.list.iter().chain(&taken.later).try_for_each(|list| visit.call(list))
+        })
     }
 
     fn __clear__(&self, py: Python<'_>) {
@@ -139,4 +185,29 @@ impl Results {
         }
         Err(error)
     }
+}
+
+/// The shortcut into `__next__`: an item that is there, and nobody counts.
+pub(crate) struct Next;
+
+impl NextShortcut for Next {
+    type Class = Results;
+
+    fn long_way() -> &'static OnceLock<ffi::iternextfunc> {
+        static LONG_WAY: OnceLock<ffi::iternextfunc> = OnceLock::new();
+        &LONG_WAY
+    }
+
+    #[inline]
+    fn take<'py>(py: Python<'py>, this: Borrowed<'_, 'py, Results>) -> Option<Py<PyAny>> {
+        let this = this.get();
+        if this.display.is_some() {
+            return None;
+        }
+        ByGil::try_with(this.taken.of(py), |taken| taken.item(py)).flatten()
+    }
+}
+
+pub(crate) fn open_shortcuts(py: Python<'_>) -> PyResult<()> {
+    shortcut::open_next::<Next>(py)
 }

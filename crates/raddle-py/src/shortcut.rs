@@ -93,6 +93,48 @@ pub(crate) fn open<S: Shortcut>(py: Python<'_>) -> PyResult<()> {
     class.setattr(PyString::from_bytes(py, S::NAME.to_bytes())?, method)
 }
 
+/// A shortcut into the slot by which an iterator is asked for its next item.
+pub(crate) trait NextShortcut: 'static {
+    type Class: PyClass<Frozen = True> + Sync;
+
+    /// The slot as PyO3 has made it.
+    fn long_way() -> &'static OnceLock<ffi::iternextfunc>;
+
+    /// The next item, or nothing.
+    fn take<'py>(py: Python<'py>, this: Borrowed<'_, 'py, Self::Class>) -> Option<Py<PyAny>>;
+}
+
+/// Puts a shortcut in front of the slot, once.
+pub(crate) fn open_next<S: NextShortcut>(py: Python<'_>) -> PyResult<()> {
+    if S::long_way().get().is_some() {
+        return Ok(());
+    }
+    let class = py.get_type::<S::Class>().as_type_ptr();
+    // SAFETY: a class that lives for ever, of which nobody has an instance yet (rule 5).
+    unsafe {
+        let Some(slot) = (*class).tp_iternext else {
+            return Err(PySystemError::new_err("a shortcut must stand in front of a slot"));
+        };
+        _ = S::long_way().set(slot);
+        (*class).tp_iternext = Some(next::<S>);
+    }
+    Ok(())
+}
+
+/// The shortcut of the slot.
+unsafe extern "C" fn next<S: NextShortcut>(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: CPython calls this with an instance of `S::Class`, attached.
+    match unsafe { gate::called(|py| S::take(py, Borrowed::from_ptr(py, this).cast_unchecked())) } {
+        Ok(Some(item)) => item.into_ptr(),
+        Ok(None) => match S::long_way().get() {
+            // SAFETY: as above.
+            Some(slot) => unsafe { slot(this) },
+            None => ptr::null_mut(),
+        },
+        Err(Raised) => ptr::null_mut(),
+    }
+}
+
 const MANY: c_int = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
 
 /// The shortcut of a method without arguments.
