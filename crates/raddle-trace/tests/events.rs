@@ -198,6 +198,17 @@ fn what_was_seen_from_outside_keeps_its_index() {
 }
 
 #[test]
+fn a_fork_that_was_not_seen_is_called_as_its_parent() {
+    let mut writer = small();
+    writer.half(header::PARENT_PID, 76);
+    let parent = Process { pid: 76, command: vec!["job.py".into()], ..Process::default() };
+    let session = Session { length: 2000, processes: vec![parent], ..Session::default() };
+    let session = merged(&writer, session, "fork");
+    let child = &session.processes[1];
+    assert_eq!((child.pid, child.parent, child.command.as_slice()), (77, Some(0), &["job.py".to_owned()][..]));
+}
+
+#[test]
 fn what_is_no_file_of_events_is_left_out_with_a_note() {
     let mut writer = small();
     writer.half(header::VERSION, VERSION + 1);

@@ -222,6 +222,7 @@ impl Merging<'_> {
 
     fn process_of(&mut self, events: &Events) -> usize {
         let began = self.moment(events.began);
+        let parent = self.processes.get(&events.parent.0).and_then(|indices| indices.last()).copied();
         let of_pid = self.processes.get(&events.pid).into_iter().flatten();
         let of_pid = of_pid.map(|index| (*index, &self.session.processes[*index]));
         // A number can be given again after its process has ended.
@@ -229,14 +230,22 @@ impl Merging<'_> {
         if let Some((index, _)) = nearest.min_by_key(|(_, process)| process.began.abs_diff(began)) {
             let process = &mut self.session.processes[index];
             process.began = process.began.min(began);
+            self.name_fork(index, parent);
             return index;
         }
-        let parent = self.processes.get(&events.parent.0).and_then(|indices| indices.last()).copied();
         let ended = (events.ended != 0).then(|| self.moment(events.ended));
         self.session.processes.push(Process { pid: events.pid, parent, began, ended, ..Process::default() });
         let index = self.session.processes.len() - 1;
         self.processes.entry(events.pid).or_default().push(index);
+        self.name_fork(index, parent);
         index
+    }
+
+    /// A file goes on from another one where a process was forked. If nobody has seen the fork's command line, it is its parent's.
+    fn name_fork(&mut self, index: usize, parent: Option<usize>) {
+        if let Some(parent) = parent.filter(|_| self.session.processes[index].command.is_empty()) {
+            self.session.processes[index].command = self.session.processes[parent].command.clone();
+        }
     }
 
     fn add_threads(&mut self, context: &Context<'_>, names: &mut Names) {
