@@ -86,22 +86,32 @@ pub(crate) fn base(path: &str) -> &str {
 
 /// What a command line runs, in a word or two: `crawler.py`, `-m http.server`, `python -c`.
 pub(crate) fn program(command: &[String]) -> String {
-    let Some(first) = command.first() else { return "the program".into() };
+    split(command).0
+}
+
+/// What that is run with; code is no argument.
+pub(crate) fn arguments(command: &[String]) -> &[String] {
+    split(command).1
+}
+
+fn split(command: &[String]) -> (String, &[String]) {
+    let Some((first, rest)) = command.split_first() else { return ("the program".into(), &[]) };
     let is_python = base(first).starts_with("python") || base(first).starts_with("pypy");
-    if !is_python || command.len() == 1 {
-        return clean(base(first));
+    let called = (clean(base(first)), rest);
+    if !is_python {
+        return called;
     }
-    let mut rest = command[1..].iter();
-    while let Some(word) = rest.next() {
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
         match word.as_str() {
-            "-m" => return rest.next().map_or_else(|| clean(base(first)), |module| format!("-m {}", clean(module))),
-            "-c" => return format!("{} -c", clean(base(first))),
-            "-X" | "-W" | "--check-hash-based-pycs" => drop(rest.next()),
+            "-m" => return words.next().map_or(called, |module| (format!("-m {}", clean(module)), words.as_slice())),
+            "-c" => return (format!("{} -c", called.0), words.as_slice().get(1..).unwrap_or_default()),
+            "-X" | "-W" | "--check-hash-based-pycs" => drop(words.next()),
             word if word.starts_with('-') && word.len() > 1 => {}
-            word => return clean(base(word)),
+            word => return (clean(base(word)), words.as_slice()),
         }
     }
-    clean(base(first))
+    called
 }
 
 /// A file as one would name it from the directory that the program was started in, or from the library that it is in.
@@ -210,6 +220,11 @@ mod tests {
         assert_eq!(program_of(&["python", "-m", "http.server"]), "-m http.server");
         assert_eq!(program_of(&["python", "-c", "print(1)"]), "python -c");
         assert_eq!(program_of(&[]), "the program");
+        let of = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(arguments(&of(&["python3", "-X", "dev", "crawler.py", "--depth", "3"])), ["--depth", "3"]);
+        assert_eq!(arguments(&of(&["python", "-m", "http.server", "80"])), ["80"]);
+        assert_eq!(arguments(&of(&["python", "-c", "print(1)", "x"])), ["x"]);
+        assert_eq!((arguments(&of(&["python"])).len(), arguments(&[]).len()), (0, 0));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Writes what a run of a program looks like, in every format, into a directory.
 //!
 //! ```console
-//! $ cargo run -p raddle-trace --example write -- DIRECTORY [crawler | clean | hostile | large]
+//! $ cargo run -p raddle-trace --example write -- DIRECTORY [crawler | clean | hostile | large | SESSION.json]
 //! ```
 //!
 //! `crawler` is a program of several processes whose threads take turns at the GIL, share a lock, and at last wait for each other; `clean` has nothing to
 //! complain about; in `hostile` every name is an attempt to become a part of the page; `large` has 200 threads and a million spans.
+//! A session of one's own is read from a file.
 
 mod story;
 
@@ -17,12 +18,13 @@ use raddle_trace::{Style, analyse, html, json, perfetto, sarif, text};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
-    let directory = PathBuf::from(words.next().ok_or("usage: write DIRECTORY [crawler | clean | hostile | large]")?);
+    let directory = PathBuf::from(words.next().ok_or("usage: write DIRECTORY [STORY | SESSION.json]")?);
     let session = match words.next().as_deref() {
         None | Some("crawler") => story::crawler(&directory.join("source"))?,
         Some("clean") => story::clean(),
         Some("hostile") => story::hostile(),
         Some("large") => story::large(),
+        Some(path) if path.ends_with(".json") => serde_json::from_str(&fs::read_to_string(path)?)?,
         Some(other) => return Err(format!("there is no story {other:?}").into()),
     };
     fs::create_dir_all(&directory)?;

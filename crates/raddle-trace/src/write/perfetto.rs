@@ -1,8 +1,10 @@
 //! A trace for Perfetto (<https://ui.perfetto.dev>): `TrackEvent`s in protobuf.
 //!
 //! ```text
-//! findings                      instants, those that are about no unit
-//! process 4711 crawler.py       instants of its findings
+//! findings
+//! ├ error[deadlock]             an instant at its moment, or a slice over the whole session
+//! └ note                        what could not be seen
+//! crawler.py 4711               instants of its findings
 //! ├ MainThread                  slices, one per span; findings about it; flows where something was passed on
 //! ├ worker-0
 //! ├ threads running             counter
@@ -15,7 +17,8 @@
 //!
 //! 1. There is one sequence. Names, and what slices say, are interned in its first packet, and every event needs that packet.
 //! 2. A track's events are in the order of their times; an end is before a beginning at the same time.
-//! 3. A flow connects two instants at the moments of the pass, so that it needs no slice to begin or end there.
+//! 3. Nothing that is said has control characters in it: the processor ends a text at a zero.
+//! 4. A flow connects two instants at the moments of the pass, so that it needs no slice to begin or end there.
 
 mod protobuf;
 
@@ -23,9 +26,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::report::{Finding, Report};
-use crate::session::{Nanos, PlaceId, Process, Session, Span, State, ThingId, UnitId};
-use crate::words::{place, program, thread_name, unit};
-use crate::write::words::state_name;
+use crate::session::{Nanos, PlaceId, Process, Session, Span, State, ThingId};
+use crate::words::{arguments, clean, place, plural, program, thread_name, unit};
+use crate::write::words::{level_name, state_name};
 
 use protobuf::Message;
 
@@ -41,19 +44,27 @@ pub fn perfetto(session: &Session, report: &Report) -> Vec<u8> {
         room: Message::new(),
     };
     trace.names();
+    trace.clock();
+    trace.parentage();
     trace.tracks();
     for (index, process) in session.processes.iter().enumerate() {
         trace.slices(index, process);
         trace.counters(index, process);
     }
     trace.passes();
-    report.findings.iter().for_each(|finding| trace.finding(finding));
+    for (index, finding) in report.findings.iter().enumerate() {
+        trace.summary(index, finding);
+        trace.finding(finding);
+    }
+    trace.notes(report.findings.len());
     trace.packets.into_bytes()
 }
 
 /// Fields of `Trace` and `TracePacket`.
 mod packet {
     pub(super) const PACKET: u32 = 1;
+    pub(super) const PROCESS_TREE: u32 = 2;
+    pub(super) const CLOCK_SNAPSHOT: u32 = 6;
     pub(super) const TIMESTAMP: u32 = 8;
     pub(super) const SEQUENCE: u32 = 10;
     pub(super) const TRACK_EVENT: u32 = 11;
@@ -62,6 +73,23 @@ mod packet {
     pub(super) const TRACK_DESCRIPTOR: u32 = 60;
     pub(super) const STATE_CLEARED: u64 = 1;
     pub(super) const NEEDS_STATE: u64 = 2;
+}
+
+/// Fields of `ClockSnapshot`, and the clocks: that of the packets, and that of the wall.
+mod clock {
+    pub(super) const CLOCK: u32 = 1;
+    pub(super) const ID: u32 = 1;
+    pub(super) const TIMESTAMP: u32 = 2;
+    pub(super) const BOOT: u64 = 6;
+    pub(super) const REAL: u64 = 1;
+}
+
+/// Fields of `ProcessTree`.
+mod tree {
+    pub(super) const PROCESS: u32 = 1;
+    pub(super) const PID: u32 = 1;
+    pub(super) const PARENT_PID: u32 = 2;
+    pub(super) const COMMAND: u32 = 3;
 }
 
 /// Fields of `TrackEvent`.
@@ -89,14 +117,15 @@ mod track {
     pub(super) const THREAD: u32 = 4;
     pub(super) const PARENT: u32 = 5;
     pub(super) const COUNTER: u32 = 8;
+    pub(super) const CHILDREN: u32 = 11;
+    pub(super) const RANK: u32 = 12;
+    pub(super) const BY_RANK: u64 = 3;
     pub(super) const PROCESS_PID: u32 = 1;
-    pub(super) const PROCESS_COMMAND: u32 = 2;
     pub(super) const PROCESS_NAME: u32 = 6;
     pub(super) const THREAD_PID: u32 = 1;
     pub(super) const THREAD_TID: u32 = 2;
     pub(super) const THREAD_NAME: u32 = 5;
-    pub(super) const COUNTER_UNIT: u32 = 3;
-    pub(super) const UNIT_COUNT: u64 = 2;
+    pub(super) const COUNTER_UNIT_NAME: u32 = 6;
 }
 
 /// Fields of `InternedData`, of what is interned, and of `DebugAnnotation`.
@@ -109,11 +138,12 @@ mod interned {
     pub(super) const NAME: u32 = 2;
     pub(super) const ANNOTATION_NAME_ID: u32 = 1;
     pub(super) const ANNOTATION_STRING: u32 = 6;
+    pub(super) const ANNOTATION_LIST: u32 = 12;
     pub(super) const ANNOTATION_STRING_ID: u32 = 17;
 }
 
 /// The keys of a slice's annotations, by their interned numbers from 1 on.
-const KEYS: [&str; 7] = ["place", "function", "waits for", "held by", "made at", "help", "note"];
+const KEYS: [&str; 9] = ["place", "function", "waits for", "held by", "made at", "help", "note", "to", "from"];
 const PLACE: u64 = 1;
 const FUNCTION: u64 = 2;
 const WAITS_FOR: u64 = 3;
@@ -121,6 +151,8 @@ const HELD_BY: u64 = 4;
 const MADE_AT: u64 = 5;
 const HELP: u64 = 6;
 const NOTE: u64 = 7;
+const TO: u64 = 8;
+const FROM: u64 = 9;
 
 /// Categories of events, by their interned numbers from 1 on.
 const CATEGORIES: [&str; 3] = ["state", "pass", "finding"];
@@ -131,6 +163,10 @@ const FINDING: u64 = 3;
 /// Numbers of tracks. Everything has its own, whatever the kernel calls it: numbers of processes and threads are used again.
 const FINDINGS: u64 = 1;
 const PER_PROCESS: u64 = 1 << 32;
+
+fn finding_track(finding: usize) -> u64 {
+    FINDINGS + 1 + finding as u64
+}
 
 fn process_track(process: usize) -> u64 {
     (process as u64 + 1) * PER_PROCESS
@@ -201,21 +237,42 @@ impl Trace<'_> {
     /// What slices can say.
     fn values(&self) -> Vec<String> {
         let session = self.session;
-        let places = session.places.iter().flat_map(|at| [place(session, at), at.function.clone()]);
-        let things = session.things.iter().map(|thing| thing.what.clone());
+        let places = session.places.iter().flat_map(|at| [place(session, at), clean(&at.function)]);
+        let things = session.things.iter().map(|thing| clean(&thing.what));
         let threads = session.processes.iter().flat_map(|process| &process.threads).map(thread_name);
         places.chain(things).chain(threads).collect()
     }
 
+    /// The session's clock begins at nought, and then it was so late on the wall.
+    fn clock(&mut self) {
+        let clock = |id: u64, at: Nanos| Message::new().uint(clock::ID, id).uint(clock::TIMESTAMP, at);
+        let started = (self.session.started * 1e9) as Nanos;
+        let clocks = Message::new()
+            .message(clock::CLOCK, &clock(clock::BOOT, 0))
+            .message(clock::CLOCK, &clock(clock::REAL, started));
+        self.packet(Message::new().uint(packet::TIMESTAMP, 0).message(packet::CLOCK_SNAPSHOT, &clocks));
+    }
+
+    /// Who has started whom, with which arguments. The processor calls a process by the first word of its command line, and passes over one without.
+    fn parentage(&mut self) {
+        let processes = &self.session.processes;
+        let mut tree = Message::new();
+        for process in processes {
+            let parent = process.parent.and_then(|index| processes.get(index)).map_or(0, |parent| parent.pid);
+            let one = Message::new().int(tree::PID, process.pid.into()).int(tree::PARENT_PID, parent.into());
+            let one = one.string(tree::COMMAND, &process_name(process));
+            let one = arguments(&process.command).iter().fold(one, |one, word| one.string(tree::COMMAND, &clean(word)));
+            tree = tree.message(tree::PROCESS, &one);
+        }
+        self.packet(Message::new().uint(packet::TIMESTAMP, 0).message(packet::PROCESS_TREE, &tree));
+    }
+
     fn tracks(&mut self) {
-        self.descriptor(&Message::new().uint(track::UUID, FINDINGS).string(track::NAME, "findings"));
+        let findings = Message::new().uint(track::UUID, FINDINGS).string(track::NAME, "findings");
+        self.descriptor(&findings.uint(track::CHILDREN, track::BY_RANK));
         for (index, process) in self.session.processes.iter().enumerate() {
             let pid = i64::from(process.pid);
-            let name = program(&process.command);
-            let mut inner = Message::new().int(track::PROCESS_PID, pid).string(track::PROCESS_NAME, &name);
-            for word in &process.command {
-                inner = inner.string(track::PROCESS_COMMAND, word);
-            }
+            let inner = Message::new().int(track::PROCESS_PID, pid).string(track::PROCESS_NAME, &process_name(process));
             let uuid = process_track(index);
             self.descriptor(&Message::new().uint(track::UUID, uuid).message(track::PROCESS, &inner));
             for (number, thread) in process.threads.iter().enumerate() {
@@ -227,8 +284,10 @@ impl Trace<'_> {
                 let outer = Message::new().uint(track::UUID, thread_track(index, number)).uint(track::PARENT, uuid);
                 self.descriptor(&outer.string(track::NAME, &name).message(track::THREAD, &inner));
             }
-            for (which, name) in (0..).zip(["threads running", "threads waiting for the GIL"]) {
-                let inner = Message::new().uint(track::COUNTER_UNIT, track::UNIT_COUNT);
+            for (which, (name, unit)) in
+                (0..).zip([("threads running", "running"), ("threads waiting for the GIL", "waiting")])
+            {
+                let inner = Message::new().string(track::COUNTER_UNIT_NAME, unit);
                 let outer = Message::new().uint(track::UUID, counter_track(index, which)).uint(track::PARENT, uuid);
                 self.descriptor(&outer.string(track::NAME, name).message(track::COUNTER, &inner));
             }
@@ -274,10 +333,10 @@ impl Trace<'_> {
         };
         if let Some(at) = place_at(span.place) {
             say(PLACE, &place(session, at));
-            say(FUNCTION, &at.function);
+            say(FUNCTION, &clean(&at.function));
         }
         if let Some(thing) = span.thing.and_then(|id| session.things.get(id as usize)) {
-            say(WAITS_FOR, &thing.what);
+            say(WAITS_FOR, &clean(&thing.what));
             if let Some(made) = place_at(thing.made) {
                 say(MADE_AT, &place(session, made));
             }
@@ -301,8 +360,12 @@ impl Trace<'_> {
                 steps.extend([(span.from, which, 1), (span.until, which, -1)]);
             }
         }
+        if !steps.is_empty() {
+            // A viewer's time begins with the first value: let that be where the session begins.
+            steps.push((0, 0, 0));
+        }
         steps.sort_unstable();
-        let (mut counts, mut shown) = ([0, 0], [0, 0]);
+        let (mut counts, mut shown) = ([0, 0], [None, Some(0)]);
         for (position, &(at, which, step)) in steps.iter().enumerate() {
             counts[which] += step;
             // One value for a moment, and none where a thread has only gone from one span into the next.
@@ -310,8 +373,8 @@ impl Trace<'_> {
                 continue;
             }
             for which in [0, 1] {
-                if counts[which] != shown[which] {
-                    shown[which] = counts[which];
+                if Some(counts[which]) != shown[which] {
+                    shown[which] = Some(counts[which]);
                     let value = Message::new()
                         .uint(event::TYPE, event::COUNTER)
                         .uint(event::TRACK, counter_track(index, which as u64))
@@ -323,68 +386,124 @@ impl Trace<'_> {
     }
 
     fn passes(&mut self) {
-        for pass in &self.session.passes {
-            let what = pass.thing.and_then(|id| self.session.things.get(id as usize));
-            let what = what.map_or("", |thing| thing.what.as_str());
+        let session = self.session;
+        let thread = |(process, thread): (usize, usize)| session.processes.get(process)?.threads.get(thread);
+        for pass in &session.passes {
+            let (Some(giver), Some(taker)) = (thread(pass.from), thread(pass.to)) else { continue };
+            let (from, to) = (thread_name(giver), thread_name(taker));
+            let [given, taken] = match pass.thing.and_then(|id| session.things.get(id as usize)) {
+                Some(thing) => [format!("passes on {}", thing.what), format!("gets {}", thing.what)],
+                None if pass.until == taker.began => [format!("starts {to}"), format!("is started by {from}")],
+                None => [format!("wakes {to}"), format!("is woken by {from}")],
+            };
             let flow = self.next_flow;
             self.next_flow += 1;
-            let instant = |name: String, (process, thread): (usize, usize), field: u32| {
+            let instant = |name: &str, (process, thread): (usize, usize), field: u32| {
                 Message::new()
                     .uint(event::TYPE, event::INSTANT)
                     .uint(event::TRACK, thread_track(process, thread))
-                    .string(event::NAME, name.trim_end())
+                    .string(event::NAME, &clean(name))
                     .uint(event::CATEGORY_ID, PASS)
                     .fixed64(field, flow)
             };
-            let given = instant(format!("passes on {what}"), pass.from, event::FLOW);
-            let taken = instant(format!("gets {what}"), pass.to, event::FLOW_ENDS);
+            let given = annotate(instant(&given, pass.from, event::FLOW), TO, &[to]);
+            let taken = annotate(instant(&taken, pass.to, event::FLOW_ENDS), FROM, &[from]);
             self.event(pass.at, &given);
             self.event(pass.until.max(pass.at), &taken);
         }
     }
 
-    fn finding(&mut self, finding: &Finding) {
-        let everywhere = [None];
-        let units: Vec<Option<UnitId>> = finding.units.iter().copied().map(Some).collect();
+    /// The track of a finding, where it is seen whatever it is about.
+    fn summary(&mut self, index: usize, finding: &Finding) {
+        let name = format!("{}[{}]", level_name(finding.level), finding.id);
         let said = self.said_of(finding);
-        for about in if units.is_empty() { &everywhere[..] } else { &units } {
-            let uuid = match about {
-                Some(UnitId { process, thread: Some(thread) }) => thread_track(*process, *thread),
-                Some(UnitId { process, thread: None }) => process_track(*process),
-                None => FINDINGS,
+        self.remark(index, &name, &finding.title, finding.at, &said);
+    }
+
+    /// What could not be seen, behind so many findings.
+    fn notes(&mut self, findings: usize) {
+        let dropped = self.session.dropped;
+        let dropped = (dropped > 0).then(|| {
+            let events = plural(usize::try_from(dropped).unwrap_or(usize::MAX), "event");
+            format!("{events} were not recorded: there was no room for them")
+        });
+        for (index, note) in self.session.notes.iter().cloned().chain(dropped).enumerate() {
+            self.remark(findings + index, "note", &note, None, &Message::new());
+        }
+    }
+
+    /// A track with one event: an instant, or a slice over the whole session.
+    fn remark(&mut self, index: usize, name: &str, text: &str, at: Option<Nanos>, said: &Message) {
+        let uuid = finding_track(index);
+        let outer = Message::new().uint(track::UUID, uuid).uint(track::PARENT, FINDINGS);
+        self.descriptor(&outer.string(track::NAME, name).uint(track::RANK, index as u64));
+        let mut begin = Message::new()
+            .uint(event::TYPE, if at.is_some() { event::INSTANT } else { event::BEGIN })
+            .uint(event::TRACK, uuid)
+            .string(event::NAME, &clean(text))
+            .uint(event::CATEGORY_ID, FINDING);
+        begin.append(said);
+        self.event(at.unwrap_or(0), &begin);
+        if at.is_none() {
+            let end = Message::new().uint(event::TYPE, event::END).uint(event::TRACK, uuid);
+            self.event(self.session.length, &end);
+        }
+    }
+
+    /// A finding on the tracks of whom it is about: at its moment, or where they begin.
+    fn finding(&mut self, finding: &Finding) {
+        let said = self.said_of(finding);
+        for about in &finding.units {
+            let Some(process) = self.session.processes.get(about.process) else { continue };
+            let thread = about.thread.and_then(|number| Some((number, process.threads.get(number)?)));
+            let (uuid, began) = match thread {
+                Some((number, thread)) => (thread_track(about.process, number), thread.began),
+                None => (process_track(about.process), process.began),
             };
             let mut instant = Message::new()
                 .uint(event::TYPE, event::INSTANT)
                 .uint(event::TRACK, uuid)
-                .string(event::NAME, &format!("{}: {}", finding.id, finding.title))
+                .string(event::NAME, &clean(&format!("{}: {}", finding.id, finding.title)))
                 .uint(event::CATEGORY_ID, FINDING);
             instant.append(&said);
-            self.event(finding.at.unwrap_or(0), &instant);
+            self.event(finding.at.unwrap_or(began), &instant);
         }
     }
 
     /// What is said of a finding on the track of each of its units.
     fn said_of(&self, finding: &Finding) -> Message {
-        let mut said = Message::new();
-        for label in &finding.labels {
-            if let Some(at) = self.session.places.get(label.place as usize) {
-                said = annotate(said, PLACE, &format!("{} {}", place(self.session, at), label.text));
-            }
-        }
+        let places = finding.labels.iter().filter_map(|label| {
+            let at = self.session.places.get(label.place as usize)?;
+            Some(format!("{} {}", place(self.session, at), label.text))
+        });
+        let mut notes = Vec::new();
         if finding.units.len() > 1 {
             let named: Vec<String> = finding.units.iter().take(MOST).map(|one| unit(self.session, *one)).collect();
             let rest = match finding.units.len() - named.len() {
                 0 => String::new(),
                 rest => format!(" and {rest} more"),
             };
-            said = annotate(said, NOTE, &format!("about {}{rest}", named.join(", ")));
+            notes.push(format!("about {}{rest}", named.join(", ")));
         }
-        said = finding.notes.iter().fold(said, |said, note| annotate(said, NOTE, note));
-        finding.help.iter().fold(said, |said, help| annotate(said, HELP, help))
+        notes.extend(finding.notes.iter().cloned());
+        let said = annotate(Message::new(), PLACE, &places.collect::<Vec<_>>());
+        annotate(annotate(said, NOTE, &notes), HELP, &finding.help)
     }
 }
 
-fn annotate(event: Message, key: u64, value: &str) -> Message {
-    let annotation = Message::new().uint(interned::ANNOTATION_NAME_ID, key).string(interned::ANNOTATION_STRING, value);
+fn process_name(process: &Process) -> String {
+    if process.command.is_empty() { "process".into() } else { program(&process.command) }
+}
+
+/// Says something, or several things: of those with the same name a viewer shows the last one, so that they become a list.
+fn annotate(event: Message, key: u64, values: &[String]) -> Message {
+    let named = Message::new().uint(interned::ANNOTATION_NAME_ID, key);
+    let annotation = match values {
+        [] => return event,
+        [value] => named.string(interned::ANNOTATION_STRING, &clean(value)),
+        values => values.iter().fold(named, |list, value| {
+            list.message(interned::ANNOTATION_LIST, &Message::new().string(interned::ANNOTATION_STRING, &clean(value)))
+        }),
+    };
     event.message(event::ANNOTATION, &annotation)
 }

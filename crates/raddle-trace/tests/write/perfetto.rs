@@ -90,6 +90,7 @@ struct Seen {
     threads: HashMap<u64, (u64, u64)>,
     processes: HashMap<u64, u64>,
     counters: Vec<u64>,
+    ranks: HashMap<u64, u64>,
     /// Track, from, until, name.
     slices: Vec<(u64, u64, u64, String)>,
     /// What each slice says, in their order.
@@ -118,6 +119,7 @@ fn see(trace: &[u8]) -> Seen {
             let process = track.message(3);
             let name = track.text(2).or_else(|| process.as_ref()?.text(6));
             assert!(seen.tracks.insert(uuid, (name.unwrap(), track.number(5))).is_none(), "track {uuid} twice");
+            seen.ranks.extend(track.number(12).map(|rank| (uuid, rank)));
             if let Some(thread) = thread {
                 seen.threads.insert(uuid, (thread.number(1).unwrap(), thread.number(2).unwrap()));
             }
@@ -125,7 +127,7 @@ fn see(trace: &[u8]) -> Seen {
                 seen.processes.insert(uuid, process.number(1).unwrap());
             }
             if let Some(counter) = track.message(8) {
-                assert_eq!(counter.number(3), Some(2), "it counts");
+                assert!(["running", "waiting"].map(Some).contains(&counter.text(6).as_deref()), "what it counts");
                 seen.counters.push(uuid);
             }
         }
@@ -136,7 +138,8 @@ fn see(trace: &[u8]) -> Seen {
         let name = event.text(23).or_else(|| names.get(&event.number(10)?).cloned());
         let said: Vec<String> = event
             .messages(4)
-            .iter()
+            .into_iter()
+            .flat_map(|said| if said.messages(12).is_empty() { vec![said] } else { said.messages(12) })
             .map(|said| said.text(6).unwrap_or_else(|| strings[&said.number(17).unwrap()].clone()))
             .collect();
         match event.number(9).unwrap() {
@@ -205,10 +208,21 @@ fn a_viewer_sees_what_is_in_the_session() {
             .iter()
             .any(|said| said[..] == ["crawler.py:16", "settle", "Lock 'index'", "crawler.py:4", "worker-1"])
     );
-    let said: usize = report.findings.iter().map(|finding| finding.units.len().max(1)).sum();
+    let said: usize =
+        report.findings.iter().map(|finding| finding.units.len() + usize::from(finding.at.is_some())).sum();
     assert_eq!(seen.instants.len(), said + 2 * session.passes.len());
     let deadlock = report.findings.iter().find(|finding| finding.id == "deadlock").unwrap();
     assert!(seen.instants.iter().any(|(_, at, name)| name.starts_with("deadlock: ") && Some(*at) == deadlock.at));
+    // Each has a track of its own besides, the gravest first.
+    for (rank, finding) in report.findings.iter().enumerate() {
+        let track = 2 + rank as u64;
+        assert_eq!((seen.tracks[&track].1, seen.ranks.get(&track)), (Some(1), Some(&(rank as u64))));
+        assert!(seen.tracks[&track].0.ends_with(&format!("[{}]", finding.id)), "{:?}", seen.tracks[&track]);
+        match finding.at {
+            Some(at) => assert!(seen.instants.contains(&(track, at, finding.title.clone()))),
+            None => assert!(seen.slices.contains(&(track, 0, session.length, finding.title.clone()))),
+        }
+    }
 }
 
 #[test]
@@ -226,6 +240,37 @@ fn counters_have_the_value_of_every_moment() {
             assert_eq!(running(&session, index, pair[0].0), pair[0].1);
             assert_eq!(running(&session, index, pair[1].0 - 1), pair[0].1);
         }
+        assert_eq!(values[0].0, 0, "they begin with the session");
         assert_eq!(values.last().unwrap().1, 0, "nobody runs at the end");
     }
+}
+
+#[test]
+fn who_started_whom_and_the_time_on_the_wall_are_told() {
+    let (session, report) = super::crawler();
+    let trace = Decoded::of(&perfetto(&session, &report));
+    let packets = trace.messages(1);
+    let told: Vec<_> =
+        packets.iter().filter_map(|packet| packet.message(2)).flat_map(|tree| tree.messages(1)).collect();
+    assert_eq!(told.len(), session.processes.len());
+    for (told, process) in told.iter().zip(&session.processes) {
+        assert_eq!(told.number(1), Some(process.pid.into()));
+        assert_eq!(told.number(2), process.parent.map_or(Some(0), |parent| Some(session.processes[parent].pid.into())));
+        let words: Vec<_> = told.all(3).map(|word| String::from_utf8(bytes(word).to_vec()).unwrap()).collect();
+        assert_eq!(words, process.command[1..], "without the interpreter, by which a viewer would call it");
+    }
+    let clocks = packets.iter().find_map(|packet| packet.message(6)).unwrap().messages(1);
+    let clocks: Vec<_> = clocks.iter().map(|clock| (clock.number(1).unwrap(), clock.number(2).unwrap())).collect();
+    assert_eq!(clocks, [(6, 0), (1, 1_764_000_000_000_000_000)]);
+}
+
+#[test]
+fn no_text_has_a_zero_in_it() {
+    let session = super::story::hostile();
+    let trace = perfetto(&session, &raddle_trace::analyse(&session));
+    let seen = see(&trace);
+    let said = seen.said.iter().flatten().chain(seen.tracks.values().map(|(name, _)| name));
+    let said = said.chain(seen.slices.iter().map(|slice| &slice.3)).chain(seen.instants.iter().map(|one| &one.2));
+    let said: Vec<_> = said.filter(|text| text.contains("script")).collect();
+    assert!(said.len() > 10 && said.iter().all(|text| text.contains("\\u{0}")), "{said:?}");
 }

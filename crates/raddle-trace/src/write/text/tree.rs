@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::analyse::{Shares, shares};
 use crate::session::{Ending, Nanos, Process, Session, State, Thread};
-use crate::words::{base, clean, duration, percent, plural, program, shorten, signal, thread_name};
+use crate::words::{arguments, clean, duration, percent, plural, program, shorten, signal, thread_name};
 
 use super::bar::{bar, in_words, legend};
 use super::{BOLD, DIM, Page, pad};
@@ -68,11 +68,8 @@ fn head(page: &Page<'_>, index: usize, process: &Process) -> String {
 
 /// `crawler.py --depth 3`: what it runs, without the interpreter and the directory.
 fn command(process: &Process) -> String {
-    let name = program(&process.command);
-    let is_it = |word: &String| clean(base(word)) == name;
-    let rest = process.command.iter().skip_while(|word| !is_it(word)).skip(1);
-    let rest: Vec<String> = rest.map(|word| clean(word)).collect();
-    if rest.is_empty() || process.command.is_empty() { name } else { format!("{name} {}", rest.join(" ")) }
+    let rest = arguments(&process.command).iter().map(|word| clean(word));
+    [program(&process.command)].into_iter().chain(rest).collect::<Vec<_>>().join(" ")
 }
 
 fn odd_ending(process: &Process) -> Option<String> {
