@@ -7,6 +7,10 @@
 # With RADDLE_RERUN=1, as .ci/run sets it, up to three tests that failed are run once more, by themselves, as CPython's own
 # `regrtest --rerun` does on machines that others use too. What passes then is named in the output as flaky, and is a bug to be
 # found; what fails again, or more than three failures, fails the run. By default every failure counts.
+#
+# Where there is a browser, pages and traces are opened in it, and what shows them is installed.
+RADDLE_EXTRAS=test
+if "$(dirname "${BASH_SOURCE[0]}")/browser.sh" find; then RADDLE_EXTRAS+=" browser"; fi
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 say "cargo test: the crates without Python"
@@ -44,6 +48,7 @@ test_python() { # with $VENV ready
 
 test_python "$@"
 first="$PYTHON"
+RADDLE_EXTRAS=test
 for name in ${PYTHONS:-}; do
     python="$(find_python "$name")" || die "no working Python called '$name'" "PYTHONS takes names on PATH or absolute paths"
     [[ "$python" != "$first" ]] || continue

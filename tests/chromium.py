@@ -100,6 +100,17 @@ class Browser:
 
     def open(self, address, size=(1400, 1000), media=()):
         """Opens a page, and waits until it says that it is ready."""
+        self.visit(address, size, media)
+        return self.run(
+            """new Promise((done) => {
+              const page = document.documentElement.dataset;
+              const look = () => (page.ready ? done(page.ready) : requestAnimationFrame(look));
+              look();
+            })"""
+        )
+
+    def visit(self, address, size=(1400, 1000), media=()):
+        """Opens any page, and waits until it is loaded."""
         self.wrong, self.requests = [], []
         self.ask("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False)
         self.ask("Emulation.setEmulatedMedia", features=[{"name": name, "value": value} for name, value in media])
@@ -109,12 +120,14 @@ class Browser:
             self.ask("Page.navigate", url=url)
             while self.loads == before:
                 self.note(self.read())
-        return self.run(
-            """new Promise((done) => {
-              const page = document.documentElement.dataset;
-              const look = () => (page.ready ? done(page.ready) : requestAnimationFrame(look));
+
+    def until(self, condition):
+        """Waits until it is true."""
+        self.run(
+            f"""new Promise((done) => {{
+              const look = () => ({condition} ? done() : setTimeout(look, 20));
               look();
-            })"""
+            }})"""
         )
 
     def run(self, script):

@@ -378,7 +378,7 @@ def test_requirements_come_from_pyproject_and_unknown_groups_are_named():
     assert done.returncode == 1
     assert (
         done.stderr
-        == "error: pyproject.toml has no extra 'tset'\nhint: one of run, build, test, dev, ecosystem, bench, bench-all\n"
+        == "error: pyproject.toml has no extra 'tset'\nhint: one of run, build, test, browser, dev, ecosystem, bench, bench-all\n"
     )
 
 
