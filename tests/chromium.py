@@ -49,7 +49,7 @@ class Browser:
         self.out, self.into = os.fdopen(ours_out, "wb", buffering=0), os.fdopen(ours_in, "rb")
         self.number = self.loads = 0
         self.rest = b""
-        self.wrong, self.requests = [], []
+        self.wrong, self.requests, self.downloaded = [], [], None
         self.session = None
         try:
             self.attach()
@@ -91,6 +91,8 @@ class Browser:
             self.loads += 1
         elif method == "Network.requestWillBeSent":
             self.requests.append(said["request"]["url"])
+        elif method == "Browser.downloadProgress" and said["state"] != "inProgress":
+            self.downloaded = said["state"]
         elif method == "Runtime.exceptionThrown" or (
             method == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning")
         ):

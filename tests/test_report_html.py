@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,8 @@ def test_the_whole_session_is_drawn(browser, report):
     assert int(page["spans"]) > int(drawn["drawn"]) > 500
     assert text(browser, ".verdict").startswith("crawler.py was ended by SIGINT after 12.4 s")
     assert "with ledger:" in text(browser, ".finding.error .excerpt")
+    # A page of a file may have been sent on alone.
+    assert "Perfetto" not in text(browser, "#notes")
     assert browser.run("[...document.querySelectorAll('section')].map((part) => part.id)") == [
         "summary", "findings", "timeline", "threads", "locks", "advice", "notes",
     ]  # fmt: skip
@@ -158,6 +162,25 @@ def test_the_pointer_shows_zooms_and_drags(browser, report):
     # A process is folded away.
     browser.run("document.querySelector('.lane.process button').click()")
     assert int(browser.drawn()["lanes"]) == int(whole["lanes"]) - 6
+
+
+def test_the_page_that_is_served_has_the_trace_beside_it(running, report, tmp_path):
+    directory = Path(report("crawler").removeprefix("file://")).parent
+    command = [sys.executable, "-m", "raddle", "view", directory, "--no-browser"]
+    viewer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert running.open(viewer.stdout.readline().strip()) == "yes"
+        assert running.wrong == []
+        assert len(running.requests) == 1
+        assert "The same for Perfetto: trace.perfetto, which ui.perfetto.dev opens." in text(running, "#notes")
+        running.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True)
+        running.run("document.querySelector('#notes a').click()")
+        while running.downloaded is None:
+            running.note(running.read())
+        assert (tmp_path / "trace.perfetto").read_bytes() == (directory / "trace.perfetto").read_bytes()
+    finally:
+        viewer.send_signal(signal.SIGINT)
+        viewer.communicate(timeout=40)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

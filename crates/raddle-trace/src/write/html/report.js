@@ -303,6 +303,12 @@ function advice(data) {
   return section("advice", "Advice", null, h("div", { class: "advice" }, cards));
 }
 
+/** What `raddle view` serves besides. A page that was sent on alone has nothing beside it. */
+function trace() {
+  const perfetto = h("a", { href: "https://ui.perfetto.dev", target: "_blank", rel: "noreferrer" }, "ui.perfetto.dev");
+  return ["The same for Perfetto: ", h("a", { href: "trace.perfetto", download: true }, "trace.perfetto"), ", which ", perfetto, " opens."];
+}
+
 function notes(data) {
   const all = [...data.notes];
   if (data.dropped > 0) all.push(`${plural(data.dropped, "event")} could not be recorded: there was no room.`);
@@ -310,6 +316,7 @@ function notes(data) {
     all.push(
       `The program was looked at every ${duration(data.period)}; what is shorter may have been missed where nothing was recorded from within.`,
     );
+  if (location.protocol === "http:") all.push(trace());
   return all.length
     ? section(
         "notes",
