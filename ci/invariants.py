@@ -68,6 +68,7 @@ SLEEPS = {
     "crates/raddle-proc/src/watch.rs": "the keeper's one epoll wait, and the reaping of what it reported",
     "crates/raddle-proc/src/kernel.rs": "the waitid of that reaping",
     "crates/raddle-top/src/wait.rs": "the one wait of `raddle top`, a program of its own: for a key, a signal, or the next look",
+    "crates/raddle-py/src/recorder/children.rs": "stands in front of the program's own waits for its children",
 }
 
 UNSAFE = {

@@ -42,6 +42,7 @@ RECORDED = {
     "hot_lock": "hot-lock",
     "never_joined": "never-joined",
     "orphaned": "orphaned-thread",
+    "child_died": "child-died",
 }
 """What only a recorder within the program can know for sure."""
 

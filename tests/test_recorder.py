@@ -575,6 +575,67 @@ def test_locks_that_are_passed_on(runner: Runner) -> None:
     assert ran.session["facts"] == []
 
 
+def test_how_children_end_is_noted_however_they_are_waited_for(runner: Runner) -> None:
+    ran = runner.run("""
+        import os, signal
+        def child(code):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(code) if code >= 0 else os.kill(os.getpid(), -code)
+            return pid
+        def told(pid, status):
+            print(pid, os.waitstatus_to_exitcode(status))
+        child(0); told(*os.wait())
+        child(1); told(*os.waitpid(-1, 0))
+        child(2); told(*os.wait3(0)[:2])
+        told(*os.wait4(child(-signal.SIGABRT), 0)[:2])
+        info = os.waitid(os.P_PID, child(-signal.SIGKILL), os.WEXITED)
+        print(info.si_pid, -info.si_status)
+        print(os.waitpid(sleeper := child(3), 0)[0], 3)
+        for wrong in (lambda: os.waitpid(sleeper, 0), os.wait, lambda: os.kill(sleeper, 0), lambda: os.kill(sleeper, 9),
+                      lambda: os.waitid(os.P_PID, sleeper, os.WEXITED), lambda: os.killpg(sleeper, 15)):
+            try:
+                wrong()
+            except OSError as error:
+                print(error)
+    """)
+    told = dict(line.split() for line in ran.out.splitlines()[:6])
+    assert sorted(map(int, told.values())) == [-9, -6, 0, 1, 2, 3]
+    assert [line.partition("]")[0] for line in ran.out.splitlines()[6:]] == [
+        "[Errno 10", "[Errno 10", "[Errno 3", "[Errno 3", "[Errno 10", "[Errno 3",
+    ]  # fmt: skip
+    ends = {str(process["pid"]): process["ending"] for process in ran.session["processes"][1:]}
+    assert ends == {pid: {"signal": -int(code)} if int(code) < 0 else {"exit": int(code)} for pid, code in told.items()}
+    assert not any(process["is_wanted"] for process in ran.session["processes"]), "each has sent it itself"
+
+
+def test_who_was_sent_a_signal_was_meant_to_end(runner: Runner) -> None:
+    ran = runner.run("""
+        import os, signal, time
+        def child():
+            ready, is_there = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.setpgid(0, 0)
+                os.write(is_there, b"!")
+                signal.pause()
+            os.read(ready, 1)
+            return pid
+        first, second, third = child(), child(), child()
+        os.kill(first, signal.SIGKILL)
+        os.killpg(second, signal.SIGTERM)
+        os.kill(third, signal.SIGUSR1)
+        for pid in (first, second, third):
+            os.waitpid(pid, 0)
+    """)
+    assert (ran.code, ran.err) == (0, "")
+    assert [(process["ending"], process["is_wanted"]) for process in ran.session["processes"][1:]] == [
+        ({"signal": 9}, True),
+        ({"signal": 15}, True),
+        ({"signal": 10}, True),
+    ]
+
+
 @pytest.mark.stress
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("module", ["test_thread", "test_queue", "test_threading", "test_concurrent_futures"])

@@ -92,6 +92,8 @@ pub struct Process {
     pub ended: Option<Nanos>,
     /// How it ended, where that is known.
     pub ending: Option<Ending>,
+    /// Whether another process of the program had sent it the signal by which it ended.
+    pub is_wanted: bool,
     /// How long its threads were on a processor, together.
     pub cpu: Nanos,
     /// Its GIL, where that is known.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use proptest::prelude::*;
 use raddle_trace::events::format::{
-    BLOCK_SIZE, MAGIC, VERSION, block, blocks_at, end, flag, header, lock, record, wait,
+    BLOCK_SIZE, MAGIC, VERSION, block, blocks_at, child, end, flag, header, lock, record, wait,
 };
 use raddle_trace::events::{Events, merge};
 use raddle_trace::{Process, Session, Span, State, Thread};
@@ -359,4 +359,36 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn children_end_as_their_parents_were_told() {
+    let seen = |pid, began| Process { pid, began, ..Process::default() };
+    let session = Session {
+        length: 9 * SECOND,
+        // One number was given twice.
+        processes: vec![seen(77, 0), seen(80, 1000), seen(81, 1000), seen(82, 1000), seen(80, 5 * SECOND)],
+        ..Session::default()
+    };
+    let mut writer = small();
+    writer.record(record::REAPED, child::BY_SIGNAL, 80, &[2 * SECOND, 11]);
+    writer.record(record::REAPED, 0, 80, &[6 * SECOND, 3]);
+    writer.record(record::SIGNALLED, 0, 81, &[SECOND, 9]);
+    writer.record(record::SIGNALLED, 0, 82, &[SECOND, 15]);
+    writer.record(record::REAPED, child::BY_SIGNAL, 81, &[2 * SECOND, 9]);
+    writer.record(record::REAPED, child::BY_SIGNAL, 82, &[2 * SECOND, 9]);
+    writer.record(record::REAPED, 0, 99, &[2 * SECOND, 1]); // nobody has seen it
+    let session = merged(&writer, session, "children");
+    let ends: Vec<_> = session.processes[1..].iter().map(|process| (process.ending, process.is_wanted)).collect();
+    use raddle_trace::Ending::{Exit, Signal};
+    assert_eq!(
+        ends,
+        [
+            (Some(Signal(11)), false),
+            (Some(Signal(9)), true),
+            (Some(Signal(9)), false), // another one was sent
+            (Some(Exit(3)), false),
+        ]
+    );
+    assert_eq!((session.processes[1].ended, session.processes[0].ending), (Some(2 * SECOND - 1000), None));
 }

@@ -10,6 +10,7 @@
 //!                 ─▶ life    in front of the starts of threads        place   where, by the interpreter's own frames
 //!                 ─▶ join    in front of what tells of their ends     here    each thread's block ─▶ file
 //!                 ─▶ fork    a child has a file of its own
+//!                 ─▶ children  in front of what tells how they end
 //! ```
 //!
 //! # Rules
@@ -27,6 +28,7 @@
 //! read at each taking of a free lock lies close together: the statics in one section of the extension (`raddle_recorder`), a thread's in two lines, a
 //! lock's in one.
 
+mod children;
 mod file;
 mod fork;
 mod gil;

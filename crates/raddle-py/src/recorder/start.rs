@@ -15,7 +15,7 @@ use raddle_core::prim::atomic::{
 use raddle_trace::events::format::{BUFFER, flag, header};
 
 use super::file::{Directory, Map};
-use super::{fork, gil, join, life, lock, place};
+use super::{children, fork, gil, join, life, lock, place};
 
 /// What `_imp.create_dynamic` looks for.
 #[unsafe(no_mangle)]
@@ -119,6 +119,7 @@ unsafe fn start() {
         if let Err(why) = join::install(thread) {
             map.note(why);
         }
+        children::install();
         map.half(header::FLAGS).fetch_or(flags, Relaxed);
     }
 }

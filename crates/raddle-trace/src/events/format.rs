@@ -184,6 +184,16 @@ pub mod record {
     pub const JOINED: u8 = 13;
     /// A thread shares a lock, an event or a queue of the program with another one.
     pub const MET: u8 = 14;
+    /// A child has ended, and its parent has been told how.
+    pub const REAPED: u8 = 15;
+    /// A signal was sent to a process.
+    pub const SIGNALLED: u8 = 16;
+}
+
+/// Bits of the end of a child.
+pub mod child {
+    /// A signal has ended it.
+    pub const BY_SIGNAL: u8 = 1;
 }
 
 /// Bits of the end of a thread.

@@ -16,7 +16,7 @@ use super::index::Index;
 use super::overlay::Worth;
 use super::read::{Events, Order, Start, Wait};
 use super::{facts, overlay};
-use crate::session::{Gil, Nanos, Pass, Place, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
+use crate::session::{Ending, Gil, Nanos, Pass, Place, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
 use crate::watch::is_installed;
 
 /// How many exact spans are taken over at most; of more, the longest are.
@@ -59,6 +59,7 @@ pub(super) fn merge_all(session: &mut Session, mut files: Vec<Events>, origin: u
     for at in 0..files.len() {
         merging.add(&Context::new(&files, &by_name, at));
     }
+    merging.add_endings(&files);
 }
 
 /// The shortest length that is taken over, so that no more than so many are.
@@ -217,6 +218,31 @@ impl Merging<'_> {
         ];
         for (_, text) in missing.into_iter().filter(|(is_so, _)| *is_so) {
             self.session.notes.push(format!("process {}: {text}", events.pid));
+        }
+    }
+
+    /// How children ended, as their parents were told, and who was meant to end so: what another process has sent a signal, or one of a group.
+    fn add_endings(&mut self, files: &[Events]) {
+        let mut sent: HashMap<(u32, i32), u64> = HashMap::new();
+        for events in files {
+            for (pid, when, number) in events.signalled.iter().filter(|(pid, ..)| *pid != events.pid) {
+                sent.entry((*pid, *number)).and_modify(|first| *first = (*first).min(*when)).or_insert(*when);
+            }
+        }
+        for (pid, when, ending) in files.iter().flat_map(|events| &events.reaped) {
+            let was_sent = |pid, number| sent.get(&(pid, number)).is_some_and(|first| first <= when);
+            let is_wanted = matches!(ending, Ending::Signal(number) if was_sent(*pid, *number) || was_sent(0, *number));
+            let at = self.moment(*when);
+            // A number can be given again: it is the last that had begun.
+            let of_pid = self.processes.get(pid).into_iter().flatten();
+            let Some(index) = of_pid.copied().rfind(|index| self.session.processes[*index].began <= at) else {
+                continue;
+            };
+            let process = &mut self.session.processes[index];
+            if matches!(process.ending, None | Some(Ending::Unknown)) {
+                (process.ending, process.is_wanted) = (Some(*ending), is_wanted);
+                process.ended = process.ended.or(Some(at));
+            }
         }
     }
 

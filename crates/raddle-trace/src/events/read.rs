@@ -12,8 +12,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::format::{
-    BLOCK_SIZE, MAGIC, STACK_DEPTH, TEXT_LENGTH, VERSION, block, blocks_at, end, header, lock, record,
+    BLOCK_SIZE, MAGIC, STACK_DEPTH, TEXT_LENGTH, VERSION, block, blocks_at, child, end, header, lock, record,
 };
+use crate::session::Ending;
 
 /// What a file says. Times are those of `CLOCK_MONOTONIC`; numbers are the file's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +73,10 @@ pub struct Events {
     pub joins: Vec<Join>,
     /// Threads that share a lock, an event or a queue of the program with another one.
     pub met: HashSet<u32>,
+    /// Children that have ended: which, when, and how.
+    pub reaped: Vec<(u32, u64, Ending)>,
+    /// Signals that were sent: to whom, when, which. To a group: to 0.
+    pub signalled: Vec<(u32, u64, i32)>,
 }
 
 /// A thread.
@@ -450,6 +455,13 @@ impl Events {
             record::MET => {
                 self.met.insert(a);
             }
+            record::REAPED => {
+                let number = body.half(8) as i32;
+                let is_signal = flags & child::BY_SIGNAL != 0;
+                let ending = if is_signal { Ending::Signal(number) } else { Ending::Exit(number) };
+                self.reaped.push((a, body.word(0), ending));
+            }
+            record::SIGNALLED => self.signalled.push((a, body.word(0), body.half(8) as i32)),
             _ => {}
         }
     }

@@ -1,7 +1,8 @@
 //! Processes that did not end as they should have.
 //!
 //! A child that `terminate()` or `kill()` or Ctrl-C has ended is what somebody wanted, and many programs say something ordinary by an exit code. So only
-//! what nobody wants is told: a crash, and an exit code of a Python worker while the program as a whole claims success.
+//! what nobody wants is told: a crash, a SIGKILL that no other process of the program has sent, and a Python worker that failed while the program as a
+//! whole claims success.
 
 use crate::report::{Certainty, Finding, Level};
 use crate::session::{Ending, Process, UnitId};
@@ -14,12 +15,18 @@ const CRASHES: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
 
 const KILL: i32 = 9;
 
+/// What a worker says whose function has raised something. Other exit codes are said on purpose.
+const FAILED: i32 = 1;
+
 pub(super) fn findings(evidence: &Evidence<'_, '_>) -> Vec<Finding> {
     let processes = &evidence.timeline.session.processes;
     processes.iter().enumerate().filter_map(|(index, process)| tell(evidence, index, process)).collect()
 }
 
 fn tell(evidence: &Evidence<'_, '_>, index: usize, process: &Process) -> Option<Finding> {
+    if process.is_wanted {
+        return None;
+    }
     let name = program(&process.command);
     let told = match process.ending? {
         Ending::Signal(number) if CRASHES.contains(&number) => {
@@ -37,7 +44,9 @@ fn tell(evidence: &Evidence<'_, '_>, index: usize, process: &Process) -> Option<
                 .help("look at its memory, and at the kernel's log for \"Out of memory\"")
                 .sure(Certainty::Possible)
         }
-        Ending::Exit(code) if index > 0 && code != 0 && is_worker(evidence, process) && claims_success(evidence) => {
+        Ending::Exit(code)
+            if index > 0 && code == FAILED && is_worker(evidence, process) && claims_success(evidence) =>
+        {
             let told = finding(
                 "child-died",
                 Level::Warning,
