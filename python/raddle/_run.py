@@ -114,6 +114,8 @@ def explain(finding: str) -> int:
 
 def run(options: Options, program: list[str]) -> int:
     """Runs the program; returns the exit code, or ends as the program has ended."""
+    if not _may_be_written("--json", options.json, program) or not _may_be_written("--sarif", options.sarif, program):
+        return _NOT_STARTED
     directory = _make_directory(options.output, program)
     if directory is None:
         return _NOT_STARTED
@@ -267,6 +269,22 @@ _STDOUT = "-"
 
 _MADE = (*_FILES, _MARK)
 _MADE_ENDING = ".events"
+
+
+def _may_be_written(option: str, path: str | None, program: list[str]) -> bool:
+    """Whether a file is not there, or is JSON: `raddle run --json job.py` must not cost anybody a program."""
+    try:
+        with open(path or os.devnull, "rb") as file:
+            begins = file.read(64).lstrip()
+    except OSError:  # which is told when it is written
+        return True
+    if path == _STDOUT or not begins or begins.startswith(b"{"):
+        return True
+    sys.stderr.write(
+        f"raddle: {option} would write over {path}, which is something else\n"
+        f"hint: the option takes a file, or - for standard output: raddle run {option} found.json {' '.join([path or '', *program])}\n"
+    )
+    return False
 
 
 def _clear(path: str) -> None:
