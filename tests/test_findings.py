@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -172,3 +173,45 @@ def test_threads_of_a_library_that_rest_are_no_work(mode, tmp_path):
     assert not [thread for thread in threads if not thread["name"]]
     assert document["report"]["speed_up"] is None, "one thread works: nothing could be spread"
     assert not {"fewer-threads", "threads"} & {advice["choice"] for advice in document["report"]["advice"]}, run.stderr
+
+
+def test_who_has_given_a_lock_back_inside_of_its_with_closes_no_circle(tmp_path):
+    run, document = observe("gives_back", tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "deadlock" not in run.stderr
+    assert ids(document) == [], run.stderr
+
+
+def test_a_deadlock_whose_threads_go_on_is_taken_back(tmp_path):
+    command = [RADDLE, "run", "--safe", "--output", tmp_path / "seen", HERE / "gives_back.py"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path)
+    document = json.loads((tmp_path / "seen" / "report.json").read_text())
+    assert run.returncode == 0
+    assert ids(document) == [], run.stderr
+    [note] = document["session"]["notes"]
+    assert note.startswith('"gives" and "waits" seemed to wait for ever, and went on after ')
+
+
+def test_a_deadlock_that_somebody_has_interrupted_remains(tmp_path):
+    """The main thread is in it, and leaves it by Ctrl-C; the other one goes on then."""
+    program = tmp_path / "stuck.py"
+    program.write_text(
+        "import threading\n"
+        "x, y, both = threading.Lock(), threading.Lock(), threading.Barrier(2)\n"
+        "def take(one, two):\n"
+        "    with one:\n"
+        "        both.wait()\n"
+        "        with two: pass\n"
+        "threading.Thread(target=take, args=(y, x)).start()\n"
+        "try: take(x, y)\n"
+        "except KeyboardInterrupt: pass\n"
+    )
+    command = [RADDLE, "run", "--output", tmp_path / "seen", program]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True) as run:
+        assert run.stderr.readline().startswith("raddle: deadlock: ")
+        os.killpg(run.pid, signal.SIGINT)
+        said = run.communicate(timeout=PATIENCE)[1]
+    document = json.loads((tmp_path / "seen" / "report.json").read_text())
+    assert run.returncode == 0
+    assert ids(document) == ["deadlock"], said
+    assert document["session"]["notes"] == [], said

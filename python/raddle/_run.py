@@ -137,6 +137,8 @@ def run(options: Options, program: list[str]) -> int:
         watcher = Watcher(pid, command, os.getcwd(), len(os.sched_getaffinity(0)), started, recorded)
         status = _watch(pid, watcher, options, sent)
     code = os.waitstatus_to_exitcode(status)
+    if sent.is_sent:
+        watcher.interrupt()
     watcher.end(code=code if code >= 0 else None, signal=-code if code < 0 else None)
     found = _report(watcher, options, directory)
     if sent.has_aborted or found & set(options.fail_on):
@@ -153,10 +155,12 @@ class _Sent:
         self.pid = 0
         self.interrupts = 0
         self.interrupted = 0.0
+        self.is_sent = False
         self.has_aborted = False
         self.before: dict[int, Any] = {}
 
     def take(self, number: int, _frame: object) -> None:
+        self.is_sent |= number not in (signal.SIGWINCH, signal.SIGCONT)
         if number == signal.SIGINT:
             self.interrupts += 1
             self.interrupted = time.monotonic()
@@ -198,6 +202,8 @@ def _watch(pid: int, watcher: Watcher, options: Options, sent: _Sent) -> int:
         looks = 0
         while True:
             looks += 1
+            if sent.is_sent:
+                watcher.interrupt()
             began = time.thread_time()
             for kind, who in watcher.look():
                 _tell(kind, who)

@@ -55,6 +55,11 @@ impl PyWatcher {
         self.watcher.as_ref().map(Watcher::is_quiet).ok_or_else(over)
     }
 
+    /// Somebody has interrupted the program, or sent it a signal.
+    fn interrupt(&mut self) -> PyResult<()> {
+        self.watcher.as_mut().map(Watcher::interrupt).ok_or_else(over)
+    }
+
     /// The numbers of the processes that are there, which are about to be ended.
     fn abort(&mut self) -> PyResult<Vec<u32>> {
         let watcher = self.watcher.as_mut().ok_or_else(over)?;

@@ -132,6 +132,11 @@ impl Watcher {
         self.session.is_aborted = true;
     }
 
+    /// Somebody has interrupted the program, or sent it a signal: what goes on from now on may do so for that.
+    pub fn interrupt(&mut self) {
+        self.circles.is_interrupted = true;
+    }
+
     /// Ends the watch.
     #[must_use]
     pub fn end(mut self, ending: Ending) -> Session {
@@ -139,6 +144,7 @@ impl Watcher {
         for pid in self.live.keys().copied().collect::<Vec<_>>() {
             self.end_process(at, pid);
         }
+        self.take_back(at, ending);
         self.session.ending = Some(ending);
         if let Some(first) = self.session.processes.first_mut() {
             first.ending = Some(ending);

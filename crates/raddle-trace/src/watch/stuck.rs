@@ -5,14 +5,17 @@
 //! 1. A circle is believed when it is there for [`LASTS`] and none of its threads has run in between.
 //! 2. Nobody can wake a process if all its threads wait without a timeout for something that only another of them could bring, it has no threads that
 //!    Python does not know, handles no signal, and this was so for [`STANDS`]. Where the recorder knows of a circle in it, that is told instead.
-//! 3. Each is told once.
+//! 3. Each is told once. A circle of which the recorder knows better is not told.
+//! 4. Who was said to wait for ever and goes on by itself was not stuck: that is taken back. Only the main thread can be interrupted in such a wait, and after that, or
+//!    after a signal that was sent through the one who watches, what was said remains.
 
 use std::collections::HashMap;
 
 use raddle_probe::{Look, Process as Seen, Thread as SeenThread};
 
 use super::Watcher;
-use crate::session::{Nanos, Stuck, StuckUnit};
+use crate::session::{Ending, Nanos, Stuck, StuckUnit};
+use crate::words::{duration, names};
 
 const LASTS: Nanos = 100_000_000;
 pub(super) const STANDS: Nanos = 500_000_000;
@@ -24,6 +27,61 @@ type Circle = (&'static str, Vec<(usize, u32)>);
 #[derive(Debug, Default)]
 pub(super) struct Circles {
     seen: HashMap<Circle, Seeing>,
+    told: Vec<Told>,
+    /// Somebody has interrupted the program (rule 4).
+    pub(super) is_interrupted: bool,
+}
+
+/// Threads that were said to wait for ever, as an index in [`Session::stuck`](crate::session::Session::stuck).
+#[derive(Debug)]
+struct Told {
+    index: usize,
+    members: Vec<Member>,
+    has_gone_on: bool,
+    /// It was wrong (rule 4).
+    is_wrong: bool,
+}
+
+/// One of them: what it waited for, and how often it had run.
+#[derive(Debug)]
+struct Member {
+    pid: u32,
+    native_id: u32,
+    runs: Option<u64>,
+    is_daemon: bool,
+    kind: &'static str,
+    object: Option<u64>,
+}
+
+impl Member {
+    fn of(process: &Seen, thread: &SeenThread) -> Self {
+        let wait = thread.wait.as_ref();
+        Self {
+            pid: process.pid,
+            native_id: thread.native_id,
+            runs: thread.runs,
+            is_daemon: thread.is_daemon != Some(false),
+            kind: wait.map_or("", |wait| wait.kind),
+            object: wait.and_then(|wait| wait.object),
+        }
+    }
+
+    /// Whether it is seen to do something else than to wait as it did, or has ended while its process goes on.
+    fn has_gone_on(&self, look: &Look) -> bool {
+        let Some(process) = look.processes.iter().find(|process| process.pid == self.pid) else { return false };
+        let is_at_work = |thread: &&SeenThread| thread.native_id == self.pid && !thread.frames.is_empty();
+        if process.version.is_none() || !process.threads.iter().any(|thread| is_at_work(&thread)) {
+            return false;
+        }
+        let Some(thread) = process.threads.iter().find(|thread| thread.native_id == self.native_id) else {
+            return true;
+        };
+        let waits = thread.wait.as_ref().map(|wait| (wait.kind, wait.object));
+        thread.is_certain
+            && !thread.frames.is_empty()
+            && thread.runs != self.runs
+            && waits != Some((self.kind, self.object))
+    }
 }
 
 /// Since when somebody is seen stuck.
@@ -33,10 +91,13 @@ struct Seeing {
     runs: Vec<Option<u64>>,
     look: u64,
     is_told: bool,
+    /// The recorder knows better.
+    is_denied: bool,
 }
 
 impl Watcher {
     pub(super) fn see_circles(&mut self, at: Nanos, look: &Look) {
+        self.see_who_goes_on(at, look);
         for process in &look.processes {
             self.see_deadlocks(at, process);
             for orphan in &process.orphans {
@@ -55,6 +116,43 @@ impl Watcher {
         }
         let looks = self.looks;
         self.circles.seen.retain(|_, seeing| seeing.is_told || seeing.look == looks || at - seeing.since < LASTS);
+    }
+
+    /// Rule 4.
+    fn see_who_goes_on(&mut self, at: Nanos, look: &Look) {
+        self.go_on(at, |told| told.members.iter().any(|member| member.has_gone_on(look)));
+    }
+
+    /// Takes back what has turned out to be wrong (rule 4). An interpreter ends when all threads have ended that are no daemons.
+    pub(super) fn take_back(&mut self, at: Nanos, ending: Ending) {
+        if let Some(first) = self.session.processes.first().map(|process| process.pid)
+            && ending == Ending::Exit(0)
+        {
+            self.go_on(at, |told| told.members.iter().any(|member| member.pid == first && !member.is_daemon));
+        }
+        let wrong = self.circles.told.iter().filter(|told| told.is_wrong).map(|told| told.index);
+        let mut wrong: Vec<usize> = wrong.collect();
+        wrong.sort_unstable();
+        for index in wrong.into_iter().rev() {
+            self.session.stuck.remove(index);
+        }
+    }
+
+    /// Notes of whom it is true that they go on, unless somebody has interrupted them.
+    fn go_on(&mut self, at: Nanos, have_gone_on: impl Fn(&Told) -> bool) {
+        let Circles { told, is_interrupted, .. } = &mut self.circles;
+        for told in told.iter_mut().filter(|told| !*is_interrupted && !told.has_gone_on && have_gone_on(told)) {
+            told.has_gone_on = true;
+            told.is_wrong = told.members.iter().all(|member| member.native_id != member.pid);
+            let Some(stuck) = self.session.stuck.get(told.index) else { continue };
+            let who = names(stuck.units.iter().map(|unit| unit.name.as_str()), 4);
+            let after = duration(at.saturating_sub(stuck.at));
+            self.session.notes.push(if told.is_wrong {
+                format!("{who} seemed to wait for ever, and went on after {after}: it was no {}", stuck.kind)
+            } else {
+                format!("{who} went on after {after}: the main thread was interrupted, or could be woken after all")
+            });
+        }
     }
 
     /// Returns whether there are any.
@@ -89,17 +187,30 @@ impl Watcher {
             runs: runs.clone(),
             look,
             is_told: false,
+            is_denied: false,
         });
         seeing.look = look;
         if seeing.runs != runs {
-            (seeing.runs, seeing.since) = (runs, at);
+            (seeing.runs, seeing.since, seeing.is_denied) = (runs, at, false);
         }
         // What looks at the processes of a tree one after the other is not done with each look.
-        if seeing.is_told || kind != "process-deadlock" && at - seeing.since < LASTS {
+        if seeing.is_told || seeing.is_denied || kind != "process-deadlock" && at - seeing.since < LASTS {
             return;
+        }
+        if is_ring {
+            let circle: Vec<&SeenThread> = members.iter().map(|(process, thread)| &process.threads[*thread]).collect();
+            seeing.is_denied = self.asking.denies(members[0].0.pid, &circle);
+            if seeing.is_denied {
+                return;
+            }
         }
         seeing.is_told = true;
         let since = seeing.since;
+        if !is_timed {
+            let who = members.iter().map(|(process, thread)| Member::of(process, &process.threads[*thread]));
+            let (index, members) = (self.session.stuck.len(), who.collect());
+            self.circles.told.push(Told { index, members, has_gone_on: false, is_wrong: false });
+        }
         let count = members.len();
         let units = (0..count).map(|position| {
             let (process, thread) = members[position];
@@ -143,6 +254,7 @@ impl Watcher {
                 runs: vec![],
                 look,
                 is_told: false,
+                is_denied: false,
             });
             seeing.look = look;
             if seeing.is_told || at - seeing.since < LASTS {
