@@ -215,3 +215,18 @@ def test_a_deadlock_that_somebody_has_interrupted_remains(tmp_path):
     assert run.returncode == 0
     assert ids(document) == ["deadlock"], said
     assert document["session"]["notes"] == [], said
+
+
+@pytest.mark.parametrize("mode", ["safe", "recorded"])
+def test_who_waits_for_a_message_of_another_process_does_no_work(mode, tmp_path):
+    run, document = observe("across_clean", tmp_path, *(["--safe"] if mode == "safe" else []))
+    children = document["session"]["processes"][1:]
+    assert len(children) == 4
+
+    def most(process):
+        spans = process["threads"][0]["spans"]
+        return max(spans, key=lambda span: span["until"] - span["from"])["state"]
+
+    assert sorted(map(most, children)) == ["event", "queue", "queue", "queue"]
+    assert document["report"]["speed_up"] is None, run.stderr
+    assert document["report"]["advice"] == [], run.stderr

@@ -397,6 +397,7 @@ def test_ends_of_threads(runner: Runner) -> None:
         def leave(): raise SystemExit
         thread = threading.Thread(target=leave)
         thread.start(); thread.join()
+        other.acquire()     # nobody is left who could want it
     """)
     (exception,) = ran.facts("unhandled-exception")
     assert exception["detail"] == "KeyError: nobody"

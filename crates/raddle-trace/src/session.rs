@@ -148,6 +148,9 @@ pub struct Thread {
     pub spans: Vec<Span>,
     /// The exception that ended it, in one line, if it was not handled.
     pub exception: Option<String>,
+    /// Moments at which it was seen outside of any event loop, one for each time between two loops.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<Nanos>,
 }
 
 /// What a thread did for some time.

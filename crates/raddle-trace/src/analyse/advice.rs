@@ -209,13 +209,14 @@ fn idle_workers(evidence: &Evidence<'_, '_>) -> Option<Advice> {
     let is_worker = |unit: &&Unit<'_>| !unit.thread.is_foreign && timeline.roles[unit.role].count >= 4;
     for unit in timeline.units.iter().filter(is_worker) {
         let own = shares(unit.thread, timeline.until);
-        let waits = own.fraction_of(&[State::Queue, State::Event]);
+        // An event may be what all of them wait for once, to begin at the same moment.
+        let waits = own.fraction_of(&[State::Queue]);
         if waits > 0.0 && own.seen() as f64 >= 0.5 * timeline.length() as f64 {
             workers += 1;
             idle.add(&own);
         }
     }
-    let share = idle.fraction_of(&[State::Queue, State::Event]);
+    let share = idle.fraction_of(&[State::Queue]);
     if workers < 4 || share < IDLE {
         return None;
     }

@@ -330,6 +330,41 @@ fn what_an_event_loop_does_before_and_after_is_not_its_matter() {
     assert_eq!(ids(&analyse(&story.told())), [""; 0]);
 }
 
+#[test]
+fn what_is_done_between_two_event_loops_holds_up_neither() {
+    let two_loops = |outside: &[f64]| {
+        let mut story = Story::of("server.py");
+        let poll = story.thing("event-loop", "something to do");
+        let at = story.place("server.py", 1, "<module>");
+        for _ in 0..2 {
+            story.does(0, State::Io, 50.0).thing = Some(poll);
+            story.does(0, State::Sleep, 900.0).place = Some(at);
+        }
+        story.does(0, State::Io, 50.0).thing = Some(poll);
+        story.session.processes[0].threads[0].outside = outside.iter().map(|moment| ms(*moment)).collect();
+        ids(&analyse(&story.told())).len()
+    };
+    assert_eq!(two_loops(&[]), 1);
+    assert_eq!(two_loops(&[500.0]), 1, "the second time it is within one");
+    assert_eq!(two_loops(&[20.0, 500.0, 1_500.0]), 0);
+}
+
+#[test]
+fn many_that_are_woken_at_once_do_not_take_turns() {
+    let herd = |resting: f64| {
+        let mut story = Story::of("herd.py");
+        for index in 0..200 {
+            let worker = story.thread(&format!("worker-{index}"));
+            story.does(worker, State::Event, resting);
+            story.does(worker, State::Gil, f64::from(index));
+            story.does(worker, State::Running, 1.0);
+        }
+        ids(&analyse(&story.joined())).len()
+    };
+    assert_eq!(herd(1_000.0), 0);
+    assert_eq!(herd(10.0), 1, "they do little else");
+}
+
 /// One that takes its lock again at once, and three that want it too.
 fn greedy(hold: f64, times: u64) -> Session {
     let mut story = Story::of("starve.py");
@@ -454,6 +489,13 @@ fn advice_fits_what_was_measured() {
     }
     let mut session = story.joined();
     assert!(choices(&session).contains(&"fewer-threads".to_owned()));
+    for span in session.processes[0].threads[1..].iter_mut().flat_map(|thread| &mut thread.spans) {
+        span.state = if span.state == State::Queue { State::Event } else { span.state };
+    }
+    assert!(!choices(&session).contains(&"fewer-threads".to_owned()), "they wait for a moment");
+    for span in session.processes[0].threads[1..].iter_mut().flat_map(|thread| &mut thread.spans) {
+        span.state = if span.state == State::Event { State::Queue } else { span.state };
+    }
     for thread in &mut session.processes[0].threads[1..] {
         thread.is_foreign = true;
     }

@@ -132,7 +132,10 @@ fn add_leaks(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
             thread.is_daemon == Some(true)
         });
         let Some(place) = context.place(place).filter(|(file, ..)| !crate::watch::is_installed(file)) else { continue };
-        if is_daemon || !names.threads.contains_key(&owner) {
+        // When the main thread has ended nobody is left who could want it.
+        let process = &merging.session.processes[names.process];
+        let is_main = |thread: &usize| process.threads[*thread].native_id == process.pid;
+        if is_daemon || names.threads.get(&owner).is_none_or(is_main) {
             continue;
         }
         let text = format!("{} has taken {} here", name(merging, names, owner), what(merging, names, lock));

@@ -15,6 +15,13 @@ impl Watcher {
         let Some(live) = self.live.get_mut(&pid).and_then(|live| live.threads.get_mut(&thread.native_id)) else {
             return;
         };
+        let is_in_loop = || thread.frames.iter().any(|frame| frame.file.ends_with("asyncio/base_events.py"));
+        if thread.wait.as_ref().is_some_and(|wait| wait.kind == "event-loop") {
+            live.is_after_loop = true;
+        } else if live.is_after_loop && thread.is_certain && !thread.frames.is_empty() && !is_in_loop() {
+            live.is_after_loop = false;
+            self.session.processes[process].threads[index].outside.push(at);
+        }
         let is_blocked = at.saturating_sub(live.parked) >= BLOCKED
             && (thread.wait.is_some() || thread.state == Doing::Sleeping)
             && thread.wait.as_ref().is_none_or(|wait| !matches!(wait.kind, "event-loop" | "poll"))

@@ -53,6 +53,8 @@ struct LiveThread {
     /// Since when it has not run.
     parked: Nanos,
     is_blocked_loop: bool,
+    /// It was seen in an event loop, and not outside of one since.
+    is_after_loop: bool,
 }
 
 /// What the kernel has counted for a thread.
@@ -255,7 +257,16 @@ impl Watcher {
             // Until something else is seen.
             threads.push(Thread { native_id, began: at, is_foreign: native_id != pid, ..Thread::default() });
             let index = threads.len() - 1;
-            LiveThread { index, at, clock, what: None, waited: None, parked: at, is_blocked_loop: false }
+            LiveThread {
+                index,
+                at,
+                clock,
+                what: None,
+                waited: None,
+                parked: at,
+                is_blocked_loop: false,
+                is_after_loop: false,
+            }
         };
         live.threads.entry(native_id).or_insert_with(new).index
     }
@@ -278,6 +289,7 @@ impl Watcher {
             Doing::Stopped => State::Stopped,
             Doing::Unknown => State::Unknown,
         };
+        let state = through_multiprocessing(kind, &thread.frames).unwrap_or(state);
         // A library's own thread, which may have called into Python before: what it waits for is no work of the program's, however it waits.
         let is_foreign = is_python && thread.frames.is_empty() && thread.is_whole;
         let state = match state {
@@ -365,6 +377,21 @@ impl Watcher {
             }
         }
     }
+}
+
+/// What a thread waits for that reads a pipe, or wants a lock, inside of a queue or a connection of `multiprocessing`: others of the program, and not files.
+fn through_multiprocessing(kind: &str, frames: &[raddle_probe::Place]) -> Option<State> {
+    if !matches!(kind, "read" | "write" | "poll" | "process-lock") {
+        return None;
+    }
+    let is_of = |frame: &raddle_probe::Place, module: &str| {
+        let name = frame.file.strip_suffix(".py").and_then(|file| file.strip_suffix(module));
+        is_installed(&frame.file) && name.is_some_and(|rest| rest.ends_with("/multiprocessing/"))
+    };
+    if frames.iter().any(|frame| is_of(frame, "queues")) {
+        return Some(State::Queue);
+    }
+    (kind != "process-lock" && frames.iter().any(|frame| is_of(frame, "connection"))).then_some(State::Event)
 }
 
 /// Whether the kernel has it. The interpreter knows a thread for a moment before it has begun and after it has ended, and nothing is to be said of it then.

@@ -1,6 +1,7 @@
 //! An event loop that is kept from its work: a callback or a coroutine that waits in the ordinary way, or computes for long.
 //!
-//! A thread has an event loop if it was seen to wait in one. Between two such waits everything that it does is a callback of the loop.
+//! A thread has an event loop if it was seen to wait in one. Between two such waits everything that it does is a callback of the loop, unless it was seen
+//! outside of it: then one loop had ended, and another began.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +75,15 @@ fn between_waits(timeline: &Timeline<'_>, unit: &Unit<'_>) -> Vec<Span> {
     let Some(first) = unit.spans.iter().position(is_loop) else { return Vec::new() };
     let last = unit.spans.iter().rposition(is_loop).unwrap_or(first);
     let mut joined: Vec<Span> = Vec::new();
-    for span in unit.spans[first..last].iter().filter(|span| !is_loop(span)) {
+    let (mut since, mut outside) = (0, unit.thread.outside.iter().peekable());
+    for span in &unit.spans[first..=last] {
+        if is_loop(span) {
+            while outside.next_if(|moment| **moment < span.from).is_some() {
+                joined.truncate(since);
+            }
+            since = joined.len();
+            continue;
+        }
         match joined.last_mut() {
             Some(before) if before.until == span.from && (before.state, before.place) == (span.state, span.place) => {
                 before.until = span.until;

@@ -11,7 +11,8 @@ use super::{Evidence, Fill, finding};
 /// Threads that want to run Python spend at least this share of that time waiting for the GIL. Two that always want to wait for half of it.
 const WAITED: f64 = 0.30;
 
-/// And together at least this share of the life of their process, and this long: below it there is little to gain.
+/// And some of them do so for at least this share of the life of their process, and this long together: below it there is little to gain. Thousands that
+/// are woken at once wait for long together, and for a moment by the clock.
 const OF_LIFE: f64 = 0.25;
 const LEAST: Nanos = 100_000_000;
 
@@ -66,8 +67,24 @@ pub(crate) fn turns(evidence: &Evidence<'_, '_>, index: usize, process: &Process
         && turns.waited_share >= WAITED
         && turns.python_share >= PYTHON
         && waited >= LEAST
-        && waited as f64 >= OF_LIFE * timeline.life_of(process) as f64;
+        && by_the_clock(timeline.of_process(index)) as f64 >= OF_LIFE * timeline.life_of(process) as f64;
     is_bound.then_some(turns)
+}
+
+/// How long some thread waited for the GIL.
+fn by_the_clock<'a, 's: 'a>(units: impl Iterator<Item = &'a Unit<'s>>) -> Nanos {
+    let mut waits: Vec<(Nanos, Nanos)> = units
+        .flat_map(|unit| unit.spans.iter())
+        .filter(|span| span.state == State::Gil)
+        .map(|span| (span.from, span.until))
+        .collect();
+    waits.sort_unstable();
+    let (mut sum, mut end) = (0, 0);
+    for (from, until) in waits {
+        sum += until.saturating_sub(from.max(end));
+        end = end.max(until);
+    }
+    sum
 }
 
 fn tell(evidence: &Evidence<'_, '_>, index: usize, process: &Process) -> Option<Finding> {
