@@ -938,3 +938,40 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(start):
         watching.stdout.close()
         assert watching.stderr.read() == b""
         assert watching.wait(PATIENCE) == 0
+
+
+def test_a_thread_that_needs_a_module_waits_for_the_one_that_imports_it(start, python, tmp_path):
+    (tmp_path / "heavy.py").write_text(
+        "import threading\n"
+        "def need(): import heavy; heavy.done\n"
+        "thread = threading.Thread(target=need, name='needs it')\n"
+        "thread.start()\n"
+        "print('ready', flush=True)\n"
+        "thread.join()\n"
+        "done = True\n"
+    )
+    program = start("import heavy", python)
+    kinds = {"needs it": "lock", "MainThread": "thread"}
+    _, threads = watch(program, lambda threads: all(waits_for(threads[name]) == kind for name, kind in kinds.items()))
+    wait = threads["needs it"]["waits_for"]
+    assert wait["what"] == "the import lock of module 'heavy'"
+    assert wait["holder"]["name"] == "MainThread"
+    assert (wait["place"]["function"], wait["place"]["line"]) == ("need", 2)
+    [deadlock] = look(program.pid)[0]["deadlocks"]
+    assert deadlock["certain"]
+
+
+def test_a_lock_of_a_file_is_a_lock(start, python):
+    program = start(
+        """
+        import fcntl, os, threading
+        one, other = open("shared", "w"), open("shared", "w")
+        fcntl.flock(one, fcntl.LOCK_EX)
+        threading.Thread(target=fcntl.flock, args=(other, fcntl.LOCK_EX), name="wants it", daemon=True).start()
+        print("ready", flush=True)
+        threading.Event().wait()
+        """,
+        python,
+    )
+    _, threads = watch(program, lambda threads: waits_for(threads["wants it"]) == "file-lock")
+    assert threads["wants it"]["state"] == "blocked"

@@ -22,6 +22,8 @@ FINDINGS = {
     "abba": "deadlock",
     "philosophers": "deadlock",
     "relock": "self-deadlock",
+    "imports_itself": "deadlock",
+    "waits_holding": "nobody-can-wake",
     "pool_nested": "pool-exhausted",
     "join_before_drain": "process-deadlock",
     "wait_with_pipe": "process-deadlock",
@@ -230,3 +232,9 @@ def test_who_waits_for_a_message_of_another_process_does_no_work(mode, tmp_path)
     assert sorted(map(most, children)) == ["event", "queue", "queue", "queue"]
     assert document["report"]["speed_up"] is None, run.stderr
     assert document["report"]["advice"] == [], run.stderr
+
+
+def test_who_waits_for_a_notification_is_said_to_hold_what_the_notifier_needs(tmp_path):
+    run, document = observe("waits_holding", tmp_path)
+    [finding] = document["report"]["findings"]
+    assert '"wait" holds Lock \'ledger\' since here' in [label["text"] for label in finding["labels"]], run.stderr

@@ -48,6 +48,11 @@ impl Lock {
         Self { at, is_reentrant, is_locked: true, owner: None, semaphore: None }
     }
 
+    /// One that somebody else than its holder releases.
+    pub(crate) fn released_by(self, owner: Option<u64>) -> Self {
+        Self { owner, ..self }
+    }
+
     pub(crate) fn class(self) -> &'static str {
         if self.is_reentrant { "RLock" } else { "Lock" }
     }
@@ -196,6 +201,11 @@ impl Frame {
     /// Whether it is this function of this file of the standard library.
     pub(crate) fn is_in(&self, file: &str, function: &str) -> bool {
         self.code.qualname == function && self.is_of(file)
+    }
+
+    /// Whether it is a function of the machinery of `import`.
+    pub(crate) fn is_of_import(&self) -> bool {
+        self.code.filename.starts_with("<frozen importlib._bootstrap")
     }
 
     /// Whether it is a function of this file of the standard library: `queue.py`, `concurrent/futures/thread.py`.

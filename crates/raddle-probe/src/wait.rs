@@ -64,7 +64,7 @@ const WAITING_FILES: [&str; 5] =
 
 /// The innermost frame that is the user's own, or else the innermost.
 pub(crate) fn place_of(frames: &[Frame]) -> Option<usize> {
-    let outside = |frame: &Frame| !WAITING_FILES.iter().any(|file| frame.is_of(file));
+    let outside = |frame: &Frame| !frame.is_of_import() && !WAITING_FILES.iter().any(|file| frame.is_of(file));
     frames.iter().position(outside).or((!frames.is_empty()).then_some(0))
 }
 
@@ -94,6 +94,9 @@ impl<M: Memory> Heap<M> {
             if inner.is_in("threading.py", "_shutdown") {
                 return waiting(self.shutdown());
             }
+            if let Some(finding) = self.imports(inner, lock) {
+                return (State::Blocked, finding);
+            }
             let finding = Finding::new(lock.kind(), lock.class()).of(Some(lock.at)).ended_by(Ender::Lock(lock));
             return (State::Blocked, finding);
         }
@@ -122,6 +125,20 @@ impl<M: Memory> Heap<M> {
             );
         }
         waiting(Finding::new("native", "a lock or an event of native code"))
+    }
+
+    /// The lock of a module that another thread imports, if a thread waits for that. It says who imports; the plain lock in it, on which the thread sleeps, is
+    /// nobody's, and only wakes it.
+    fn imports(&self, inner: &Frame, wakes: Lock) -> Option<Finding> {
+        if !(inner.is_of_import() && inner.code.qualname == "_ModuleLock.acquire") {
+            return None;
+        }
+        let own = self.local(inner, "self")?;
+        let name = self.text(self.attribute(own, "name")?).ok()?;
+        let owner = self.attribute(own, "owner").and_then(|owner| self.int(owner).ok());
+        let owner = owner.and_then(|owner| u64::try_from(owner).ok());
+        let finding = Finding::new("lock", "the import lock of module").of(Some(wakes.at));
+        Some(Finding { name: Some(name), ..finding }.ended_by(Ender::Lock(wakes.released_by(owner))))
     }
 
     /// The process whose end a thread that polls a pipe waits for: one that a fork server of `multiprocessing` has forked, and so no child of ours.
@@ -262,7 +279,10 @@ pub(crate) fn wait_in_kernel(pid: u32, call: &Call, chain: &Chain) -> (State, Op
         Call::Write(number) => io("write", format!("room to write to {}", descriptor(*number))),
         Call::Accept(number) => io("accept", format!("a connection at {}", descriptor(*number))),
         Call::Connect(number) => io("connect", format!("the other side of {}", descriptor(*number))),
-        Call::FileLock(number) => io("file-lock", format!("a lock of the file {}", descriptor(*number))),
+        Call::FileLock(number) => {
+            let what = format!("a lock of the file {}", descriptor(*number));
+            (State::Blocked, Some(Finding::new("file-lock", what)))
+        }
         Call::File(name) => io("file", format!("a file ({name})")),
         Call::Poll(name) if runs_loop() => {
             io("event-loop", format!("events: its asyncio loop has nothing to do ({name})"))

@@ -48,7 +48,8 @@ impl Asking {
         circle.iter().zip(circle.iter().cycle().skip(1)).any(|(waiter, holder)| {
             let wanted = waiter.wait.as_ref().filter(|wait| matches!(wait.kind, "lock" | "rlock"));
             let known = wanted.and_then(|wait| holders.get(wait.object?));
-            known.is_some_and(|(native_id, _)| native_id != holder.native_id)
+            // One that waits for what it has taken itself waits to be woken, as who waits for another thread's import.
+            known.is_some_and(|(native_id, _)| native_id != holder.native_id && native_id != waiter.native_id)
         })
     }
 }

@@ -214,7 +214,16 @@ impl Watcher {
         let count = members.len();
         let units = (0..count).map(|position| {
             let (process, thread) = members[position];
-            let before = is_ring.then(|| members[(position + count - 1) % count].1);
+            let waits_for_it = |(_, other): &&(&Seen, usize)| {
+                let wait = process.threads[*other].wait.as_ref();
+                wait.and_then(|wait| wait.holder.as_ref()?.thread) == Some(thread)
+            };
+            let before = if is_ring {
+                Some(members[(position + count - 1) % count].1)
+            } else {
+                let of_process = members.iter().filter(|(other, _)| other.pid == process.pid);
+                of_process.filter(|(_, other)| *other != thread).find(waits_for_it).map(|(_, other)| *other)
+            };
             self.stuck_unit(process, thread, before.map(|before| &process.threads[before]))
         });
         let units = units.collect();
@@ -343,6 +352,18 @@ fn is_inner(kind: &str) -> bool {
     )
 }
 
+/// Whether somebody waits for a notification without having looked whether it is needed, and nobody who could send it waits for something else: it has been
+/// sent before.
+fn is_notification_lost(process: &Seen) -> bool {
+    let looks = |thread: &SeenThread| thread.frames.iter().any(|frame| frame.function == "Condition.wait_for");
+    let kind = |thread: &SeenThread| thread.wait.as_ref().map_or("", |wait| wait.kind);
+    process.threads.iter().any(|thread| kind(thread) == "condition" && !looks(thread))
+        && process
+            .threads
+            .iter()
+            .all(|thread| matches!(kind(thread), "condition" | "thread" | "shutdown" | "idle-worker"))
+}
+
 fn kind_of(process: &Seen) -> &'static str {
     let waits = |kinds: &[&str]| {
         process.threads.iter().any(|thread| thread.wait.as_ref().is_some_and(|wait| kinds.contains(&wait.kind)))
@@ -359,7 +380,7 @@ fn kind_of(process: &Seen) -> &'static str {
         "pool-exhausted"
     } else if process.threads.len() == 1 && waits(&["lock", "rlock"]) {
         "lost-lock"
-    } else if waits(&["condition"]) {
+    } else if is_notification_lost(process) {
         "lost-wakeup"
     } else {
         "nobody-can-wake"

@@ -45,7 +45,10 @@ fn tell(session: &Session, stuck: &Stuck) -> Finding {
             None => told.note(format!("{waits}{}", somewhere(session, unit))),
         };
         if let Some(holds) = &unit.holds {
-            told = told.label(unit.taken, format!("{name} holds {} since here", clean(holds)));
+            told = match unit.taken {
+                Some(taken) => told.label(Some(taken), format!("{name} holds {} since here", clean(holds))),
+                None => told.note(format!("{name} holds {}", clean(holds))),
+            };
         }
     }
     if stuck.units.len() > MOST {
@@ -135,7 +138,10 @@ fn words(session: &Session, stuck: &Stuck) -> (String, &'static str) {
             "send an end mark for each consumer (or shut the queue down), set the event before the last setter ends, or give the wait a timeout",
         ),
         "lost-wakeup" => (
-            format!("{} for a notification that came before the wait began", waits("thread")),
+            format!(
+                "{}, and nobody is left who could notify: a notification came before the wait began, or never",
+                waits("thread")
+            ),
             "wait in a loop for the condition itself: `while not ready: condition.wait()`, or `condition.wait_for(lambda: ready)`",
         ),
         _ => (format!("{} and cannot go on", waits("unit")), "see where they wait: `raddle dump` shows the stacks"),
