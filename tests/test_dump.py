@@ -975,3 +975,70 @@ def test_a_lock_of_a_file_is_a_lock(start, python):
     )
     _, threads = watch(program, lambda threads: waits_for(threads["wants it"]) == "file-lock")
     assert threads["wants it"]["state"] == "blocked"
+
+
+def test_what_a_context_manager_holds_at_its_yield_is_held(start, python):
+    program = start(
+        """
+        import contextlib, threading, time
+
+        one, two = threading.Lock(), threading.Lock()
+        both = threading.Barrier(2)
+
+        @contextlib.contextmanager
+        def locked(lock):
+            with lock:
+                yield
+
+        @contextlib.contextmanager
+        def logged(lock):
+            with locked(lock):
+                try:
+                    yield
+                finally:
+                    pass
+
+        def take(first, second):
+            with logged(first):
+                try:
+                    both.wait()
+                    with second:
+                        pass
+                finally:
+                    pass
+
+        for name, locks in {"alpha": (one, two), "beta": (two, one)}.items():
+            threading.Thread(target=take, args=locks, name=name, daemon=True).start()
+        print("ready", flush=True)
+        time.sleep(1000)
+        """,
+        python,
+    )
+    seen, threads = watch(program, lambda t: [waits_for(t[name]) for name in ("alpha", "beta")] == ["lock", "lock"])
+    assert len(seen["deadlocks"]) == 1
+    [held] = threads["alpha"]["holds"]
+    assert (held["place"]["function"], held["place"]["line"]) == ("take", 21)
+
+
+def test_several_locks_of_one_with_were_taken_there_although_a_try_follows(start, python):
+    program = start(
+        """
+        import threading, time
+
+        def work():
+            x, y = threading.Lock(), threading.Lock()
+            with x, y:
+                try:
+                    with threading.Lock():
+                        time.sleep(1000)
+                finally:
+                    pass
+
+        threading.Thread(target=work, name="worker", daemon=True).start()
+        print("ready", flush=True)
+        time.sleep(1000)
+        """,
+        python,
+    )
+    _, threads = watch(program, lambda threads: threads["worker"]["state"] == "sleeping")
+    assert [held["place"]["line"] for held in threads["worker"]["holds"]] == [6, 6, 8]

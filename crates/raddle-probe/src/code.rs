@@ -152,6 +152,8 @@ struct Handler {
     target: u64,
     /// How many slots of the value stack are kept.
     depth: u64,
+    /// Whether where it was is kept too, as a `with` does; a `try` does not.
+    keeps_place: bool,
 }
 
 /// Reads CPython's exception table (`Objects/exception_handling_notes.txt` in its sources): start, length, target, depth, each in pieces of
@@ -170,7 +172,7 @@ fn handlers_in(table: &[u8]) -> Vec<Handler> {
     };
     let mut found = Vec::new();
     while let (Some(start), Some(length), Some(target), Some(depth)) = (number(), number(), number(), number()) {
-        found.push(Handler { start, length, target, depth: depth >> 1 });
+        found.push(Handler { start, length, target, depth: depth >> 1, keeps_place: depth & 1 != 0 });
     }
     found
 }
@@ -183,9 +185,10 @@ fn depth_in(handlers: &[Handler], instruction: u32) -> u64 {
 
 /// A `with` keeps what it has to leave on top of what is kept at this depth, and everything inside it has that and what is below. What is inside
 /// of further blocks is cut out of its range, so that several entries of one target belong to it; the first of them begins behind the instruction
-/// that has entered.
+/// that has entered. A `try` inside of it keeps as many slots.
 fn entered_in(handlers: &[Handler], instruction: u32, depth: u64) -> Option<u32> {
-    let begun = |handler: &&Handler| handler.depth == depth && handler.start <= u64::from(instruction);
+    let begun =
+        |handler: &&Handler| handler.depth == depth && handler.keeps_place && handler.start <= u64::from(instruction);
     let target = handlers.iter().filter(begun).max_by_key(|handler| handler.start)?.target;
     let first = handlers.iter().filter(|handler| handler.target == target).map(|handler| handler.start).min()?;
     u32::try_from(first.checked_sub(1)?).ok()
@@ -216,13 +219,16 @@ mod tests {
 
     #[test]
     fn a_with_was_entered_before_the_first_of_its_ranges() {
-        let handler = |start, length, target, depth| Handler { start, length, target, depth };
+        let handler = |start, length, target, depth| Handler { start, length, target, depth, keeps_place: true };
         // A `with` from 2 on, another one inside it from 5 on, the rest of the first from 9 on.
         let handlers = [handler(2, 2, 40, 1), handler(5, 3, 50, 2), handler(9, 4, 40, 1), handler(20, 4, 60, 1)];
         assert_eq!(entered_in(&handlers, 6, 1), Some(1));
         assert_eq!(entered_in(&handlers, 6, 2), Some(4));
         assert_eq!(entered_in(&handlers, 10, 1), Some(1));
         assert_eq!(entered_in(&handlers, 1, 1), None);
+        // A `try` within the first.
+        let tries = Handler { keeps_place: false, ..handler(3, 1, 70, 1) };
+        assert_eq!(entered_in(&[handlers[0], tries], 3, 1), Some(1));
     }
 
     proptest! {

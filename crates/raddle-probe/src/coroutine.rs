@@ -93,7 +93,7 @@ impl<M: Memory> Heap<M> {
     }
 
     /// A coroutine's frame, its state, and the top of its value stack.
-    fn awaiting(&self, coroutine: u64) -> Option<(Frame, i8, Option<u64>)> {
+    pub(crate) fn awaiting(&self, coroutine: u64) -> Option<(Frame, i8, Option<u64>)> {
         let layout = &self.layout;
         let at = coroutine.wrapping_add(layout.gen_iframe);
         let state = self.memory.u8(coroutine.wrapping_add(layout.gen_frame_state)).ok()?.cast_signed();

@@ -16,6 +16,9 @@ use crate::layout::DESCRIPTOR_NAME;
 use crate::memory::{Memory, Read};
 use crate::object::Heap;
 
+/// Functions with `@contextlib.contextmanager` that use each other are not followed further.
+const MOST_MANAGERS: usize = 16;
+
 /// `threading.Lock` or `threading.RLock`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lock {
@@ -151,22 +154,50 @@ impl<M: Memory> Heap<M> {
             let stack = self.objects(stack, depth).unwrap_or_default();
             for (slot, object) in (0..).zip(&stack) {
                 let next = stack.get(slot as usize + 1).copied().unwrap_or(0);
-                let Some(lock) = self.lock_left_by(*object, next) else { continue };
-                let is_held = lock.is_locked && lock.owner.is_none_or(|owner| owner == ident);
-                if !is_held || given_back.contains(&lock.at) {
-                    continue;
-                }
-                // An RLock was taken where its outermost `with` is; chains begin with the innermost.
-                let entered = self.entered_at(&frame.code, instruction, slot).or(frame.instruction);
-                let taken = Taken { lock, frame: index, line: frame.code.line(entered) };
-                match found.iter_mut().find(|taken| taken.lock.at == lock.at) {
-                    Some(inner) if inner.frame == index => {}
-                    Some(inner) => *inner = taken,
-                    None => found.push(taken),
+                for lock in self.locks_left_by(*object, next, 0) {
+                    let is_held = lock.is_locked && lock.owner.is_none_or(|owner| owner == ident);
+                    if !is_held || given_back.contains(&lock.at) {
+                        continue;
+                    }
+                    // An RLock was taken where its outermost `with` is; chains begin with the innermost.
+                    let entered = self.entered_at(&frame.code, instruction, slot).or(frame.instruction);
+                    let taken = Taken { lock, frame: index, line: frame.code.line(entered) };
+                    match found.iter_mut().find(|taken| taken.lock.at == lock.at) {
+                        Some(inner) if inner.frame == index => {}
+                        Some(inner) => *inner = taken,
+                        None => found.push(taken),
+                    }
                 }
             }
         }
         found
+    }
+
+    /// The locks that an `__exit__` on the value stack would release: its own, or those that a function with `@contextlib.contextmanager`
+    /// holds at its `yield`.
+    fn locks_left_by(&self, slot: u64, next: u64, depth: usize) -> Vec<Lock> {
+        if let Some(lock) = self.lock_left_by(slot, next) {
+            return vec![lock];
+        }
+        self.held_in_generator(slot, next, depth).unwrap_or_default()
+    }
+
+    fn held_in_generator(&self, slot: u64, next: u64, depth: usize) -> Option<Vec<Lock>> {
+        let manager = match self.type_of(slot).ok()?.name.as_str() {
+            "method" => self.memory.u64(slot.wrapping_add(self.layout.method_self)).ok()?,
+            "function" => next,
+            _ => return None,
+        };
+        if depth >= MOST_MANAGERS || !self.is_a(manager, "_GeneratorContextManager") {
+            return None;
+        }
+        let (frame, state, _) = self.awaiting(self.attribute(manager, "gen")?)?;
+        // One that runs is in the chain itself.
+        let instruction = frame.instruction.filter(|_| state != 0)?;
+        let stack = frame.at.wrapping_add(self.layout.frame_localsplus + frame.code.locals * 8);
+        let stack = self.objects(stack, self.sure_depth(&frame.code, instruction)).ok()?;
+        let behind = stack.iter().skip(1).copied().chain([0]);
+        Some(stack.iter().zip(behind).flat_map(|(slot, next)| self.locks_left_by(*slot, next, depth + 1)).collect())
     }
 
     /// The lock that an `__exit__` on the value stack would release. What is in the slot behind it is its object, if it is not bound to one.

@@ -232,7 +232,8 @@ impl Writer<'_> {
             let place = held.place.as_ref().map_or(String::new(), |place| format!(" (taken {})", self.place(place)));
             self.line(&format!("  holds {}{place}", clean(&held.what)));
         }
-        if !thread.is_certain {
+        // One of which something could not be read is not sure for that alone.
+        if !thread.is_certain && thread.is_whole {
             self.line(&self.paint(DIM, "  it ran while it was looked at: the stack may be mixed from several moments"));
         }
         self.rows(&thread.frames);
@@ -275,7 +276,7 @@ impl Writer<'_> {
                 }
                 None => ", whose owner is not there".into(),
             },
-            None if wait.kind == "lock" => ", holder not known (it was not taken by `with`)".into(),
+            None if wait.kind == "lock" => ", holder not known (nobody is seen inside of a `with` for it)".into(),
             _ => String::new(),
         };
         let timed = if wait.is_timed { ", with a timeout" } else { "" };

@@ -81,7 +81,7 @@ fn of_thread(process: &Process, thread: &Thread, history: &History) -> Page {
     if thread.holds_gil {
         lines.push((Tone::Strong, "holds the GIL".into()));
     }
-    if !thread.is_certain {
+    if !thread.is_certain && thread.is_whole {
         lines.push((Tone::Dim, "it ran while it was looked at: the stack may be mixed from several moments".into()));
     }
     lines.extend(stack(process, without_start(&thread.frames)));
