@@ -62,7 +62,7 @@ pub(super) enum Worth {
     Doubtful,
     /// It was a wait for something else, unless the thread must have run.
     Wrong,
-    /// No wait: the thread ran.
+    /// It was a wait for something else that was seen near by, or none: the thread ran.
     Ran,
 }
 
@@ -105,8 +105,7 @@ pub(super) fn correct(spans: &mut Vec<Span>, exact: &[Span], worth: impl Fn(&Spa
         }
         match worth {
             Worth::Good | Worth::Doubtful => {}
-            Worth::Ran => (rest.state, rest.holder) = (State::Running, None),
-            Worth::Wrong => {
+            Worth::Wrong | Worth::Ran => {
                 let before = next.checked_sub(1).map(|index| can_be[index]);
                 let behind = can_be.get(next).copied();
                 let nearest = match (before, behind) {
@@ -116,8 +115,14 @@ pub(super) fn correct(spans: &mut Vec<Span>, exact: &[Span], worth: impl Fn(&Spa
                     }
                     (before, behind) => before.or(behind),
                 };
-                if let Some(seen) = nearest {
-                    rest = Span { from: rest.from, until: rest.until, ..seen };
+                let is_near = |seen: &Span| rest.from < seen.until + WINDOW && seen.from < rest.until + WINDOW;
+                match (worth, nearest) {
+                    // How long it ran is known and told besides. But a little of that may come late.
+                    (Worth::Ran, seen) if !seen.is_some_and(|seen| is_near(&seen)) => {
+                        (rest.state, rest.holder) = (State::Running, None);
+                    }
+                    (_, Some(seen)) => rest = Span { from: rest.from, until: rest.until, ..seen },
+                    (_, None) => {}
                 }
             }
         }
@@ -258,6 +263,10 @@ mod tests {
         let mut alone = vec![span(0, 10, State::Event), span(10, 12, State::Gil)];
         correct(&mut alone, &[], worth);
         assert_eq!(ends(&alone), [(0, State::Event), (10, State::Running)]);
+        let far = 10 * WINDOW;
+        let mut near = vec![span(0, 10, State::Sleep), span(10, 12, State::Gil), span(far, far + 2, State::Gil)];
+        correct(&mut near, &[], worth);
+        assert_eq!(ends(&near), [(0, State::Sleep), (far, State::Running)]);
     }
 
     #[test]
