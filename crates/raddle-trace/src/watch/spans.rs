@@ -2,11 +2,12 @@
 //!
 //! A look says what each thread did at one moment, and how long it had been on a processor and had waited for one. So for the time between two looks it is known
 //! exactly how much of it the thread ran; and if that is nothing, that it waited all the time for what it waited for at both. What cannot be known is what
-//! it waited for in between, if it was running at both looks: then it is taken to be what it waited for last.
+//! it waited for in between, if it was running at both looks: then it is taken to be what it waited for last. Nor is it known when one wait ended and
+//! another began: each gets half of the time.
 //!
 //! # Rules
 //!
-//! 1. The time between two looks is divided into at most three spans: on a processor, waiting for one, waiting for something else.
+//! 1. The time between two looks is divided into at most four spans: on a processor, waiting for one, and before and after that waiting for something else.
 //! 2. A span that goes on is made longer instead of adding another.
 //! 3. No more than [`MOST_SPANS`] are kept; what did not find room is counted.
 
@@ -32,7 +33,7 @@ impl What {
 }
 
 /// Divides the time between two looks (rule 1). `lengths`: on a processor, waiting for one, and the rest. `waited`: what the thread waited for last.
-pub(super) fn divide(before: What, now: What, waited: Option<What>, lengths: [Nanos; 3]) -> [(What, Nanos); 3] {
+pub(super) fn divide(before: What, now: What, waited: Option<What>, lengths: [Nanos; 3]) -> [(What, Nanos); 4] {
     let [ran, stood, rest] = lengths;
     let active = match (before.is_active(), now.is_active()) {
         (true, _) => before,
@@ -44,12 +45,14 @@ pub(super) fn divide(before: What, now: What, waited: Option<What>, lengths: [Na
     };
     let runnable = What { state: State::Runnable, ..active };
     if !before.is_active() {
-        return [(before, rest), (runnable, stood), (active, ran)];
+        let is_another = !now.is_active() && now.state != State::Unknown && now != before;
+        let after = if is_another { rest / 2 } else { 0 };
+        return [(before, rest - after), (runnable, stood), (active, ran), (now, after)];
     }
     match if now.is_active() { waited } else { Some(now) } {
-        Some(wait) => [(active, ran), (runnable, stood), (wait, rest)],
+        Some(wait) => [(active, ran), (runnable, stood), (wait, rest), (wait, 0)],
         // It has never been seen to wait: the kernel counts what has ended, and lags behind a little.
-        None => [(active, ran + rest), (runnable, stood), (active, 0)],
+        None => [(active, ran + rest), (runnable, stood), (active, 0), (active, 0)],
     }
 }
 
@@ -90,7 +93,7 @@ mod tests {
         What { state, place: None, thing: None, holder: None, is_foreign: false }
     }
 
-    fn states(pieces: [(What, Nanos); 3]) -> Vec<(State, Nanos)> {
+    fn states(pieces: [(What, Nanos); 4]) -> Vec<(State, Nanos)> {
         pieces.into_iter().filter(|(_, long)| *long > 0).map(|(what, long)| (what.state, long)).collect()
     }
 
@@ -113,6 +116,13 @@ mod tests {
         let (runs, waits) = (what(State::Native), what(State::Io));
         assert_eq!(states(divide(runs, waits, None, [10, 0, 40])), [(State::Native, 10), (State::Io, 40)]);
         assert_eq!(states(divide(waits, runs, Some(waits), [10, 0, 40])), [(State::Io, 40), (State::Native, 10)]);
+    }
+
+    #[test]
+    fn of_two_waits_each_has_half_of_the_time() {
+        let (reads, sleeps) = (what(State::Io), what(State::Sleep));
+        let expected = [(State::Io, 21), (State::Running, 9), (State::Sleep, 20)];
+        assert_eq!(states(divide(reads, sleeps, Some(reads), [9, 0, 41])), expected);
     }
 
     #[test]
