@@ -289,3 +289,57 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path, write):
     )
     assert run.returncode == 1
     assert "/nowhere/python cannot be started: No such file or directory" in run.stderr
+
+
+def test_words_and_names_that_are_no_text_are_passed_on_as_they_are(both, tmp_path):
+    name = os.fsdecode(b"na\xffme.py")
+    (tmp_path / name).write_text("import os, sys; print([os.fsencode(word) for word in sys.argv])")
+    same(*both(name, os.fsdecode(b"\xfe")))
+
+
+@pytest.mark.parametrize("ending", ["sys.exit(3)", "os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)"])
+def test_where_nobody_reads_the_report_the_exit_code_is_the_programs(tmp_path, write, ending):
+    program = write(f"import os, sys\nprint('said', flush=True)\n{ending}\n")
+    plain = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, check=False)
+    for redirection in ("2>&-", "2>/dev/full"):
+        seen = subprocess.run(
+            ["sh", "-c", f'exec "$0" "$@" {redirection}', *RADDLE, "run", program],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (seen.stdout, seen.returncode) == (b"said\n", plain.returncode), redirection
+
+
+def test_a_program_runs_in_a_directory_that_is_not_there_any_more(tmp_path):
+    command = [*RADDLE, "run", "--output", str(tmp_path / "seen"), "-c", "print('said')"]
+    script = 'mkdir gone; cd gone; rmdir ../gone; exec "$0" "$@"'
+    seen = subprocess.run(
+        ["sh", "-c", script, *command], cwd=tmp_path, capture_output=True, timeout=PATIENCE, check=False
+    )
+    assert (seen.stdout, seen.returncode) == (b"said\n", 0), seen.stderr
+    assert f"{tmp_path}/seen/report.html".encode() in seen.stderr
+
+
+def test_a_finding_that_there_is_none_of_is_not_waited_for(tmp_path):
+    seen = subprocess.run(
+        [*RADDLE, "run", "--fail-on", "deadlock,gil-bund", "-c", "print('said')"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (seen.stdout, seen.returncode) == ("", 2)
+    assert seen.stderr.endswith("there is no finding 'gil-bund'\n")
+
+
+def test_where_warnings_are_errors_loading_the_recorder_gives_none(tmp_path, write):
+    write("import sys; print(sorted(name for name in sys.modules if 'raddle' not in name))")
+    words = ["-X", "dev", "-W", "error", "program.py"]
+    plain = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, check=False)
+    seen = subprocess.run(
+        [*RADDLE, "run", "--", *words], cwd=tmp_path, capture_output=True, timeout=PATIENCE, check=False
+    )
+    same(plain, seen)

@@ -130,7 +130,7 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--on-deadlock", choices=["report", "abort"], help="abort: end the program when there is one")
     command.add_argument(
-        "--fail-on", type=_words, metavar="FINDING,…", help="end with exit code 3 if there is one of these findings"
+        "--fail-on", type=_findings, metavar="FINDING,…", help="end with exit code 3 if there is one of these findings"
     )
     command.add_argument("--json", metavar="FILE", help="write what was found as JSON there too; - is standard output")
     command.add_argument(
@@ -162,8 +162,17 @@ def _port(word: str) -> int:
     return int(word)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def _findings(text: str) -> list[str]:
+    import argparse
+
+    from ._raddle import explain_finding
+
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        # One that is misspelt would never be found.
+        if explain_finding(word) is None:
+            raise argparse.ArgumentTypeError(f"there is no finding {word!r}")
+    return words
 
 
 def _pid(word: str) -> int:

@@ -114,6 +114,8 @@ def explain(finding: str) -> int:
 
 def run(options: Options, program: list[str]) -> int:
     """Runs the program; returns the exit code, or ends as the program has ended."""
+    if sys.stderr is None:  # it was closed, and stays so for the program
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if not _may_be_written("--json", options.json, program) or not _may_be_written("--sarif", options.sarif, program):
         return _NOT_STARTED
     directory = _make_directory(options.output, program)
@@ -134,7 +136,8 @@ def run(options: Options, program: list[str]) -> int:
             sys.stderr.write(f"raddle: {python} cannot be started: {error.strerror}\n")
             return _NOT_STARTED
         recorded = None if options.safe else directory
-        watcher = Watcher(pid, command, os.getcwd(), len(os.sched_getaffinity(0)), started, recorded)
+        words = [_in_unicode(word) for word in command]
+        watcher = Watcher(pid, words, _in_unicode(_here()), len(os.sched_getaffinity(0)), started, recorded)
         status = _watch(pid, watcher, options, sent)
     code = os.waitstatus_to_exitcode(status)
     if sent.is_sent:
@@ -146,6 +149,31 @@ def run(options: Options, program: list[str]) -> int:
     if code < 0:
         _die_of(-code)
     return code if code >= 0 else 128 - code
+
+
+def _here() -> str:
+    """The working directory; nothing if it is not there any more."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def _in_unicode(word: str) -> str:
+    """A word or a path, which may be any bytes, for people."""
+    return os.fsencode(word).decode("utf-8", "replace")
+
+
+def _say(text: str) -> None:
+    """Writes to standard error. Where that does not go, the program has run all the same."""
+    try:
+        sys.stderr.flush()
+        # Names in the program may hold what this terminal's encoding has not.
+        rest = memoryview(text.encode(sys.stderr.encoding or "ascii", "backslashreplace"))
+        while rest:
+            rest = rest[os.write(sys.stderr.fileno(), rest) :]
+    except (OSError, ValueError):
+        pass
 
 
 class _Sent:
@@ -193,7 +221,7 @@ def _watch(pid: int, watcher: Watcher, options: Options, sent: _Sent) -> int:
         end = os.pidfd_open(pid)
     except OSError as error:
         # It has been started, and is to run as it would without.
-        sys.stderr.write(f"raddle: the program runs, and cannot be watched: {error.strerror}\n")
+        _say(f"raddle: the program runs, and cannot be watched: {error.strerror}\n")
         return os.waitpid(pid, 0)[1]
     try:
         poll = select.poll()
@@ -208,7 +236,7 @@ def _watch(pid: int, watcher: Watcher, options: Options, sent: _Sent) -> int:
             for kind, who in watcher.look():
                 _tell(kind, who)
                 if options.on_deadlock == "abort":
-                    sys.stderr.write("raddle: the program is ended, as --on-deadlock abort says\n")
+                    _say("raddle: the program is ended, as --on-deadlock abort says\n")
                     sent.has_aborted = True
                     _kill(watcher, pid)
             cost = time.thread_time() - began
@@ -220,9 +248,7 @@ def _watch(pid: int, watcher: Watcher, options: Options, sent: _Sent) -> int:
                 return os.waitpid(pid, 0)[1]
             if sent.interrupts and not told_to_go_on and time.monotonic() - sent.interrupted > _AFTER_INTERRUPT:
                 told_to_go_on = True
-                sys.stderr.write(
-                    "raddle: the program goes on after Ctrl-C; the third one ends it, and shows the report\n"
-                )
+                _say("raddle: the program goes on after Ctrl-C; the third one ends it, and shows the report\n")
             if sent.interrupts >= _LAST_INTERRUPT:
                 _kill(watcher, pid)
     finally:
@@ -236,8 +262,7 @@ def _kill(watcher: Watcher, first: int) -> None:
 
 
 def _tell(kind: str, who: str) -> None:
-    sys.stderr.write(f"raddle: {kind}: {who}\n")
-    sys.stderr.flush()
+    _say(f"raddle: {kind}: {who}\n")
 
 
 def _make_directory(asked: str | None, program: list[str]) -> str | None:
@@ -246,15 +271,16 @@ def _make_directory(asked: str | None, program: list[str]) -> str | None:
         name = program[1] if program[0] == "-m" and len(program) > 1 else os.path.basename(program[0])
         name = "code" if program[0] in ("-c", "-") else name.removesuffix(".py") or "program"
         asked = f"{name}.raddle"
-    path = os.path.abspath(asked)
+    path = asked
     try:
+        path = os.path.abspath(asked)
         os.makedirs(path, exist_ok=True)
         _clear(path)
         with open(os.path.join(path, _MARK), "w") as mark:
             mark.write(_MARK_SAYS)
     except OSError as error:
         sys.stderr.write(
-            f"raddle: {path} cannot hold the session: {error.strerror or error}\n"
+            f"raddle: {_in_unicode(path)} cannot hold the session: {error.strerror or error}\n"
             "hint: name another directory: raddle run --output DIRECTORY PROGRAM\n"
         )
         return None
@@ -311,18 +337,15 @@ def _report(watcher: Watcher, options: Options, directory: str) -> set[str]:
     files = [(form, os.path.join(directory, name)) for name, form in _FILES.items()]
     asked = [(form, path) for form, path in (("json", options.json), ("sarif", options.sarif)) if path is not None]
     for failure in watcher.write(files + [file for file in asked if file[1] != _STDOUT]):
-        sys.stderr.write(f"raddle: {failure}\n")
+        _say(f"raddle: {failure}\n")
     for form, path in asked:
         if path == _STDOUT:  # behind what the program has written
             sys.stdout.buffer.write(watcher.written(form) + b"\n")
             sys.stdout.flush()
-    here = os.path.relpath(directory)
+    here = _in_unicode(os.path.relpath(directory) if _here() else directory)
     said += f"\ntimeline: {here}/report.html      trace: {here}/trace.perfetto"
     said += f"      about a finding: raddle run --explain {found[0]}\n" if found else "\n"
-    # Names in the program may hold what this terminal's encoding has not.
-    sys.stderr.flush()
-    sys.stderr.buffer.write(said.encode(sys.stderr.encoding or "ascii", "backslashreplace"))
-    sys.stderr.flush()
+    _say(said)
     return set(found)
 
 
@@ -332,8 +355,8 @@ def _die_of(number: int) -> None:
 
     # The program has left a core if there was to be one.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    if sys.stdout is not None:  # it may be closed
+        sys.stdout.flush()
     if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
