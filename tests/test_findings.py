@@ -237,4 +237,4 @@ def test_who_waits_for_a_message_of_another_process_does_no_work(mode, tmp_path)
 def test_who_waits_for_a_notification_is_said_to_hold_what_the_notifier_needs(tmp_path):
     run, document = observe("waits_holding", tmp_path)
     [finding] = document["report"]["findings"]
-    assert '"wait" holds Lock \'ledger\' since here' in [label["text"] for label in finding["labels"]], run.stderr
+    assert "\"wait\" holds Lock 'ledger' since here" in [label["text"] for label in finding["labels"]], run.stderr

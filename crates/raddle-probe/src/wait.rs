@@ -136,7 +136,6 @@ impl<M: Memory> Heap<M> {
         let own = self.local(inner, "self")?;
         let name = self.text(self.attribute(own, "name")?).ok()?;
         let owner = self.attribute(own, "owner").and_then(|owner| self.int(owner).ok());
-        let owner = owner.and_then(|owner| u64::try_from(owner).ok());
         let finding = Finding::new("lock", "the import lock of module").of(Some(wakes.at));
         Some(Finding { name: Some(name), ..finding }.ended_by(Ender::Lock(wakes.released_by(owner))))
     }
