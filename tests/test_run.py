@@ -205,6 +205,28 @@ def test_a_directory_that_holds_something_else_is_left_alone(tmp_path, write):
     assert [path.name for path in kept.iterdir()] == ["letter"]
 
 
+@pytest.mark.parametrize("option", ["--json", "--sarif"])
+def test_a_program_is_not_taken_for_the_file_that_an_option_writes(option, tmp_path):
+    program = tmp_path / "job.py"
+    program.write_text("print('ran')\n")
+    for words in ([option, "job.py", "5"], [option, "job.py"]):
+        run = subprocess.run([*RADDLE, "run", *words], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+        assert (run.returncode != 0, run.stdout) == (True, "")
+        assert program.read_text() == "print('ran')\n"
+    run = subprocess.run(
+        [*RADDLE, "run", option, "job.py", "5"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert f"{option} would write over job.py, which is something else" in run.stderr
+    assert f"raddle run {option} found.json job.py 5" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["job.py"]
+    for _ in range(2):  # and again over what it has written
+        run = subprocess.run(
+            [*RADDLE, "run", option, "found", "job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert (run.returncode, run.stdout) == (0, "ran\n")
+        assert (tmp_path / "found").read_bytes().startswith(b"{")
+
+
 def test_a_session_takes_the_place_of_the_one_before(tmp_path, write):
     program = write("print('ran')")
     for _ in range(2):
