@@ -1042,3 +1042,18 @@ def test_several_locks_of_one_with_were_taken_there_although_a_try_follows(start
     )
     _, threads = watch(program, lambda threads: threads["worker"]["state"] == "sleeping")
     assert [held["place"]["line"] for held in threads["worker"]["holds"]] == [6, 6, 8]
+
+
+def test_a_name_cannot_turn_the_words_behind_it(start, python):
+    program = start(
+        """
+        import threading, time
+        threading.Thread(target=time.sleep, args=(1000,), name="a\\u202eb\\x1b[31m", daemon=True).start()
+        print("ready", flush=True)
+        time.sleep(1000)
+        """,
+        python,
+    )
+    said = text(program.pid)
+    assert "\u202e" not in said
+    assert "\x1b" not in said

@@ -429,7 +429,8 @@ pub fn is_library(file: &str) -> bool {
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        // Also what turns the direction of writing, and so the words behind it.
+        if character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             out.extend(character.escape_default());
         } else {
             out.push(character);
