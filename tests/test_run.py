@@ -227,6 +227,18 @@ def test_a_program_is_not_taken_for_the_file_that_an_option_writes(option, tmp_p
         assert (tmp_path / "found").read_bytes().startswith(b"{")
 
 
+def test_json_may_go_into_a_pipe(tmp_path, write):
+    program, pipe = write("print('ran')"), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        run = subprocess.run(
+            [*RADDLE, "run", "--json", pipe, program], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+        )
+        said, _ = reader.communicate(timeout=PATIENCE)
+    assert (run.returncode, run.stdout) == (0, "ran\n")
+    assert said.startswith(b"{")
+
+
 def test_a_session_takes_the_place_of_the_one_before(tmp_path, write):
     program = write("print('ran')")
     for _ in range(2):

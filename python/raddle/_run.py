@@ -305,16 +305,18 @@ _MADE_ENDING = ".events"
 
 def _may_be_written(option: str, path: str | None, program: list[str]) -> bool:
     """Whether a file is not there, or is JSON: `raddle run --json job.py` must not cost anybody a program."""
+    if path is None or path == _STDOUT or not os.path.isfile(path):  # a pipe or a terminal is not read from
+        return True
     try:
-        with open(path or os.devnull, "rb") as file:
+        with open(path, "rb") as file:
             begins = file.read(64).lstrip()
     except OSError:  # which is told when it is written
         return True
-    if path == _STDOUT or not begins or begins.startswith(b"{"):
+    if not begins or begins.startswith(b"{"):
         return True
     sys.stderr.write(
         f"raddle: {option} would write over {path}, which is something else\n"
-        f"hint: the option takes a file, or - for standard output: raddle run {option} found.json {' '.join([path or '', *program])}\n"
+        f"hint: the option takes a file, or - for standard output: raddle run {option} found.json {' '.join([path, *program])}\n"
     )
     return False
 
