@@ -21,6 +21,18 @@ needs_recorder = pytest.mark.skipif(
     reason="the recorder knows 3.11 to 3.14 with a GIL",
 )
 
+MANY_WAITS = """
+    import threading
+    def ping(mine, other, n):
+        for _ in range(n):
+            mine.acquire(); other.release()
+    a, b = threading.Lock(), threading.Lock()
+    b.acquire()
+    thread = threading.Thread(target=ping, args=(b, a, 5000))
+    thread.start(); ping(a, b, 5000); thread.join()
+"""
+"""More than the smallest of buffers has room for."""
+
 
 class Ran:
     """A program that has run, and what was recorded of it."""

@@ -17,6 +17,7 @@ import pytest
 
 import chromium
 import perfetto
+from recorded import MANY_WAITS
 
 ROOT = Path(__file__).parent.parent
 RADDLE = [os.path.join(os.path.dirname(sys.executable), "raddle")]
@@ -353,19 +354,7 @@ def test_a_run_that_ends_otherwise_comes_through(ran, source):
 
 
 def test_a_run_whose_events_found_no_room_comes_through(ran):
-    reading = ran(
-        """
-        import threading
-        def ping(mine, other, n):
-            for _ in range(n):
-                mine.acquire(); other.release()
-        a, b = threading.Lock(), threading.Lock()
-        b.acquire()
-        thread = threading.Thread(target=ping, args=(b, a, 5000))
-        thread.start(); ping(a, b, 5000); thread.join()
-        """,
-        RADDLE_BUFFER="65536",
-    )
+    reading = ran(MANY_WAITS, RADDLE_BUFFER="65536")
     reading.agrees()
     assert reading.session["dropped"] > 0
     assert reading.ask(

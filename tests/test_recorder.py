@@ -14,7 +14,7 @@ import time
 import pytest
 
 from raddle._raddle import read_events
-from recorded import Ran, Runner, needs_recorder, runner
+from recorded import MANY_WAITS, Ran, Runner, needs_recorder, runner
 
 __all__ = ["runner"]
 pytestmark = needs_recorder
@@ -356,17 +356,7 @@ def test_a_thousand_threads(runner: Runner) -> None:
 
 
 def test_what_finds_no_room_is_counted(runner: Runner) -> None:
-    source = """
-        import threading
-        def ping(mine, other, n):
-            for _ in range(n):
-                mine.acquire(); other.release()
-        a, b = threading.Lock(), threading.Lock()
-        b.acquire()
-        thread = threading.Thread(target=ping, args=(b, a, 5000))
-        thread.start(); ping(a, b, 5000); thread.join()
-    """
-    ran = runner.run(source, RADDLE_BUFFER="65536")
+    ran = runner.run(MANY_WAITS, RADDLE_BUFFER="65536")
     assert (ran.code, ran.err) == (0, "")
     assert ran.session["dropped"] > 0
     # Counts are exact all the same.
