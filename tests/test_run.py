@@ -231,10 +231,17 @@ def test_json_may_go_into_a_pipe(tmp_path, write):
     program, pipe = write("print('ran')"), tmp_path / "pipe"
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
-        run = subprocess.run(
-            [*RADDLE, "run", "--json", pipe, program], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
-        )
-        said, _ = reader.communicate(timeout=PATIENCE)
+        try:
+            run = subprocess.run(
+                [*RADDLE, "run", "--json", pipe, program],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+            said, _ = reader.communicate(timeout=PATIENCE)
+        finally:
+            reader.kill()
     assert (run.returncode, run.stdout) == (0, "ran\n")
     assert said.startswith(b"{")
 
