@@ -10,11 +10,13 @@
 //!
 //! 1. Every step goes back in time, or over to another unit at the same time, where the path has not been at that time.
 //!    So the walk ends, whatever the session says.
-//! 2. While the path goes through the holder of a lock that the path has waited for, its time belongs to that lock, back to when the wait began.
+//! 2. Since it goes back in time only, so does each search for what was before a moment: it goes on where the last one ended ([`Back`]).
+//! 3. While the path goes through the holder of a lock that the path has waited for, its time belongs to that lock, back to when the wait began.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
+use crate::quick::QuickMap;
 use crate::session::{Nanos, Pass, Span, State, ThingId};
 
 use super::timeline::{Class, Timeline};
@@ -24,7 +26,7 @@ use super::timeline::{Class, Timeline};
 pub(crate) struct CriticalPath {
     /// How long it is: as long as the program.
     pub(crate) length: Nanos,
-    by_lock: HashMap<ThingId, Nanos>,
+    by_lock: QuickMap<ThingId, Nanos>,
 }
 
 impl CriticalPath {
@@ -43,6 +45,7 @@ pub(crate) fn critical_path(timeline: &Timeline<'_>) -> CriticalPath {
         ends: timeline.session.processes.iter().map(|_| OnceCell::new()).collect(),
         children: ends_of_children(timeline),
         at_work: timeline.session.processes.iter().map(|_| OnceCell::new()).collect(),
+        spans: timeline.units.iter().map(|unit| Back::new(unit.spans.len())).collect(),
         been: vec![Nanos::MAX; timeline.units.len()],
         path: CriticalPath { length: timeline.length(), ..CriticalPath::default() },
         under: Vec::new(),
@@ -57,19 +60,44 @@ type Ends = Vec<(Nanos, usize)>;
 /// From each of these moments on, not itself included, so many units are at work; and their indices, added up: those of one alone are its index.
 type AtWork = Vec<(Nanos, usize, usize)>;
 
+/// Goes back through what is in the order of time (rule 2).
+#[derive(Debug)]
+struct Back {
+    /// So many may still be before the moment.
+    left: Cell<usize>,
+}
+
+impl Back {
+    fn new(length: usize) -> Self {
+        Self { left: Cell::new(length) }
+    }
+
+    /// The last of these for which that is so: it is so of all before it, and of none that was passed over before.
+    fn last<'a, T>(&self, of: &'a [T], is_before: impl Fn(&T) -> bool) -> Option<&'a T> {
+        let mut left = self.left.get().min(of.len());
+        while left > 0 && !is_before(&of[left - 1]) {
+            left -= 1;
+        }
+        self.left.set(left);
+        of[..left].last()
+    }
+}
+
 struct Walk<'t, 's> {
     timeline: &'t Timeline<'s>,
     /// What each unit got, in the order of when it got it.
-    passes: HashMap<(usize, usize), Vec<Pass>>,
+    passes: QuickMap<(usize, usize), (Vec<Pass>, Back)>,
     /// When the threads of each process ended, in the order of time, each with its unit; and the processes that it has started, with their main threads.
     ends: Vec<OnceCell<Ends>>,
     children: HashMap<usize, Ends>,
     /// Who is at work in each process.
-    at_work: Vec<OnceCell<AtWork>>,
+    at_work: Vec<OnceCell<(AtWork, Back)>>,
+    /// Where each unit's spans are gone through.
+    spans: Vec<Back>,
     /// Rule 1: the last moment at which the path has been with each unit.
     been: Vec<Nanos>,
     path: CriticalPath,
-    /// Rule 2: locks, and when the wait of the path for them began; the latest last.
+    /// Rule 3: locks, and when the wait of the path for them began; the latest last.
     under: Vec<(ThingId, Nanos)>,
 }
 
@@ -78,7 +106,8 @@ impl Walk<'_, '_> {
         let (mut unit, mut now) = (start, self.timeline.until);
         while now > self.timeline.began {
             self.been[unit] = now;
-            let Some(span) = self.timeline.units[unit].span_before(now).copied() else {
+            let spans = &self.timeline.units[unit].spans;
+            let Some(span) = self.spans[unit].last(spans, |span| span.from < now).copied() else {
                 // It had not begun yet: whoever started it goes on the path.
                 match self.starter(unit).filter(|starter| self.been[*starter] != now) {
                     Some(starter) => unit = starter,
@@ -140,9 +169,9 @@ impl Walk<'_, '_> {
 
     /// What was recorded: the last that it got in this wait.
     fn passed(&self, unit: usize, span: &Span, now: Nanos) -> Option<(usize, Nanos)> {
-        let passes = self.passes.get(&self.timeline.units[unit].id)?;
+        let (passes, back) = self.passes.get(&self.timeline.units[unit].id)?;
         // A wait is over a little before or after its pass was written down.
-        let pass = passes[..passes.partition_point(|pass| pass.until <= span.until.saturating_add(SLACK))].last()?;
+        let pass = back.last(passes, |pass| pass.until <= span.until.saturating_add(SLACK))?;
         let is_of_this_wait = pass.until.saturating_add(SLACK) >= span.from && pass.at > span.from;
         let from = self.timeline.find(pass.from).filter(|_| is_of_this_wait)?;
         Some((from, pass.at.min(now)))
@@ -178,8 +207,12 @@ impl Walk<'_, '_> {
             return None;
         }
         let process = self.timeline.units[unit].id.0;
-        let steps = self.at_work.get(process)?.get_or_init(|| at_work(self.timeline, process));
-        let (_, count, only) = *steps[..steps.partition_point(|(at, ..)| *at < now)].last()?;
+        let (steps, back) = self.at_work.get(process)?.get_or_init(|| {
+            let steps = at_work(self.timeline, process);
+            let back = Back::new(steps.len());
+            (steps, back)
+        });
+        let (_, count, only) = *back.last(steps, |(at, ..)| *at < now)?;
         (count == 1 && only != unit).then_some((only, now))
     }
 
@@ -246,11 +279,15 @@ fn at_work(timeline: &Timeline<'_>, process: usize) -> AtWork {
     steps
 }
 
-fn passes_by_receiver(passes: &[Pass]) -> HashMap<(usize, usize), Vec<Pass>> {
-    let mut all: HashMap<(usize, usize), Vec<Pass>> = HashMap::new();
+fn passes_by_receiver(passes: &[Pass]) -> QuickMap<(usize, usize), (Vec<Pass>, Back)> {
+    let mut all: QuickMap<(usize, usize), Vec<Pass>> = QuickMap::default();
     for pass in passes {
         all.entry(pass.to).or_default().push(*pass);
     }
-    all.values_mut().for_each(|passes| passes.sort_by_key(|pass| pass.until));
-    all
+    let in_order = all.into_iter().map(|(to, mut passes)| {
+        passes.sort_by_key(|pass| pass.until);
+        let back = Back::new(passes.len());
+        (to, (passes, back))
+    });
+    in_order.collect()
 }

@@ -3,8 +3,7 @@
 //! Who gets a lock may still have to wait for the GIL before it can go on, and that is told as a wait for the GIL: it lies within the wait for the lock, as it was recorded,
 //! and cuts it into pieces. Times are those of the pieces; what is counted, and compared with others, are waits.
 
-use std::collections::HashMap;
-
+use crate::quick::QuickMap;
 use crate::report::LockCost;
 use crate::session::{Nanos, PlaceId, Span, State, ThingId};
 
@@ -66,8 +65,8 @@ impl Waits {
 }
 
 /// The waits for each lock.
-pub(crate) fn waits(timeline: &Timeline<'_>) -> HashMap<ThingId, Waits> {
-    let mut all: HashMap<ThingId, Waits> = HashMap::new();
+pub(crate) fn waits(timeline: &Timeline<'_>) -> QuickMap<ThingId, Waits> {
+    let mut all: QuickMap<ThingId, Waits> = QuickMap::default();
     for (index, unit) in timeline.units.iter().enumerate() {
         // The last piece, and until when nothing has come behind it but waits for the GIL.
         let mut before: Option<(Span, Nanos)> = None;
@@ -94,7 +93,7 @@ fn is_piece(last: &Span, span: &Span) -> bool {
 }
 
 /// Locks by their share of the critical path, the costliest first.
-pub(crate) fn costs(timeline: &Timeline<'_>, waits: &HashMap<ThingId, Waits>, path: &CriticalPath) -> Vec<LockCost> {
+pub(crate) fn costs(timeline: &Timeline<'_>, waits: &QuickMap<ThingId, Waits>, path: &CriticalPath) -> Vec<LockCost> {
     let cost = |(thing, waits): (&ThingId, &Waits)| LockCost {
         thing: *thing,
         share: path.share_of(*thing),

@@ -73,7 +73,8 @@ pub(crate) fn phases(timeline: &Timeline<'_>) -> Phases {
     let (mut native, mut world) = (Meter::default(), Meter::default());
     let (mut now, mut clock, mut active) = (timeline.began, 0.0, 0_usize);
     let mut found = Phases::default();
-    for (at, unit, is_start, class) in edges(timeline) {
+    for Edge { at, unit, is_start, class } in edges(timeline) {
+        let unit = unit as usize;
         let past = at.min(timeline.until).saturating_sub(now) as f64;
         now = now.max(at);
         match active {
@@ -123,18 +124,27 @@ pub(crate) fn phases(timeline: &Timeline<'_>) -> Phases {
     found
 }
 
+/// Where a span begins or ends.
+#[derive(Clone, Copy)]
+struct Edge {
+    at: Nanos,
+    unit: u32,
+    is_start: bool,
+    class: Class,
+}
+
 /// Where spans begin and end, in the order of time; ends before beginnings, so that a thread is not counted twice.
-fn edges(timeline: &Timeline<'_>) -> Vec<(Nanos, usize, bool, Class)> {
+fn edges(timeline: &Timeline<'_>) -> Vec<Edge> {
     let mut edges = Vec::new();
     for (index, unit) in timeline.units.iter().enumerate() {
         for span in unit.spans.iter() {
-            let class = Class::of(span.state);
+            let (unit, class) = (index as u32, Class::of(span.state));
             if class != Class::Idle {
-                edges.push((span.from, index, true, class));
-                edges.push((span.until, index, false, class));
+                edges.push(Edge { at: span.from, unit, is_start: true, class });
+                edges.push(Edge { at: span.until, unit, is_start: false, class });
             }
         }
     }
-    edges.sort_by_key(|(at, unit, is_start, _)| (*at, *is_start, *unit));
+    edges.sort_by_key(|edge| (edge.at, edge.is_start, edge.unit));
     edges
 }

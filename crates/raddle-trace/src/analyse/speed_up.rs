@@ -15,8 +15,7 @@
 //!    a machine that was busy with something else.
 //! 2. A prediction is a range. It is never narrower than what the measurement itself is good for.
 
-use std::collections::HashMap;
-
+use crate::quick::QuickMap;
 use crate::report::{Prediction, SpeedUp};
 use crate::session::{Nanos, ThingId};
 
@@ -62,7 +61,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(timeline: &Timeline<'_>, phases: &Phases, waits: &HashMap<ThingId, Waits>) -> Self {
+    pub(crate) fn new(timeline: &Timeline<'_>, phases: &Phases, waits: &QuickMap<ThingId, Waits>) -> Self {
         let locks = waits.iter().map(|(thing, waits)| (held(timeline, *thing, waits), *thing, waits));
         let longest = locks.max_by_key(|(held, thing, _)| (*held, *thing));
         let (lock, taken) = longest.map_or((0, 0), |(held, thing, waits)| {

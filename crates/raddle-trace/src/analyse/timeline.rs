@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
+use crate::quick::QuickMap;
 use crate::session::{Nanos, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
 use crate::words::program;
 
@@ -58,11 +59,6 @@ pub(crate) struct Unit<'s> {
 }
 
 impl Unit<'_> {
-    /// The last span that begins before this moment.
-    pub(crate) fn span_before(&self, at: Nanos) -> Option<&Span> {
-        self.spans[..self.spans.partition_point(|span| span.from < at)].last()
-    }
-
     /// How long it worked between two moments, processor or world.
     pub(crate) fn worked(&self, from: Nanos, until: Nanos) -> Nanos {
         let first = self.spans.partition_point(|span| span.until <= from);
@@ -179,7 +175,7 @@ pub(crate) fn has_gil(process: &Process) -> bool {
 
 /// The place where a thread was most of the time, of the spans that are asked for.
 pub(crate) fn busiest_place<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Option<(PlaceId, Nanos)> {
-    let mut sums: HashMap<PlaceId, Nanos> = HashMap::new();
+    let mut sums: QuickMap<PlaceId, Nanos> = QuickMap::default();
     for span in spans {
         if let Some(place) = span.place {
             let sum = sums.entry(place).or_default();

@@ -7,7 +7,8 @@
 //!    took for another one was none.
 //! 3. A file that is not one of events, or that cannot be read, is left out with a note.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use super::classify::{Class, classify};
@@ -16,6 +17,7 @@ use super::index::Index;
 use super::overlay::Worth;
 use super::read::{Events, Order, Start, Wait};
 use super::{facts, overlay};
+use crate::quick::{QuickMap, QuickSet};
 use crate::session::{Ending, Gil, Nanos, Pass, Place, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
 use crate::watch::is_installed;
 
@@ -75,12 +77,14 @@ pub(super) struct Context<'a> {
     at: usize,
     /// Of this file.
     pub(super) index: Index,
+    /// What the waits with these stacks are: a million waits have some hundred stacks.
+    classes: RefCell<QuickMap<u32, Class>>,
 }
 
 impl<'a> Context<'a> {
     /// `by_name`: where in `files` those are from which others go on; `at`: where this one is.
     pub(super) fn new(files: &'a [Events], by_name: &'a HashMap<(u32, u32), usize>, at: usize) -> Self {
-        Self { files, by_name, at, index: Index::of(&files[at]) }
+        Self { files, by_name, at, index: Index::of(&files[at]), classes: RefCell::default() }
     }
 
     pub(super) fn events(&self) -> &'a Events {
@@ -145,8 +149,8 @@ type LockKey = (usize, u64, bool);
 /// What the numbers of a file are in the session.
 pub(super) struct Names {
     pub(super) process: usize,
-    pub(super) threads: HashMap<u32, usize>,
-    pub(super) things: HashMap<u32, ThingId>,
+    pub(super) threads: QuickMap<u32, usize>,
+    pub(super) things: QuickMap<u32, ThingId>,
     /// When nothing more was recorded.
     pub(super) end: Nanos,
 }
@@ -178,7 +182,7 @@ impl Merging<'_> {
             (0, None) => self.session.length.max(self.moment(last_of(events)).saturating_add(1)),
             (ended, _) => self.moment(ended),
         };
-        let mut names = Names { process, threads: HashMap::new(), things: HashMap::new(), end };
+        let mut names = Names { process, threads: QuickMap::default(), things: QuickMap::default(), end };
         self.add_threads(context, &mut names);
         let circles = facts::circles(context);
         self.add_things(context, &circles.found, &mut names);
@@ -361,9 +365,10 @@ impl Merging<'_> {
 
     fn add_spans(&mut self, context: &Context<'_>, names: &Names) {
         let events = context.events();
-        let mut waits: HashMap<usize, Vec<Span>> = HashMap::new();
+        let mut waits: QuickMap<usize, Vec<Span>> = QuickMap::default();
         // Where threads wait for what is recorded.
-        let mut recorded: HashSet<(State, Option<PlaceId>)> = HashSet::new();
+        let mut recorded: QuickSet<(State, Option<PlaceId>)> = QuickSet::default();
+        let mut places: QuickMap<u32, Option<PlaceId>> = QuickMap::default();
         for wait in &events.waits {
             let Some(thread) = names.threads.get(&wait.thread).copied() else { continue };
             let class = class_of(context, wait);
@@ -372,7 +377,7 @@ impl Merging<'_> {
             if wait.until != 0 && wait.until.saturating_sub(wait.from) < self.shortest || until < from {
                 continue;
             }
-            let place = self.own_place(context, wait.stack);
+            let place = *places.entry(wait.stack).or_insert_with(|| self.own_place(context, wait.stack));
             let thing = names.things.get(&wait.lock).copied().filter(|_| !class.is_inner);
             let holder = names.threads.get(&wait.holder).map(|holder| *holder as u32).filter(|_| !class.is_inner);
             recorded.insert((class.state, place));
@@ -389,8 +394,8 @@ impl Merging<'_> {
                 });
             }
         }
-        let of_file: HashSet<ThingId> = names.things.values().copied().collect();
-        let mut gils: HashMap<usize, Vec<Span>> = HashMap::new();
+        let of_file: QuickSet<ThingId> = names.things.values().copied().collect();
+        let mut gils: QuickMap<usize, Vec<Span>> = QuickMap::default();
         for wait in &events.gil_waits {
             let Some(thread) = names.threads.get(&wait.thread).copied() else { continue };
             if wait.until.saturating_sub(wait.from) < self.shortest {
@@ -416,7 +421,7 @@ impl Merging<'_> {
             (began..end).contains(&span.from)
                 && (is_known || span.state == State::Lock && span.thing.is_some_and(|thing| of_file.contains(&thing)))
         };
-        let known: HashSet<usize> = names.threads.values().copied().collect();
+        let known: QuickSet<usize> = names.threads.values().copied().collect();
         let things = &self.session.things;
         let worth = |span: &Span| match span.state {
             State::Gil if is_exact => Worth::Ran,
@@ -437,7 +442,7 @@ impl Merging<'_> {
             }
             for mut exact in exact {
                 overlay::in_order(&mut exact);
-                thread.spans = overlay::lay(&thread.spans, &exact);
+                thread.spans = overlay::lay(&thread.spans, exact);
             }
         }
     }
@@ -502,7 +507,8 @@ impl Merging<'_> {
 }
 
 fn class_of(context: &Context<'_>, wait: &Wait) -> Class {
-    classify(context.stack(wait.stack).map(|(file, function, _)| (file, function)))
+    let class = || classify(context.stack(wait.stack).map(|(file, function, _)| (file, function)));
+    *context.classes.borrow_mut().entry(wait.stack).or_insert_with(class)
 }
 
 /// The last moment that a file speaks of.

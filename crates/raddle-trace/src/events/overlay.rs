@@ -6,10 +6,9 @@ use crate::session::{Nanos, Span, State};
 
 /// Lays `exact` over `spans`. Both are in order and neither overlaps itself; nor does the outcome. An exact span that says no place or no thing takes those of what
 /// it lies on.
-pub(super) fn lay(spans: &[Span], exact: &[Span]) -> Vec<Span> {
-    let mut laid = Vec::with_capacity(spans.len() + exact.len());
+pub(super) fn lay(spans: &[Span], mut exact: Vec<Span>) -> Vec<Span> {
+    let mut laid = Vec::with_capacity(spans.len() + 2 * exact.len());
     let mut next = 0;
-    let mut exact = exact.to_vec();
     let mut under = spans.iter().copied();
     let mut current = under.next();
     while let Some(span) = current {
@@ -241,11 +240,11 @@ mod tests {
         };
         let ends = |spans: &[Span]| spans.iter().map(|span| (span.from, span.state)).collect::<Vec<_>>();
         // Four of the ten that it ran lie under waits that are known.
-        let exact = [span(2, 4, State::Lock), span(6, 8, State::Lock), span(12, 13, State::Lock)];
+        let exact = vec![span(2, 4, State::Lock), span(6, 8, State::Lock), span(12, 13, State::Lock)];
         let mut spans = vec![span(0, 10, State::Native), span(10, 20, State::Lock)];
         correct(&mut spans, &exact, worth);
         assert_eq!(
-            ends(&lay(&spans, &exact))[..],
+            ends(&lay(&spans, exact.clone()))[..],
             [
                 (0, State::Native),
                 (2, State::Lock),
@@ -287,7 +286,7 @@ mod tests {
         #[test]
         fn every_moment_is_the_exact_one_or_else_the_guessed_one(spans in row(), exact in row()) {
             let exact: Vec<Span> = exact.into_iter().map(|span| Span { state: State::Gil, ..span }).collect();
-            let laid = lay(&spans, &exact);
+            let laid = lay(&spans, exact.clone());
             for pair in laid.windows(2) {
                 prop_assert!(pair[0].until <= pair[1].from);
             }

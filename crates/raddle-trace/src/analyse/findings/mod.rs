@@ -19,8 +19,9 @@ mod starvation;
 mod stuck;
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use crate::quick::QuickMap;
 use crate::report::{Certainty, Finding, Level, LockCost, SpeedUp};
 use crate::session::{Label, Nanos, Session, ThingId, UnitId};
 
@@ -37,7 +38,7 @@ pub use pages::explain;
 pub(crate) struct Evidence<'a, 's> {
     pub(crate) timeline: &'a Timeline<'s>,
     pub(crate) phases: &'a Phases,
-    pub(crate) waits: &'a HashMap<ThingId, Waits>,
+    pub(crate) waits: &'a QuickMap<ThingId, Waits>,
     pub(crate) locks: &'a [LockCost],
     pub(crate) speed_up: Option<&'a SpeedUp>,
 }
