@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import sessions
 from raddle._raddle import read_events
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Ran:
     def __init__(self, process: subprocess.CompletedProcess[str], directory: Path) -> None:
         self.code, self.out, self.err = process.returncode, process.stdout, process.stderr
         self.files = sorted(directory.glob("*.events"))
-        self.session: dict[str, Any] = json.loads(read_events(directory))
+        self.session: dict[str, Any] = sessions.session_of(read_events(directory))
 
     @property
     def process(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ The programs stand in `observed`, each beside its clean twin. They know nothing 
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import sessions
 
 HERE = Path(__file__).parent / "observed"
 RADDLE = os.path.join(os.path.dirname(sys.executable), "raddle")
@@ -70,7 +71,7 @@ def observe(name, directory, *options):
         timeout=PATIENCE,
         cwd=directory,
     )
-    document = json.loads((directory / "seen" / "report.json").read_text())
+    document = sessions.document(directory / "seen")
     return run, document
 
 
@@ -193,7 +194,7 @@ def test_who_has_given_a_lock_back_inside_of_its_with_closes_no_circle(tmp_path)
 def test_a_deadlock_whose_threads_go_on_is_taken_back(tmp_path):
     command = [RADDLE, "run", "--safe", "--output", tmp_path / "seen", HERE / "gives_back.py"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path)
-    document = json.loads((tmp_path / "seen" / "report.json").read_text())
+    document = sessions.document(tmp_path / "seen")
     assert run.returncode == 0
     assert ids(document) == [], run.stderr
     [note] = document["session"]["notes"]
@@ -219,7 +220,7 @@ def test_a_deadlock_that_somebody_has_interrupted_remains(tmp_path):
         assert run.stderr.readline().startswith("raddle: deadlock: ")
         os.killpg(run.pid, signal.SIGINT)
         said = run.communicate(timeout=PATIENCE)[1]
-    document = json.loads((tmp_path / "seen" / "report.json").read_text())
+    document = sessions.document(tmp_path / "seen")
     assert run.returncode == 0
     assert ids(document) == ["deadlock"], said
     assert document["session"]["notes"] == [], said

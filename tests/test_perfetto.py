@@ -17,6 +17,7 @@ import pytest
 
 import chromium
 import perfetto
+import sessions
 from recorded import MANY_WAITS
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +63,7 @@ class Reading:
     """A session as report.json has it, and Perfetto with its trace."""
 
     def __init__(self, page, directory):
-        told = json.loads((directory / "report.json").read_text())
+        told = sessions.document(directory)
         self.session, self.report = told["session"], told["report"]
         self.ask = page.ask
         page.open((directory / "trace.perfetto").read_bytes())

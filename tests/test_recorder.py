@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import json
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import time
 
 import pytest
 
+import sessions
 from raddle._raddle import read_events
 from recorded import MANY_WAITS, Ran, Runner, needs_recorder, runner
 
@@ -304,7 +304,7 @@ def test_a_file_is_whole_whenever_the_process_is_killed(runner: Runner) -> None:
         assert process.stdout.readline() == "runs\n"
         process.kill()
         process.communicate()
-    session = json.loads(read_events(runner.session))
+    session = sessions.session_of(read_events(runner.session))
     assert len(session["processes"]) == 6
     assert session["notes"] == []
     for thread in (thread for process in session["processes"] for thread in process["threads"]):

@@ -335,11 +335,11 @@ def _report(watcher: Watcher, options: Options, directory: str) -> set[str]:
     """Writes the report; returns the ids of what was found."""
     ascii_only = (sys.stderr.encoding or "ascii").lower().replace("-", "") != "utf8"
     width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 100
-    said, found = watcher.text(wants_colour(sys.stderr), ascii_only, max(width, 40))
     files = [(form, os.path.join(directory, name)) for name, form in _FILES.items()]
     asked = [(form, path) for form, path in (("json", options.json), ("sarif", options.sarif)) if path is not None]
     for failure in watcher.write(files + [file for file in asked if file[1] != _STDOUT]):
         _say(f"raddle: {failure}\n")
+    said, found = watcher.text(wants_colour(sys.stderr), ascii_only, max(width, 40))
     for form, path in asked:
         if path == _STDOUT:  # behind what the program has written
             sys.stdout.buffer.write(watcher.written(form) + b"\n")

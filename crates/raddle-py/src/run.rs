@@ -1,14 +1,18 @@
 //! `raddle._raddle.Watcher`: a program that is watched from outside. `raddle._run` starts it, asks for looks, and shows what follows.
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::thread::Builder;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use raddle_trace::{
-    Ending, Report, Session, Stuck, Style, Watcher, analyse, events, explain, html, json, perfetto, sarif, text,
+    Ending, Report, Session, Stuck, Style, Watcher, analyse, events, explain, html, sarif, text, write_json,
+    write_perfetto,
 };
 
 use crate::gate;
@@ -22,8 +26,8 @@ pub(crate) struct PyWatcher {
     recorded: Option<PathBuf>,
     /// When the watch began, in nanoseconds of the clock that recorders use.
     origin: u64,
-    /// What was seen, and what follows from it, once the watch is over.
-    outcome: Option<(Session, Report)>,
+    /// What was seen, and what follows from it, once the watch is over and somebody has asked.
+    outcome: Option<(Session, OnceLock<Report>)>,
 }
 
 #[pymethods]
@@ -79,34 +83,36 @@ impl PyWatcher {
         if let Some(directory) = &self.recorded {
             events::merge(&mut session, directory, self.origin);
         }
-        let report = analyse(&session);
-        self.outcome = Some((session, report));
+        self.outcome = Some((session, OnceLock::new()));
         Ok(())
     }
 
     /// The report as text for a terminal of this width, and the ids of its findings.
     fn text(&self, colour: bool, in_ascii: bool, width: usize) -> PyResult<(String, Vec<String>)> {
-        let (session, report) = self.outcome.as_ref().ok_or_else(goes_on)?;
+        let (session, report) = self.outcome()?;
+        let report = report();
         let ids = report.findings.iter().map(|finding| finding.id.clone()).collect();
         Ok((text(session, report, Style { colour, ascii: in_ascii, width, ..Style::default() }), ids))
     }
 
     /// What was seen, and what follows from it, written down as `json`, `html`, `perfetto`, `sarif`.
     fn written<'py>(&self, py: Python<'py>, form: &str) -> PyResult<Bound<'py, PyBytes>> {
-        let (session, report) = self.outcome.as_ref().ok_or_else(goes_on)?;
-        Ok(PyBytes::new(py, &(writer(form)?)(session, report)))
+        let (session, report) = self.outcome()?;
+        let mut bytes = Vec::new();
+        (writer(form)?)(session, &report, &mut bytes)?;
+        Ok(PyBytes::new(py, &bytes))
     }
 
     /// Writes the same into files, each a form and a path, side by side. Returns in a line each what could not be written.
     fn write(&self, py: Python<'_>, files: Vec<(String, PathBuf)>) -> PyResult<Vec<String>> {
-        let (session, report) = self.outcome.as_ref().ok_or_else(goes_on)?;
+        let (session, report) = self.outcome()?;
         let files = files
             .into_iter()
             .map(|(form, path)| Ok((writer(&form)?, path)))
             .collect::<PyResult<Vec<(Writer, PathBuf)>>>()?;
-        // The program's user waits for this: a long trace takes as long as all the rest of the report.
+        // The program's user waits for this: a long trace takes as long as all the rest of the report, which is made meanwhile.
         let write_one = |(writer, path): &(Writer, PathBuf)| {
-            let failure = std::fs::write(path, writer(session, report)).err()?;
+            let failure = File::create(path).and_then(|mut file| writer(session, &report, &mut file)).err()?;
             Some(format!("{} cannot be written: {}", path.display(), in_words(&failure)))
         };
         gate::detached(py, || {
@@ -117,6 +123,7 @@ impl PyWatcher {
                     Builder::new().spawn_scoped(scope, move || write_one(file)).map_err(|_| write_one(file))
                 });
                 let begun: Vec<_> = begun.collect();
+                report();
                 let ended = begun.into_iter().map(|one| match one {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
                     Err(failure) => failure,
@@ -127,20 +134,28 @@ impl PyWatcher {
     }
 }
 
-type Writer = fn(&Session, &Report) -> Vec<u8>;
+impl PyWatcher {
+    /// What was seen, and how to ask what follows from it: whoever asks first finds it out, and others wait.
+    fn outcome<'a>(&'a self) -> PyResult<(&'a Session, impl Fn() -> &'a Report + Sync)> {
+        let (session, report) = self.outcome.as_ref().ok_or_else(goes_on)?;
+        Ok((session, || report.get_or_init(|| analyse(session))))
+    }
+}
+
+type Writer = for<'r> fn(&Session, &dyn Fn() -> &'r Report, &mut dyn Write) -> io::Result<()>;
 
 fn writer(form: &str) -> PyResult<Writer> {
     Ok(match form {
-        "json" => |session, report| json(session, report).into_bytes(),
-        "html" => |session, report| html(session, report).into_bytes(),
-        "sarif" => |session, report| sarif(session, report).into_bytes(),
-        "perfetto" => perfetto,
+        "json" => write_json,
+        "perfetto" => write_perfetto,
+        "html" => |session, report, out| out.write_all(html(session, report()).as_bytes()),
+        "sarif" => |session, report, out| out.write_all(sarif(session, report()).as_bytes()),
         _ => return Err(PyValueError::new_err(format!("nothing is written as {form:?}"))),
     })
 }
 
 /// What the system says, without the number.
-fn in_words(error: &std::io::Error) -> String {
+fn in_words(error: &io::Error) -> String {
     let words = error.to_string();
     words.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -3,6 +3,7 @@
 
 mod analyse;
 pub mod events;
+mod quick;
 mod report;
 mod session;
 mod source;
@@ -17,4 +18,4 @@ pub use session::{
     ThingId, Thread, UnitId,
 };
 pub use watch::Watcher;
-pub use write::{ReadError, Style, html, json, perfetto, read_json, sarif, text};
+pub use write::{ReadError, Style, html, json, perfetto, read_json, sarif, text, write_json, write_perfetto};

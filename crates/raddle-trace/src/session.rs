@@ -7,8 +7,10 @@
 //! 3. Places and things are kept once and named by their index: [`PlaceId`], [`ThingId`].
 //! 4. What is written can be read by later versions: fields are added, none is renamed or changes its meaning without another
 //!    [`Session::VERSION`].
+//! 5. Of what there may be a million each is written as a row of its fields, without their names; and a row gets longer with another version only.
+//!    With their names they are read as well.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Nanoseconds: a length, or a moment since the session's start.
 pub type Nanos = u64;
@@ -58,8 +60,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// The number of the format (rule 4).
-    pub const VERSION: u32 = 1;
+    /// The number of the format (rule 4). Before 2 there were no rows.
+    pub const VERSION: u32 = 2;
 }
 
 /// How a process ended.
@@ -153,8 +155,8 @@ pub struct Thread {
     pub outside: Vec<Nanos>,
 }
 
-/// What a thread did for some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a thread did for some time (rule 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Span {
     /// From when.
     pub from: Nanos,
@@ -168,6 +170,13 @@ pub struct Span {
     pub thing: Option<ThingId>,
     /// Who could have ended the wait: an index in [`Process::threads`] of the same process.
     pub holder: Option<u32>,
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let &Self { from, until, state, place, thing, holder } = self;
+        (from, until, state, place, thing, holder).serialize(serializer)
+    }
 }
 
 /// What a thread does.
@@ -253,8 +262,8 @@ pub struct Thing {
     pub held: Nanos,
 }
 
-/// Somebody passed something on to somebody: a lock was released and taken, an item was put and got, a thread was started, a thread ended and was joined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Somebody passed something on to somebody: a lock was released and taken, an item was put and got, a thread was started, a thread ended and was joined (rule 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Pass {
     /// Who passed it on: indices of the process and of the thread in it.
     pub from: (usize, usize),
@@ -266,6 +275,13 @@ pub struct Pass {
     pub until: Nanos,
     /// What.
     pub thing: Option<ThingId>,
+}
+
+impl Serialize for Pass {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let &Self { from, at, to, until, thing } = self;
+        (from, at, to, until, thing).serialize(serializer)
+    }
 }
 
 /// Units of which nobody outside of them could free one.

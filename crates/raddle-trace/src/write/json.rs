@@ -1,28 +1,38 @@
 //! A session and its report as JSON, to be read by programs and by later versions.
 //!
 //! ```text
-//! {"version": 1, "session": {…}, "report": {…}}
+//! {"version": 2, "session": {…}, "report": {…}}
 //! ```
 //!
 //! # Rules
 //!
-//! 1. `version` is [`Session::VERSION`]. It grows when a field is renamed or changes its meaning, and only then.
+//! 1. `version` is [`Session::VERSION`]. It grows when a field is renamed or changes its meaning, or a row gets longer, and only then.
 //! 2. A reader reads every version up to its own. What it does not know it skips; what is missing has its default.
 //! 3. Whatever is given to the reader, it answers with a session or with one sentence that says what is wrong.
 
 use std::error::Error;
 use std::fmt;
+use std::io::{self, BufWriter, Write};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::report::Report;
 use crate::session::Session;
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct Written<'a, 'r> {
     version: u32,
     session: &'a Session,
-    report: &'a Report,
+    report: Asked<'a, 'r>,
+}
+
+/// Asked for when the session has been written.
+struct Asked<'a, 'r>(&'a dyn Fn() -> &'r Report);
+
+impl Serialize for Asked<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.0)().serialize(serializer)
+    }
 }
 
 #[derive(Deserialize)]
@@ -38,11 +48,25 @@ struct Head {
     version: u64,
 }
 
-/// Writes a session and its report, on one line.
+/// A session and its report, on one line.
 #[must_use]
 pub fn json(session: &Session, report: &Report) -> String {
-    let written = Written { version: Session::VERSION, session, report };
+    let written = Written { version: Session::VERSION, session, report: Asked(&|| report) };
     serde_json::to_string(&written).expect("plain data with text keys is always JSON")
+}
+
+/// So many bytes are passed on at once.
+const PIECE: usize = 256 << 10;
+
+/// Writes the same piece by piece. The report is asked for when the session has been written: it can be made meanwhile.
+///
+/// # Errors
+///
+/// What is written to fails.
+pub fn write_json<'r>(session: &Session, report: &dyn Fn() -> &'r Report, out: &mut dyn Write) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(PIECE, out);
+    serde_json::to_writer(&mut out, &Written { version: Session::VERSION, session, report: Asked(report) })?;
+    out.flush()
 }
 
 /// Reads what [`json`] has written, also that of earlier versions.

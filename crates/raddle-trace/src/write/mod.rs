@@ -8,7 +8,7 @@ mod text;
 mod words;
 
 pub use html::html;
-pub use json::{ReadError, json, read_json};
-pub use perfetto::perfetto;
+pub use json::{ReadError, json, read_json, write_json};
+pub use perfetto::{perfetto, write_perfetto};
 pub use sarif::sarif;
 pub use text::{Style, text};

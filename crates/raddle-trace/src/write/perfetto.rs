@@ -15,7 +15,8 @@
 //!
 //! # Rules
 //!
-//! 1. There is one sequence. Names, and what slices say, are interned in its first packet, and every event needs that packet.
+//! 1. There is one sequence. Names, and what slices say, are interned in its first packet, and every event needs that packet. Names of which there may be
+//!    many are interned right before the first event that has them.
 //! 2. A track's events are in the order of their times; an end is before a beginning at the same time.
 //! 3. Nothing that is said has control characters in it: the processor ends a text at a zero.
 //! 4. A flow connects two instants at the moments of the pass, so that it needs no slice to begin or end there.
@@ -24,24 +25,39 @@ mod protobuf;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io::{self, Write};
 
 use crate::report::{Finding, Report};
 use crate::session::{Nanos, PlaceId, Process, Session, Span, State, ThingId};
 use crate::words::{arguments, clean, place, plural, program, thread_name, unit};
 use crate::write::words::{level_name, state_name};
 
-use protobuf::Message;
+use crate::quick::QuickMap;
+use protobuf::{Message, varint_length};
 
-/// Writes a trace.
+/// Makes a trace.
 #[must_use]
 pub fn perfetto(session: &Session, report: &Report) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_perfetto(session, &|| report, &mut bytes).expect("a Vec takes everything");
+    bytes
+}
+
+/// Writes a trace piece by piece. The report is asked for when the session has been written: it can be made meanwhile.
+///
+/// # Errors
+///
+/// What is written to fails.
+pub fn write_perfetto<'r>(session: &Session, report: &dyn Fn() -> &'r Report, out: &mut dyn Write) -> io::Result<()> {
     let mut trace = Trace {
         session,
+        out,
+        outcome: Ok(()),
         packets: Message::new(),
+        tracks: Tracks::new(session),
         next_flow: 1,
+        names: HashMap::new(),
         strings: HashMap::new(),
-        said: HashMap::new(),
-        room: Message::new(),
     };
     trace.names();
     trace.clock();
@@ -52,13 +68,18 @@ pub fn perfetto(session: &Session, report: &Report) -> Vec<u8> {
         trace.counters(index, process);
     }
     trace.passes();
+    let report = report();
     for (index, finding) in report.findings.iter().enumerate() {
         trace.summary(index, finding);
         trace.finding(finding);
     }
     trace.notes(report.findings.len());
-    trace.packets.into_bytes()
+    trace.pass_on();
+    trace.outcome
 }
+
+/// So many bytes are passed on at once.
+const PIECE: usize = 256 << 10;
 
 /// Fields of `Trace` and `TracePacket`.
 mod packet {
@@ -160,54 +181,122 @@ const STATE: u64 = 1;
 const PASS: u64 = 2;
 const FINDING: u64 = 3;
 
-/// Numbers of tracks. Everything has its own, whatever the kernel calls it: numbers of processes and threads are used again.
+/// Numbers of tracks. Everything has its own, whatever the kernel calls it: numbers of processes and threads are used again. They are small, since
+/// every event has one.
+struct Tracks {
+    /// Of each process; its threads' are behind it.
+    processes: Vec<u64>,
+    /// Of the first finding; the others' are behind it, and then those of notes.
+    remarks: u64,
+}
+
 const FINDINGS: u64 = 1;
-const PER_PROCESS: u64 = 1 << 32;
+const COUNTERS: u64 = 2;
 
-fn finding_track(finding: usize) -> u64 {
-    FINDINGS + 1 + finding as u64
-}
+impl Tracks {
+    fn new(session: &Session) -> Self {
+        let mut next = FINDINGS + 1;
+        let processes = session.processes.iter().map(|process| {
+            let this = next;
+            next += 1 + COUNTERS + process.threads.len() as u64;
+            this
+        });
+        Self { processes: processes.collect(), remarks: next }
+    }
 
-fn process_track(process: usize) -> u64 {
-    (process as u64 + 1) * PER_PROCESS
-}
+    fn remark(&self, index: usize) -> u64 {
+        self.remarks + index as u64
+    }
 
-fn counter_track(process: usize, which: u64) -> u64 {
-    process_track(process) + 1 + which
-}
+    fn process(&self, process: usize) -> u64 {
+        self.processes[process]
+    }
 
-fn thread_track(process: usize, thread: usize) -> u64 {
-    process_track(process) + 16 + thread as u64
+    fn counter(&self, process: usize, which: u64) -> u64 {
+        self.processes[process] + 1 + which
+    }
+
+    fn thread(&self, process: usize, thread: usize) -> u64 {
+        self.processes[process] + 1 + COUNTERS + thread as u64
+    }
 }
 
 /// So many units of a finding are named: each of them has a track, which says so.
 const MOST: usize = 20;
 
-/// What a slice is about: its process, place, thing and holder.
-type About = (usize, Option<PlaceId>, Option<ThingId>, Option<u32>);
+/// All that a slice of a thread says at its beginning.
+type About = (State, Option<PlaceId>, Option<ThingId>, Option<u32>);
+
+/// Who passed what on to whom, and whether that was its start.
+type Passed = ((usize, usize), (usize, usize), Option<ThingId>, bool);
 
 struct Trace<'a> {
     session: &'a Session,
+    out: &'a mut dyn Write,
+    /// The first failure of it, after which nothing more is written.
+    outcome: io::Result<()>,
+    /// What was not passed on yet.
     packets: Message,
+    tracks: Tracks,
     next_flow: u64,
-    /// Values of slices' annotations, by their interned numbers: there may be a million slices with some hundred values.
+    /// Names of events by their interned numbers, but for those of states.
+    names: HashMap<String, u64>,
+    /// Values of annotations, by their interned numbers: there may be a million slices with some hundred values.
     strings: HashMap<String, u64>,
-    /// What slices say: most say what one before has said.
-    said: HashMap<About, Message>,
-    /// Room in which a packet is put together.
-    room: Message,
 }
 
 impl Trace<'_> {
     fn packet(&mut self, packet: Message) {
-        let packet = packet.uint(packet::SEQUENCE, 1);
-        self.packets.add(packet::PACKET, &packet);
-        self.room = packet;
+        self.packets.add(packet::PACKET, &packet.uint(packet::SEQUENCE, 1));
+    }
+
+    fn pass_on(&mut self) {
+        if self.outcome.is_ok() {
+            self.outcome = self.out.write_all(self.packets.bytes());
+        }
+        self.packets.clear();
     }
 
     fn event(&mut self, at: Nanos, event: &Message) {
-        let packet = self.room.take().uint(packet::TIMESTAMP, at).message(packet::TRACK_EVENT, event);
-        self.packet(packet.uint(packet::SEQUENCE_FLAGS, packet::NEEDS_STATE));
+        self.event_of(at, &[event]);
+    }
+
+    /// A packet with an event of these parts. There are a million of them: it is put together where it belongs.
+    fn event_of(&mut self, at: Nanos, parts: &[&Message]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let after = 4;
+        let before = 1 + varint_length(at) + 1 + varint_length(length as u64);
+        self.packets.begin(packet::PACKET, before + length + after);
+        self.packets.put_uint(packet::TIMESTAMP, at);
+        self.packets.begin(packet::TRACK_EVENT, length);
+        parts.iter().for_each(|part| self.packets.append(part));
+        self.packets.put_uint(packet::SEQUENCE, 1);
+        self.packets.put_uint(packet::SEQUENCE_FLAGS, packet::NEEDS_STATE);
+        if self.packets.len() >= PIECE {
+            self.pass_on();
+        }
+    }
+
+    /// The interned number of an event's name.
+    fn name(&mut self, name: String) -> u64 {
+        let next = (State::ALL.len() + self.names.len()) as u64 + 1;
+        match self.names.entry(name) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(free) => {
+                let named = Message::new().uint(interned::ID, next).string(interned::NAME, free.key());
+                free.insert(next);
+                let data = Message::new().message(interned::EVENT_NAMES, &named);
+                let packet = Message::new().message(packet::INTERNED_DATA, &data);
+                self.packet(packet.uint(packet::SEQUENCE_FLAGS, packet::NEEDS_STATE));
+                next
+            }
+        }
+    }
+
+    /// An annotation of which name and value are interned.
+    fn annotation(&self, key: u64, value: &str) -> Message {
+        let said = Message::new().uint(interned::ANNOTATION_NAME_ID, key);
+        said.uint(interned::ANNOTATION_STRING_ID, self.strings[value])
     }
 
     /// The first packet: what is interned (rule 1).
@@ -273,7 +362,7 @@ impl Trace<'_> {
         for (index, process) in self.session.processes.iter().enumerate() {
             let pid = i64::from(process.pid);
             let inner = Message::new().int(track::PROCESS_PID, pid).string(track::PROCESS_NAME, &process_name(process));
-            let uuid = process_track(index);
+            let uuid = self.tracks.process(index);
             self.descriptor(&Message::new().uint(track::UUID, uuid).message(track::PROCESS, &inner));
             for (number, thread) in process.threads.iter().enumerate() {
                 let name = thread_name(thread);
@@ -281,14 +370,16 @@ impl Trace<'_> {
                     .int(track::THREAD_PID, pid)
                     .int(track::THREAD_TID, i64::from(thread.native_id))
                     .string(track::THREAD_NAME, &name);
-                let outer = Message::new().uint(track::UUID, thread_track(index, number)).uint(track::PARENT, uuid);
+                let outer =
+                    Message::new().uint(track::UUID, self.tracks.thread(index, number)).uint(track::PARENT, uuid);
                 self.descriptor(&outer.string(track::NAME, &name).message(track::THREAD, &inner));
             }
             for (which, (name, unit)) in
                 (0..).zip([("threads running", "running"), ("threads waiting for the GIL", "waiting")])
             {
                 let inner = Message::new().string(track::COUNTER_UNIT_NAME, unit);
-                let outer = Message::new().uint(track::UUID, counter_track(index, which)).uint(track::PARENT, uuid);
+                let outer =
+                    Message::new().uint(track::UUID, self.tracks.counter(index, which)).uint(track::PARENT, uuid);
                 self.descriptor(&outer.string(track::NAME, name).message(track::COUNTER, &inner));
             }
         }
@@ -300,37 +391,28 @@ impl Trace<'_> {
 
     fn slices(&mut self, index: usize, process: &Process) {
         for (number, thread) in process.threads.iter().enumerate() {
-            let uuid = thread_track(index, number);
+            let uuid = self.tracks.thread(index, number);
+            let end = Message::new().uint(event::TYPE, event::END).uint(event::TRACK, uuid);
+            // Most slices say what one before has said.
+            let mut said: QuickMap<About, Message> = QuickMap::default();
             for span in &thread.spans {
-                let mut begin = Message::new()
-                    .uint(event::TYPE, event::BEGIN)
-                    .uint(event::TRACK, uuid)
-                    .uint(event::NAME_ID, span.state as u64 + 1)
-                    .uint(event::CATEGORY_ID, STATE);
-                let key = (index, span.place, span.thing, span.holder);
-                if let Some(said) = self.said.get(&key) {
-                    begin.append(said);
-                } else {
-                    let said = self.annotations(process, span);
-                    begin.append(&said);
-                    self.said.insert(key, said);
-                }
-                self.event(span.from, &begin);
-                let end = Message::new().uint(event::TYPE, event::END).uint(event::TRACK, uuid);
+                let about = (span.state, span.place, span.thing, span.holder);
+                let begin = said.entry(about).or_insert_with(|| self.beginning(uuid, process, span));
+                self.event(span.from, begin);
                 self.event(span.until, &end);
             }
         }
     }
 
-    fn annotations(&self, process: &Process, span: &Span) -> Message {
+    fn beginning(&self, uuid: u64, process: &Process, span: &Span) -> Message {
         let session = self.session;
-        let mut event = Message::new();
+        let mut begin = Message::new()
+            .uint(event::TYPE, event::BEGIN)
+            .uint(event::TRACK, uuid)
+            .uint(event::NAME_ID, span.state as u64 + 1)
+            .uint(event::CATEGORY_ID, STATE);
         let place_at = |id: Option<PlaceId>| id.and_then(|id| session.places.get(id as usize));
-        let mut say = |key: u64, value: &str| {
-            let said = Message::new().uint(interned::ANNOTATION_NAME_ID, key);
-            let said = said.uint(interned::ANNOTATION_STRING_ID, self.strings[value]);
-            event.append(&Message::new().message(event::ANNOTATION, &said));
-        };
+        let mut say = |key: u64, value: &str| begin.add(event::ANNOTATION, &self.annotation(key, value));
         if let Some(at) = place_at(span.place) {
             say(PLACE, &place(session, at));
             say(FUNCTION, &clean(&at.function));
@@ -344,7 +426,7 @@ impl Trace<'_> {
         if let Some(holder) = span.holder.and_then(|index| process.threads.get(index as usize)) {
             say(HELD_BY, &thread_name(holder));
         }
-        event
+        begin
     }
 
     /// How many threads run, and how many wait for the GIL, whenever that changes.
@@ -364,8 +446,11 @@ impl Trace<'_> {
             // A viewer's time begins with the first value: let that be where the session begins.
             steps.push((0, 0, 0));
         }
-        steps.sort_unstable();
+        steps.sort_unstable_by_key(|step| step.0);
         let (mut counts, mut shown) = ([0, 0], [None, Some(0)]);
+        let tracks = [0, 1].map(|which| {
+            Message::new().uint(event::TYPE, event::COUNTER).uint(event::TRACK, self.tracks.counter(index, which))
+        });
         for (position, &(at, which, step)) in steps.iter().enumerate() {
             counts[which] += step;
             // One value for a moment, and none where a thread has only gone from one span into the next.
@@ -375,11 +460,8 @@ impl Trace<'_> {
             for which in [0, 1] {
                 if Some(counts[which]) != shown[which] {
                     shown[which] = Some(counts[which]);
-                    let value = Message::new()
-                        .uint(event::TYPE, event::COUNTER)
-                        .uint(event::TRACK, counter_track(index, which as u64))
-                        .int(event::COUNTER_VALUE, counts[which]);
-                    self.event(at, &value);
+                    let value = Message::new().int(event::COUNTER_VALUE, counts[which]);
+                    self.event_of(at, &[&tracks[which], &value]);
                 }
             }
         }
@@ -388,29 +470,37 @@ impl Trace<'_> {
     fn passes(&mut self) {
         let session = self.session;
         let thread = |(process, thread): (usize, usize)| session.processes.get(process)?.threads.get(thread);
+        let mut said: QuickMap<Passed, [Message; 2]> = QuickMap::default();
         for pass in &session.passes {
             let (Some(giver), Some(taker)) = (thread(pass.from), thread(pass.to)) else { continue };
-            let (from, to) = (thread_name(giver), thread_name(taker));
-            let [given, taken] = match pass.thing.and_then(|id| session.things.get(id as usize)) {
-                Some(thing) => [format!("passes on {}", thing.what), format!("gets {}", thing.what)],
-                None if pass.until == taker.began => [format!("starts {to}"), format!("is started by {from}")],
-                None => [format!("wakes {to}"), format!("is woken by {from}")],
-            };
+            let is_start = pass.until == taker.began;
+            let both = said.entry((pass.from, pass.to, pass.thing, is_start)).or_insert_with(|| {
+                let (from, to) = (thread_name(giver), thread_name(taker));
+                let [given, taken] = match pass.thing.and_then(|id| session.things.get(id as usize)) {
+                    Some(thing) => [format!("passes on {}", thing.what), format!("gets {}", thing.what)],
+                    None if is_start => [format!("starts {to}"), format!("is started by {from}")],
+                    None => [format!("wakes {to}"), format!("is woken by {from}")],
+                };
+                [self.instant(&given, pass.from, (TO, &to)), self.instant(&taken, pass.to, (FROM, &from))]
+            });
             let flow = self.next_flow;
             self.next_flow += 1;
-            let instant = |name: &str, (process, thread): (usize, usize), field: u32| {
-                Message::new()
-                    .uint(event::TYPE, event::INSTANT)
-                    .uint(event::TRACK, thread_track(process, thread))
-                    .string(event::NAME, &clean(name))
-                    .uint(event::CATEGORY_ID, PASS)
-                    .fixed64(field, flow)
-            };
-            let given = annotate(instant(&given, pass.from, event::FLOW), TO, &[to]);
-            let taken = annotate(instant(&taken, pass.to, event::FLOW_ENDS), FROM, &[from]);
-            self.event(pass.at, &given);
-            self.event(pass.until.max(pass.at), &taken);
+            let ends = [(pass.at, event::FLOW), (pass.until.max(pass.at), event::FLOW_ENDS)];
+            for (said, (at, field)) in both.iter().zip(ends) {
+                self.event_of(at, &[said, &Message::new().fixed64(field, flow)]);
+            }
         }
+    }
+
+    /// An end of a pass, but for its flow.
+    fn instant(&mut self, name: &str, (process, thread): (usize, usize), (key, value): (u64, &str)) -> Message {
+        let name = self.name(clean(name));
+        Message::new()
+            .uint(event::TYPE, event::INSTANT)
+            .uint(event::TRACK, self.tracks.thread(process, thread))
+            .uint(event::NAME_ID, name)
+            .uint(event::CATEGORY_ID, PASS)
+            .message(event::ANNOTATION, &self.annotation(key, value))
     }
 
     /// The track of a finding, where it is seen whatever it is about.
@@ -434,7 +524,7 @@ impl Trace<'_> {
 
     /// A track with one event: an instant, or a slice over the whole session.
     fn remark(&mut self, index: usize, name: &str, text: &str, at: Option<Nanos>, said: &Message) {
-        let uuid = finding_track(index);
+        let uuid = self.tracks.remark(index);
         let outer = Message::new().uint(track::UUID, uuid).uint(track::PARENT, FINDINGS);
         self.descriptor(&outer.string(track::NAME, name).uint(track::RANK, index as u64));
         let mut begin = Message::new()
@@ -457,8 +547,8 @@ impl Trace<'_> {
             let Some(process) = self.session.processes.get(about.process) else { continue };
             let thread = about.thread.and_then(|number| Some((number, process.threads.get(number)?)));
             let (uuid, began) = match thread {
-                Some((number, thread)) => (thread_track(about.process, number), thread.began),
-                None => (process_track(about.process), process.began),
+                Some((number, thread)) => (self.tracks.thread(about.process, number), thread.began),
+                None => (self.tracks.process(about.process), process.began),
             };
             let mut instant = Message::new()
                 .uint(event::TYPE, event::INSTANT)

@@ -100,6 +100,24 @@ fn the_story_and_its_report_are_read_back() {
 }
 
 #[test]
+fn rows_and_what_was_written_before_there_were_rows_are_read_alike() {
+    let trace = |version, span, pass| {
+        let thread = format!(r#"{{"name": "worker", "spans": [{span}]}}"#);
+        let session = format!(r#"{{"processes": [{{"pid": 7, "threads": [{thread}]}}], "passes": [{pass}]}}"#);
+        read_json(&format!(r#"{{"version": {version}, "session": {session}, "report": {{}}}}"#)).unwrap().0
+    };
+    let before = trace(
+        1,
+        r#"{"from": 1, "until": 5, "state": "lock", "place": null, "thing": 3, "holder": 2}"#,
+        r#"{"from": [0, 1], "at": 4, "to": [0, 2], "until": 5, "thing": null}"#,
+    );
+    let now = trace(2, r#"[1, 5, "lock", null, 3, 2]"#, "[[0, 1], 4, [0, 2], 5, null]");
+    assert_eq!(before, now);
+    assert_eq!(now.processes[0].threads[0].spans[0].holder, Some(2));
+    assert!(json(&now, &Report::default()).contains(r#""spans":[[1,5,"lock",null,3,2]]"#));
+}
+
+#[test]
 fn a_trace_that_is_cut_off_says_so() {
     let session = super::story::clean();
     let whole = json(&session, &analyse(&session));
@@ -114,7 +132,7 @@ fn a_trace_from_the_future_says_so() {
     assert_eq!(error, ReadError::FromTheFuture { version: 7 });
     assert_eq!(
         error.to_string(),
-        "a trace from the future: its format has version 7, and this Raddle reads up to 1; hint: upgrade Raddle"
+        "a trace from the future: its format has version 7, and this Raddle reads up to 2; hint: upgrade Raddle"
     );
 }
 

@@ -17,8 +17,7 @@ impl Message {
     }
 
     pub(super) fn uint(mut self, field: u32, value: u64) -> Self {
-        self.key(field, VARINT);
-        self.varint(value);
+        self.put_uint(field, value);
         self
     }
 
@@ -41,8 +40,13 @@ impl Message {
         self.counted(field, &value.bytes)
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// An empty message in the same room.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
     }
 
     /// Adds a message as a field.
@@ -50,11 +54,20 @@ impl Message {
         self.put(field, &value.bytes);
     }
 
-    /// An empty message in the same room.
-    pub(super) fn take(&mut self) -> Self {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        Self { bytes }
+    /// Adds a number as a field.
+    pub(super) fn put_uint(&mut self, field: u32, value: u64) {
+        self.key(field, VARINT);
+        self.varint(value);
+    }
+
+    /// Begins a message of so many bytes, which come next, as a field.
+    pub(super) fn begin(&mut self, field: u32, length: usize) {
+        self.key(field, LENGTH);
+        self.varint(length as u64);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     fn counted(mut self, field: u32, value: &[u8]) -> Self {
@@ -63,8 +76,7 @@ impl Message {
     }
 
     fn put(&mut self, field: u32, value: &[u8]) {
-        self.key(field, LENGTH);
-        self.varint(value.len() as u64);
+        self.begin(field, value.len());
         self.bytes.extend(value);
     }
 
@@ -87,20 +99,29 @@ impl Message {
     }
 }
 
+/// How many bytes a number takes.
+pub(super) fn varint_length(value: u64) -> usize {
+    (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Message;
+    use super::{Message, varint_length};
+
+    #[test]
+    fn a_number_is_as_long_as_it_is_said_to_be() {
+        for value in (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, u64::MAX >> bit]) {
+            assert_eq!(varint_length(value) + 1, Message::new().uint(1, value).len(), "{value}");
+        }
+    }
 
     #[test]
     fn bytes_are_as_the_format_has_them() {
         // The examples of the encoding guide.
-        assert_eq!(Message::new().uint(1, 150).into_bytes(), [0x08, 0x96, 0x01]);
-        assert_eq!(Message::new().string(2, "testing").into_bytes(), b"\x12\x07testing");
-        assert_eq!(
-            Message::new().message(3, &Message::new().uint(1, 150)).into_bytes(),
-            [0x1a, 0x03, 0x08, 0x96, 0x01]
-        );
-        assert_eq!(Message::new().int(1, -2).into_bytes(), b"\x08\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01");
-        assert_eq!(Message::new().fixed64(1, 1).into_bytes(), [0x09, 1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(Message::new().uint(1, 150).bytes(), [0x08, 0x96, 0x01]);
+        assert_eq!(Message::new().string(2, "testing").bytes(), b"\x12\x07testing");
+        assert_eq!(Message::new().message(3, &Message::new().uint(1, 150)).bytes(), [0x1a, 0x03, 0x08, 0x96, 0x01]);
+        assert_eq!(Message::new().int(1, -2).bytes(), b"\x08\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01");
+        assert_eq!(Message::new().fixed64(1, 1).bytes(), [0x09, 1, 0, 0, 0, 0, 0, 0, 0]);
     }
 }
