@@ -217,6 +217,40 @@ fn what_is_no_file_of_events_is_left_out_with_a_note() {
     assert_eq!(session.notes.len(), 1);
 }
 
+/// Its process was killed, or looked at, between the making of the file and the end of its head.
+#[test]
+fn a_file_that_was_just_made_says_nothing() {
+    for (name, bytes) in [("empty", Vec::new()), ("blank", vec![0; small().bytes.len()])] {
+        let mut writer = small();
+        writer.bytes = bytes;
+        assert_eq!(merged(&writer, Session::default(), name), Session::default());
+    }
+}
+
+/// One thread took lock 6 while it held lock 5, another one lock 5 while it held lock 6; and each lock is left held by a thread that has ended.
+#[test]
+fn what_is_passed_on_by_others_is_neither_leaked_nor_in_a_circle() {
+    let kinds = |bits: [u8; 2], name| {
+        let mut writer = small();
+        writer.record(record::ORDER, 0, 5, &[pair(6, 1), 1550, pair(4, 4)]);
+        writer.record(record::ORDER, 0, 6, &[pair(5, 2), 1560, pair(4, 4)]);
+        writer.record(record::END, 0, 2, &[1600, 0]);
+        for (index, bits) in bits.into_iter().enumerate() {
+            writer.lock(index, 0x1000 * (index as u64 + 1), index as u32 + 5, 2);
+            let at = header::SIZE + index * lock::SIZE;
+            writer.half(at + lock::TAKEN_AT, 3);
+            writer.bytes[at + lock::KIND] = lock::LOCK;
+            writer.bytes[at + lock::FLAGS] = bits;
+        }
+        let mut kinds: Vec<String> =
+            merged(&writer, Session::default(), name).facts.into_iter().map(|fact| fact.kind).collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(kinds([0, 0], "own"), ["lock-leaked", "lock-leaked", "lock-order"]);
+    assert_eq!(kinds([0, lock::IS_PASSED_ON], "passed"), ["lock-leaked"]);
+}
+
 const SECOND: u64 = 1_000_000_000;
 
 /// How a thread of the program has ended, and who knows of it.

@@ -261,7 +261,7 @@ pub(super) fn leaks(map: Map, here: &mut Here, object: usize) {
     let Some((_, entry)) = table::find(map, object) else { return };
     // SAFETY: an entry under the GIL.
     let entry = unsafe { &mut *entry };
-    if entry.owner != 0 && entry.flags & lock::IS_WAITER == 0 {
+    if entry.owner != 0 && entry.flags & (lock::IS_WAITER | lock::IS_PASSED_ON) == 0 {
         entry.flags |= lock::IS_NAMED;
         let words = [file::now(), u64::from(entry.owner) | u64::from(entry.taken_at) << 32];
         here.write(record::LEAKED, 0, entry.serial, &words);

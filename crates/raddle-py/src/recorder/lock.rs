@@ -205,6 +205,9 @@ fn released(map: Map, here: *mut Here, object: Object) -> bool {
     }
     let owner = std::mem::replace(&mut entry.owner, 0);
     if !is_waiter {
+        if owner != here.number {
+            entry.flags |= lock::IS_PASSED_ON;
+        }
         table::forget_held(here, number, owner);
     }
     entry.flags & lock::IS_LIFE != 0 && owner == here.number

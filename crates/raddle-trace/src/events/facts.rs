@@ -73,10 +73,13 @@ fn could_meet(context: &Context<'_>, one: &Order, other: &Order) -> bool {
     !is_before(one, second, other.thread) && !is_before(other, first, one.thread)
 }
 
-/// Circles of locks, and not by libraries alone: nothing the program could do about those.
+/// Circles of locks, and not by libraries alone: nothing the program could do about those. Nor by one that is released by others than have taken it: it is a
+/// signal, or many hold it together as the readers of a reader-writer lock do, and who has taken it is not who waits while it is held.
 pub(super) fn circles<'a>(context: &Context<'a>) -> Circles<'a> {
     let events = context.events();
-    let mut circles = order::circles(&events.orders, |one, other| could_meet(context, one, other));
+    let is_passed_on = |lock: &u32| events.locks.get(lock).is_some_and(|lock| lock.is_passed_on);
+    let orders = events.orders.iter().filter(|order| ![order.held, order.taken].iter().any(is_passed_on));
+    let mut circles = order::circles(orders, |one, other| could_meet(context, one, other));
     circles.found.retain(|circle| {
         circle.iter().flat_map(|order| [order.stack, order.held_stack]).any(|stack| context.is_own(stack))
     });
@@ -118,7 +121,9 @@ fn add_leaks(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
     let left = events
         .locks
         .iter()
-        .filter(|(_, lock)| lock.is_there && !lock.is_waiter && lock.owner != 0 && has_ended(&lock.owner));
+        .filter(|(_, lock)| lock.is_there && !lock.is_waiter && lock.owner != 0 && has_ended(&lock.owner))
+        // Such a lock is there to be left to others.
+        .filter(|(_, lock)| !lock.is_passed_on);
     let left = left.map(|(number, lock)| {
         let at = events.threads.get(&lock.owner).map_or(0, |thread| thread.ended);
         (*number, if at == 0 { events.ended } else { at }, lock.owner, lock.taken_at)

@@ -125,6 +125,8 @@ pub mod lock {
     pub const IS_MEETING: u8 = 8;
     /// It is that of an event, which can be looked at without it.
     pub const IS_EVENT: u8 = 16;
+    /// Another thread than the one that had taken it has released it: who takes it does not hold it by itself.
+    pub const IS_PASSED_ON: u8 = 32;
 }
 
 /// Where the fields of a block's head lie.

@@ -5,10 +5,12 @@
 //! 1. What is in the session keeps its index. Processes, threads, places and things are found again by what identifies them, or added behind.
 //! 2. An exact span replaces what was guessed for its time, and spans still do not overlap. Where each wait of a kind is known, and none was left out, what looks
 //!    took for another one was none.
-//! 3. A file that is not one of events, or that cannot be read, is left out with a note.
+//! 3. A file that is not one of events, or that cannot be read, is left out with a note. One in which there is nothing yet has nothing to say: its process has
+//!    only just been forked, or was killed then.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::classify::{Class, classify};
@@ -38,6 +40,7 @@ pub fn merge(session: &mut Session, directory: &Path, origin: u64) {
         if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) {
             match Events::of(&path) {
                 Ok(events) => files.push(events),
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
                 Err(error) => session.notes.push(format!("{} could not be read: {error}", path.display())),
             }
         }

@@ -32,7 +32,10 @@ pub(super) struct Circles<'a> {
 }
 
 /// Looks for circles.
-pub(super) fn circles(orders: &[Order], could_meet: impl Fn(&Order, &Order) -> bool) -> Circles<'_> {
+pub(super) fn circles<'a>(
+    orders: impl Iterator<Item = &'a Order> + Clone,
+    could_meet: impl Fn(&Order, &Order) -> bool,
+) -> Circles<'a> {
     let fit = |one: &Order, other: &Order| {
         one.thread != other.thread
             && !one.gates.iter().any(|gate| *gate == other.held || other.gates.contains(gate))
@@ -40,7 +43,8 @@ pub(super) fn circles(orders: &[Order], could_meet: impl Fn(&Order, &Order) -> b
             && could_meet(one, other)
     };
     let mut leads_to: HashMap<u32, HashSet<u32>> = HashMap::new();
-    for order in orders.iter().filter(|order| order.held != order.taken) {
+    let orders = orders.filter(|order| order.held != order.taken);
+    for order in orders.clone() {
         leads_to.entry(order.held).or_default().insert(order.taken);
     }
     let leads_to = leads_to.into_iter().map(|(held, taken)| (held, taken.into_iter().collect())).collect();
@@ -48,7 +52,7 @@ pub(super) fn circles(orders: &[Order], could_meet: impl Fn(&Order, &Order) -> b
     let component_of: HashMap<u32, usize> =
         components.iter().zip(0..).flat_map(|(locks, index)| locks.iter().map(move |lock| (*lock, index))).collect();
     let mut inside: Vec<Vec<&Order>> = vec![Vec::new(); components.len()];
-    for order in orders.iter().filter(|order| order.held != order.taken) {
+    for order in orders {
         if let Some(index) =
             component_of.get(&order.held).filter(|index| component_of.get(&order.taken) == Some(*index))
         {
@@ -219,7 +223,7 @@ mod tests {
 
     /// The circles of a search that was not cut short.
     fn found(orders: &[Order]) -> Vec<Vec<&Order>> {
-        let circles = circles(orders, |_, _| true);
+        let circles = circles(orders.iter(), |_, _| true);
         assert!(circles.is_whole);
         circles.found
     }
@@ -237,7 +241,7 @@ mod tests {
         let gated = [edge(1, 2, 7, &[5]), edge(2, 1, 8, &[4, 5])];
         assert!(found(&gated).is_empty());
         let apart = [edge(1, 2, 7, &[]), edge(2, 1, 8, &[])];
-        assert!(circles(&apart, |_, _| false).found.is_empty());
+        assert!(circles(apart.iter(), |_, _| false).found.is_empty());
     }
 
     #[test]
@@ -299,7 +303,7 @@ mod tests {
         let orders: Vec<Order> =
             both_ways.into_iter().zip(0..).map(|((a, b), thread)| edge(a, b, thread, &[])).collect();
         let round = |one: &Order, other: &Order| (one.thread < 3) == (other.thread < 3);
-        assert_eq!(circles(&orders, round).found.len(), 1);
+        assert_eq!(circles(orders.iter(), round).found.len(), 1);
     }
 
     #[test]
@@ -311,7 +315,7 @@ mod tests {
         // Nor where the circle hangs together with all the others.
         let mut orders = in_order(40);
         orders.extend([edge(39, 100, 20, &[]), edge(100, 0, 21, &[])]);
-        let circles = circles(&orders, |_, _| true).found;
+        let circles = circles(orders.iter(), |_, _| true).found;
         assert_eq!(circles[0].iter().map(|order| order.held).collect::<Vec<_>>(), [0, 39, 100]);
     }
 
@@ -320,7 +324,7 @@ mod tests {
         let mut orders = in_order(40);
         // It closes more circles than can be counted, and nobody can be there when somebody else is.
         orders.push(edge(39, 0, 20, &[]));
-        let circles = circles(&orders, |one, other| one.thread != 20 && other.thread != 20);
+        let circles = circles(orders.iter(), |one, other| one.thread != 20 && other.thread != 20);
         assert!(circles.found.is_empty() && !circles.is_whole);
     }
 

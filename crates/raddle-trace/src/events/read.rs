@@ -109,6 +109,8 @@ pub struct Lock {
     pub is_rlock: bool,
     /// Whether `Condition.wait` made it.
     pub is_waiter: bool,
+    /// Another thread than the one that had taken it has released it.
+    pub is_passed_on: bool,
     /// Whether it is there still.
     pub is_there: bool,
     /// Who holds it, or 0.
@@ -257,12 +259,19 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// It cannot be read, or is not one of this format and version.
+    /// It cannot be read, or is not one of this format and version; or, as [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), nothing has been written into it.
     pub fn of(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        Self::from(length, |at, room| file.read_exact_at(room, at).is_ok())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a file of events, or of another version"))
+        let known = Self::from(length, |at, room| file.read_exact_at(room, at).is_ok());
+        known.ok_or_else(|| {
+            let mut first = [0; 8];
+            // What makes it one of events is written last.
+            if file.read_exact_at(&mut first, 0).is_err() || first == [0; 8] {
+                return io::Error::new(io::ErrorKind::UnexpectedEof, "nothing has been written into it");
+            }
+            io::Error::new(io::ErrorKind::InvalidData, "not a file of events, or of another version")
+        })
     }
 
     /// Reads what a file holds: so many bytes, of which `read` gives some from an offset on.
@@ -324,6 +333,7 @@ impl Events {
             object,
             is_rlock: bytes.byte(lock::KIND) == lock::RLOCK,
             is_waiter: bytes.byte(lock::FLAGS) & lock::IS_WAITER != 0,
+            is_passed_on: bytes.byte(lock::FLAGS) & lock::IS_PASSED_ON != 0,
             is_there,
             owner: bytes.half(lock::OWNER),
             since: bytes.word(lock::SINCE),
