@@ -912,6 +912,13 @@ def test_what_is_no_number_of_a_process_is_refused(word):
     assert f"{word!r} is not the number of a process" in done.stderr
 
 
+def test_a_number_of_more_digits_than_python_reads_is_refused_too():
+    done = raddle("dump", "9" * 5000)
+    assert done.returncode == 2
+    assert "is not the number of a process" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("word", ["0", "-1", "nan", "soon", "inf"])
 def test_what_is_no_time_between_looks_is_refused(word):
     done = raddle("dump", os.getpid(), f"--watch={word}")

@@ -214,6 +214,48 @@ def test_a_forked_child_tells_what_the_parent_has_told(runner: Runner) -> None:
     assert len(ran.facts("lock-order")) == 1
 
 
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_a_lock_that_a_child_has_made_new_is_one_as_before(kind: str, runner: Runner) -> None:
+    ran = runner.run(
+        FACTS
+        + f"""
+    a, b = threading.{kind}(), threading.{kind}()
+    held, enough = threading.Event(), threading.Event()
+    def hold():
+        with a:
+            held.set(); enough.wait()
+    holder = threading.Thread(target=hold); holder.start(); held.wait()
+    pid = os.fork()
+    if pid == 0:
+        a._at_fork_reinit()
+        threads = [threading.Thread(target=one), threading.Thread(target=two)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+    else:
+        os.waitpid(pid, 0)
+        enough.set(); holder.join()
+    """
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.facts("lock-order")) == 1
+
+
+def test_a_circle_with_a_lock_that_others_release_is_only_noted(runner: Runner) -> None:
+    ran = runner.run(
+        FACTS
+        + """
+    threads = [threading.Thread(target=one), threading.Thread(target=two)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    b.acquire()
+    releaser = threading.Thread(target=b.release); releaser.start(); releaser.join()
+    """
+    )
+    assert ran.facts("lock-order") == []
+    (note,) = ran.session["notes"]
+    assert "released by another thread" in note
+
+
 def test_a_lock_that_another_thread_has_released_is_not_held(runner: Runner) -> None:
     """Also if thousands of threads have come since, so that the one that took it is not found by its number any more."""
     ran = runner.run(

@@ -156,7 +156,7 @@ def _findings(text: str) -> list[str]:
 
 def _is_pid(word: str) -> bool:
     # Fits a C int, as every number of a process does.
-    return word.isascii() and word.isdigit() and 0 < int(word) < 2**31
+    return word.isascii() and word.isdigit() and len(word) <= 10 and 0 < int(word) < 2**31
 
 
 def _pid(word: str) -> int:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from ._raddle import dump as look
-from ._terminal import wants_colour
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -67,6 +64,10 @@ def add_parser(
 
 def dump(options: Options | argparse.Namespace) -> int:
     """Looks into a process, once or again and again; returns the exit code."""
+    # Whoever only asks for help needs no extension.
+    from ._raddle import dump as look
+    from ._terminal import wants_colour
+
     is_terminal = sys.stdout.isatty()
     colour = options.colour == "always" or (options.colour == "auto" and wants_colour(sys.stdout))
     code, was_seen = _OK, False

@@ -225,6 +225,10 @@ fn a_file_that_was_just_made_says_nothing() {
         writer.bytes = bytes;
         assert_eq!(merged(&writer, Session::default(), name), Session::default());
     }
+    // Its writer says so when it could not go on.
+    let mut failed = small();
+    failed.bytes.truncate(1);
+    assert_eq!(merged(&failed, Session::default(), "failed").notes.len(), 1);
 }
 
 /// One thread took lock 6 while it held lock 5, another one lock 5 while it held lock 6; and each lock is left held by a thread that has ended.
@@ -242,13 +246,13 @@ fn what_is_passed_on_by_others_is_neither_leaked_nor_in_a_circle() {
             writer.bytes[at + lock::KIND] = lock::LOCK;
             writer.bytes[at + lock::FLAGS] = bits;
         }
-        let mut kinds: Vec<String> =
-            merged(&writer, Session::default(), name).facts.into_iter().map(|fact| fact.kind).collect();
+        let session = merged(&writer, Session::default(), name);
+        let mut kinds: Vec<String> = session.facts.into_iter().map(|fact| fact.kind).collect();
         kinds.sort();
-        kinds
+        (kinds.join(" "), session.notes.len())
     };
-    assert_eq!(kinds([0, 0], "own"), ["lock-leaked", "lock-leaked", "lock-order"]);
-    assert_eq!(kinds([0, lock::IS_PASSED_ON], "passed"), ["lock-leaked"]);
+    assert_eq!(kinds([0, 0], "own"), ("lock-leaked lock-leaked lock-order".into(), 0));
+    assert_eq!(kinds([0, lock::IS_PASSED_ON], "passed"), ("lock-leaked".into(), 1));
 }
 
 const SECOND: u64 = 1_000_000_000;

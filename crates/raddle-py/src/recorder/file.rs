@@ -87,18 +87,23 @@ impl Map {
                 Err(rustix::io::Errno::EXIST) => continue,
                 Err(_) => return Err("no file could be made in the session's directory"),
             };
+            let failed = |why| {
+                // One that is empty, or has no head yet, is that of a process which was killed before it could write: this one is told of.
+                _ = rustix::fs::ftruncate(&file, 1);
+                Err(why)
+            };
             if rustix::fs::ftruncate(&file, length as u64).is_err() {
-                return Err("the file could not be made as long as it must be");
+                return failed("the file could not be made as long as it must be");
             }
             let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
             // SAFETY: a new mapping at an address that the kernel chooses.
             let mapped = unsafe { rustix::mm::mmap(ptr::null_mut(), length, protection, flags, file.as_fd(), 0) };
-            let Ok(mapped) = mapped else { return Err("the file could not be mapped") };
+            let Ok(mapped) = mapped else { return failed("the file could not be mapped") };
             let map = Self { base: mapped.cast() };
             if !map.reserve(0, header::SIZE)
                 && rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length as u64).is_err()
             {
-                return Err("there is no room on the disk for the file");
+                return failed("there is no room on the disk for the file");
             }
             LENGTH.store(length as u64, Relaxed);
             map.set_up(name, parent, blocks, now);

@@ -183,9 +183,18 @@ fn count_hold(entry: &mut Entry, now: u64) {
     entry.held += now.saturating_sub(entry.since) * u64::from(entry.weight);
 }
 
+/// How a lock was let go of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Release {
+    /// Somebody released it.
+    Asked,
+    /// It was made new, as in a forked child. Whoever does that is not who shares it.
+    MadeNew,
+}
+
 /// Notes that nobody holds the lock now. Says whether this thread has let go of what it holds as long as it lives.
 #[inline]
-fn released(map: Map, here: *mut Here, object: Object) -> bool {
+fn released(map: Map, here: *mut Here, object: Object, how: Release) -> bool {
     // SAFETY: as above.
     let here = unsafe { &mut *here };
     let Some((number, entry)) = table::find_held(map, here, object as usize) else { return false };
@@ -205,7 +214,7 @@ fn released(map: Map, here: *mut Here, object: Object) -> bool {
     }
     let owner = std::mem::replace(&mut entry.owner, 0);
     if !is_waiter {
-        if owner != here.number {
+        if owner != here.number && how == Release::Asked && entry.kind == lock::LOCK {
             entry.flags |= lock::IS_PASSED_ON;
         }
         table::forget_held(here, number, owner);
@@ -486,7 +495,7 @@ unsafe extern "C" fn lock_release(this: Object, nothing: Object) -> Object {
         let result = LOCK.release.plain()(this, nothing);
         if is_something(result)
             && let Some((map, here)) = enter()
-            && released(map, here, this)
+            && released(map, here, this, Release::Asked)
         {
             // Only the main thread does it itself: of others it is the interpreter.
             join::main_ends(map);
@@ -503,7 +512,7 @@ unsafe extern "C" fn lock_exit(this: Object, arguments: Object) -> Object {
         if is_something(result)
             && let Some((map, here)) = enter()
         {
-            released(map, here, this);
+            released(map, here, this, Release::Asked);
         }
         result
     }
@@ -514,7 +523,7 @@ unsafe extern "C" fn lock_reinit(this: Object, nothing: Object) -> Object {
     unsafe {
         let result = LOCK.reinit.plain()(this, nothing);
         if let Some((map, here)) = enter() {
-            released(map, here, this);
+            released(map, here, this, Release::MadeNew);
         }
         result
     }
@@ -576,7 +585,7 @@ unsafe fn rlock_released(this: Object, result: Object) -> Object {
     {
         // SAFETY: the caller has called the method itself with this.
         if !unsafe { asks(this, &RLOCK.asks) } {
-            released(map, here, this);
+            released(map, here, this, Release::Asked);
         }
     }
     result
@@ -612,7 +621,7 @@ unsafe extern "C" fn rlock_reinit(this: Object, nothing: Object) -> Object {
     unsafe {
         let result = RLOCK.reinit.plain()(this, nothing);
         if let Some((map, here)) = enter() {
-            released(map, here, this);
+            released(map, here, this, Release::MadeNew);
         }
         result
     }

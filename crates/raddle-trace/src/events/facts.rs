@@ -78,11 +78,17 @@ fn could_meet(context: &Context<'_>, one: &Order, other: &Order) -> bool {
 pub(super) fn circles<'a>(context: &Context<'a>) -> Circles<'a> {
     let events = context.events();
     let is_passed_on = |lock: &u32| events.locks.get(lock).is_some_and(|lock| lock.is_passed_on);
-    let orders = events.orders.iter().filter(|order| ![order.held, order.taken].iter().any(is_passed_on));
-    let mut circles = order::circles(orders, |one, other| could_meet(context, one, other));
-    circles.found.retain(|circle| {
+    let is_of_one = |order: &&Order| ![order.held, order.taken].iter().any(is_passed_on);
+    let is_own = |circle: &Vec<&Order>| {
         circle.iter().flat_map(|order| [order.stack, order.held_stack]).any(|stack| context.is_own(stack))
-    });
+    };
+    let meet = |one: &Order, other: &Order| could_meet(context, one, other);
+    let mut circles = order::circles(events.orders.iter().filter(is_of_one), meet);
+    circles.found.retain(is_own);
+    if !events.orders.iter().all(|order| is_of_one(&order)) {
+        let all = order::circles(events.orders.iter(), meet).found;
+        circles.is_left_out = all.iter().any(|circle| is_own(circle) && !circle.iter().all(is_of_one));
+    }
     circles
 }
 
@@ -122,7 +128,7 @@ fn add_leaks(merging: &mut Merging<'_>, context: &Context<'_>, names: &Names) {
         .locks
         .iter()
         .filter(|(_, lock)| lock.is_there && !lock.is_waiter && lock.owner != 0 && has_ended(&lock.owner))
-        // Such a lock is there to be left to others.
+        // One that others release is there to be left to them.
         .filter(|(_, lock)| !lock.is_passed_on);
     let left = left.map(|(number, lock)| {
         let at = events.threads.get(&lock.owner).map_or(0, |thread| thread.ended);

@@ -217,6 +217,10 @@ impl Merging<'_> {
                 !circles.is_whole,
                 "locks were taken in more orders than could be gone through: there may be more that are taken around a circle",
             ),
+            (
+                circles.is_left_out,
+                "locks are taken around a circle of which one was released by another thread than had taken it, as a signal is: that is not told as lock-order",
+            ),
             (events.locks_unseen > 0, "there were more locks than could be followed"),
             (
                 events.orders_unseen > 0,

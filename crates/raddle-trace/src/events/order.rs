@@ -29,6 +29,8 @@ pub(super) struct Circles<'a> {
     pub(super) found: Vec<Vec<&'a Order>>,
     /// Whether all that could be circles was gone through.
     pub(super) is_whole: bool,
+    /// Whether there are others, through locks of which it is not told.
+    pub(super) is_left_out: bool,
 }
 
 /// Looks for circles.
@@ -75,7 +77,7 @@ pub(super) fn circles<'a>(
     search.steps = 0;
     inside.iter().for_each(|orders| search.longer(orders));
     is_whole &= search.steps <= MOST_STEPS;
-    Circles { found: search.found, is_whole }
+    Circles { found: search.found, is_whole, is_left_out: false }
 }
 
 /// A search for circles, each from its lock with the smallest number.

@@ -264,13 +264,18 @@ impl Events {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let known = Self::from(length, |at, room| file.read_exact_at(room, at).is_ok());
-        known.ok_or_else(|| {
-            let mut first = [0; 8];
-            // What makes it one of events is written last.
-            if file.read_exact_at(&mut first, 0).is_err() || first == [0; 8] {
-                return io::Error::new(io::ErrorKind::UnexpectedEof, "nothing has been written into it");
-            }
-            io::Error::new(io::ErrorKind::InvalidData, "not a file of events, or of another version")
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let mut first = [0; 8];
+        if length >= header::SIZE as u64 {
+            file.read_exact_at(&mut first, 0)?;
+        }
+        // It is made as long as it will be first of all, and what makes it one of events is written last.
+        let is_begun = length > 0 && (length < header::SIZE as u64 || first != [0; 8]);
+        Err(match is_begun {
+            false => io::Error::new(io::ErrorKind::UnexpectedEof, "nothing has been written into it"),
+            true => io::Error::new(io::ErrorKind::InvalidData, "not a file of events, or of another version"),
         })
     }
 
