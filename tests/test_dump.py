@@ -912,6 +912,29 @@ def test_what_is_no_number_of_a_process_is_refused(word):
     assert f"{word!r} is not the number of a process" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [
+        (">&-", "standard output is closed"),
+        (">/dev/full", "standard output cannot be written: No space left on device"),
+    ],
+)
+@pytest.mark.parametrize("command", ["dump $$PPID", "run --output seen --json - -c pass"])
+def test_standard_output_that_takes_nothing_is_told_in_a_sentence(command, redirection, said, tmp_path):
+    words = command.replace("$$PPID", str(os.getpid()))
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m raddle {words} {redirection}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert f"raddle: {said}\n" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (1 if command.startswith("dump") else 0)
+    assert command.startswith("dump") or "timeline: " in done.stderr
+
+
 def test_a_number_of_more_digits_than_python_reads_is_refused_too():
     done = raddle("dump", "9" * 5000)
     assert done.returncode == 2

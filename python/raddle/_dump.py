@@ -66,10 +66,10 @@ def dump(options: Options | argparse.Namespace) -> int:
     """Looks into a process, once or again and again; returns the exit code."""
     # Whoever only asks for help needs no extension.
     from ._raddle import dump as look
-    from ._terminal import wants_colour
+    from ._terminal import wants_colour, write_out
 
-    is_terminal = sys.stdout.isatty()
-    colour = options.colour == "always" or (options.colour == "auto" and wants_colour(sys.stdout))
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    colour = options.colour == "always" or (options.colour == "auto" and is_terminal and wants_colour(sys.stdout))
     code, was_seen = _OK, False
     while True:
         kind, said = look(options.pid, tree=options.tree, as_json=options.json, colour=colour)
@@ -92,10 +92,11 @@ def dump(options: Options | argparse.Namespace) -> int:
             sys.stderr.write(f"raddle: {said}\n")
             return _FAILED
         # A name in the other process may hold what this terminal's encoding has not.
-        sys.stdout.buffer.write(said.encode(sys.stdout.encoding if not options.json else "utf-8", "backslashreplace"))
-        if options.json:
-            sys.stdout.buffer.write(b"\n")
-        sys.stdout.flush()
+        encoding = "utf-8" if options.json or sys.stdout is None else sys.stdout.encoding
+        failure = write_out(said.encode(encoding, "backslashreplace") + (b"\n" if options.json else b""))
+        if failure is not None:
+            sys.stderr.write(f"raddle: {failure}\n")
+            return _FAILED
         if options.watch is None or code == _FAILED:
             return code
         import threading  # takes as long as a look

@@ -20,7 +20,7 @@ import sys
 import time
 
 from ._raddle import Watcher, explain_finding
-from ._terminal import wants_colour
+from ._terminal import give_up_output, wants_colour, write_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -342,8 +342,13 @@ def _report(watcher: Watcher, options: Options, directory: str) -> set[str]:
     said, found = watcher.text(wants_colour(sys.stderr), ascii_only, max(width, 40))
     for form, path in asked:
         if path == _STDOUT:  # behind what the program has written
-            sys.stdout.buffer.write(watcher.written(form) + b"\n")
-            sys.stdout.flush()
+            try:
+                complaint = write_out(watcher.written(form) + b"\n")
+            except BrokenPipeError:  # its reader has enough; the rest is for somebody else
+                give_up_output()
+                complaint = None
+            if complaint is not None:
+                _say(f"raddle: {complaint}\n")
     here = _in_unicode(os.path.relpath(directory) if _here() else directory)
     said += f"\ntimeline: {here}/report.html      trace: {here}/trace.perfetto"
     said += f"      about a finding: raddle run --explain {found[0]}\n" if found else "\n"
