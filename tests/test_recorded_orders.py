@@ -24,6 +24,10 @@ FACTS = """
             with a: pass
         end.set()
     end = threading.Event()
+    def both():
+        threads = [threading.Thread(target=one), threading.Thread(target=two)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
 """
 
 
@@ -31,9 +35,7 @@ def test_locks_in_opposite_orders(runner: Runner) -> None:
     ran = runner.run(
         FACTS
         + """
-    threads = [threading.Thread(target=one), threading.Thread(target=two)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    both()
     """
     )
     (fact,) = ran.facts("lock-order")
@@ -228,9 +230,7 @@ def test_a_lock_that_a_child_has_made_new_is_one_as_before(kind: str, runner: Ru
     pid = os.fork()
     if pid == 0:
         a._at_fork_reinit()
-        threads = [threading.Thread(target=one), threading.Thread(target=two)]
-        for thread in threads: thread.start()
-        for thread in threads: thread.join()
+        both()
     else:
         os.waitpid(pid, 0)
         enough.set(); holder.join()
@@ -244,9 +244,7 @@ def test_a_circle_with_a_lock_that_others_release_is_only_noted(runner: Runner) 
     ran = runner.run(
         FACTS
         + """
-    threads = [threading.Thread(target=one), threading.Thread(target=two)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    both()
     b.acquire()
     releaser = threading.Thread(target=b.release); releaser.start(); releaser.join()
     """

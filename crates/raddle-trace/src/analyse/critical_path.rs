@@ -45,7 +45,7 @@ pub(crate) fn critical_path(timeline: &Timeline<'_>) -> CriticalPath {
         ends: timeline.session.processes.iter().map(|_| OnceCell::new()).collect(),
         children: ends_of_children(timeline),
         at_work: timeline.session.processes.iter().map(|_| OnceCell::new()).collect(),
-        spans: timeline.units.iter().map(|unit| Back::new(unit.spans.len())).collect(),
+        spans: timeline.units.iter().map(|_| Back::new()).collect(),
         been: vec![Nanos::MAX; timeline.units.len()],
         path: CriticalPath { length: timeline.length(), ..CriticalPath::default() },
         under: Vec::new(),
@@ -68,8 +68,8 @@ struct Back {
 }
 
 impl Back {
-    fn new(length: usize) -> Self {
-        Self { left: Cell::new(length) }
+    fn new() -> Self {
+        Self { left: Cell::new(usize::MAX) }
     }
 
     /// The last of these for which that is so: it is so of all before it, and of none that was passed over before.
@@ -207,11 +207,7 @@ impl Walk<'_, '_> {
             return None;
         }
         let process = self.timeline.units[unit].id.0;
-        let (steps, back) = self.at_work.get(process)?.get_or_init(|| {
-            let steps = at_work(self.timeline, process);
-            let back = Back::new(steps.len());
-            (steps, back)
-        });
+        let (steps, back) = self.at_work.get(process)?.get_or_init(|| (at_work(self.timeline, process), Back::new()));
         let (_, count, only) = *back.last(steps, |(at, ..)| *at < now)?;
         (count == 1 && only != unit).then_some((only, now))
     }
@@ -286,8 +282,7 @@ fn passes_by_receiver(passes: &[Pass]) -> QuickMap<(usize, usize), (Vec<Pass>, B
     }
     let in_order = all.into_iter().map(|(to, mut passes)| {
         passes.sort_by_key(|pass| pass.until);
-        let back = Back::new(passes.len());
-        (to, (passes, back))
+        (to, (passes, Back::new()))
     });
     in_order.collect()
 }

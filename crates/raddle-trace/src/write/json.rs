@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::report::Report;
 use crate::session::Session;
+use crate::write::PIECE;
 
 #[derive(Serialize)]
 struct Written<'a, 'r> {
@@ -54,9 +55,6 @@ pub fn json(session: &Session, report: &Report) -> String {
     let written = Written { version: Session::VERSION, session, report: Asked(&|| report) };
     serde_json::to_string(&written).expect("plain data with text keys is always JSON")
 }
-
-/// So many bytes are passed on at once.
-const PIECE: usize = 256 << 10;
 
 /// Writes the same piece by piece. The report is asked for when the session has been written: it can be made meanwhile.
 ///

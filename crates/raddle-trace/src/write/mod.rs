@@ -7,6 +7,9 @@ mod sarif;
 mod text;
 mod words;
 
+/// So many bytes of a long file are passed on at once.
+const PIECE: usize = 256 << 10;
+
 pub use html::html;
 pub use json::{ReadError, json, read_json, write_json};
 pub use perfetto::{perfetto, write_perfetto};

@@ -27,12 +27,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::{self, Write};
 
+use crate::quick::QuickMap;
 use crate::report::{Finding, Report};
 use crate::session::{Nanos, PlaceId, Process, Session, Span, State, ThingId};
 use crate::words::{arguments, clean, place, plural, program, thread_name, unit};
+use crate::write::PIECE;
 use crate::write::words::{level_name, state_name};
 
-use crate::quick::QuickMap;
 use protobuf::{Message, varint_length};
 
 /// Makes a trace.
@@ -77,9 +78,6 @@ pub fn write_perfetto<'r>(session: &Session, report: &dyn Fn() -> &'r Report, ou
     trace.pass_on();
     trace.outcome
 }
-
-/// So many bytes are passed on at once.
-const PIECE: usize = 256 << 10;
 
 /// Fields of `Trace` and `TracePacket`.
 mod packet {
@@ -283,9 +281,8 @@ impl Trace<'_> {
         match self.names.entry(name) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(free) => {
-                let named = Message::new().uint(interned::ID, next).string(interned::NAME, free.key());
+                let data = Message::new().message(interned::EVENT_NAMES, &named(next, free.key()));
                 free.insert(next);
-                let data = Message::new().message(interned::EVENT_NAMES, &named);
                 let packet = Message::new().message(packet::INTERNED_DATA, &data);
                 self.packet(packet.uint(packet::SEQUENCE_FLAGS, packet::NEEDS_STATE));
                 next
@@ -301,21 +298,20 @@ impl Trace<'_> {
 
     /// The first packet: what is interned (rule 1).
     fn names(&mut self) {
-        let named = |id: usize, name: &str| Message::new().uint(interned::ID, id as u64).string(interned::NAME, name);
         let mut data = Message::new();
         for (index, state) in State::ALL.into_iter().enumerate() {
-            data = data.message(interned::EVENT_NAMES, &named(index + 1, state_name(state)));
+            data = data.message(interned::EVENT_NAMES, &named(index as u64 + 1, state_name(state)));
         }
         for (index, key) in KEYS.iter().enumerate() {
-            data = data.message(interned::ANNOTATION_NAMES, &named(index + 1, key));
+            data = data.message(interned::ANNOTATION_NAMES, &named(index as u64 + 1, key));
         }
         for (index, category) in CATEGORIES.iter().enumerate() {
-            data = data.message(interned::CATEGORIES, &named(index + 1, category));
+            data = data.message(interned::CATEGORIES, &named(index as u64 + 1, category));
         }
         for value in self.values() {
             let next = self.strings.len() as u64 + 1;
             if let Entry::Vacant(free) = self.strings.entry(value) {
-                data = data.message(interned::ANNOTATION_STRINGS, &named(next as usize, free.key()));
+                data = data.message(interned::ANNOTATION_STRINGS, &named(next, free.key()));
                 free.insert(next);
             }
         }
@@ -579,6 +575,11 @@ impl Trace<'_> {
         let said = annotate(Message::new(), PLACE, &places.collect::<Vec<_>>());
         annotate(annotate(said, NOTE, &notes), HELP, &finding.help)
     }
+}
+
+/// A text that is interned, under its number.
+fn named(id: u64, name: &str) -> Message {
+    Message::new().uint(interned::ID, id).string(interned::NAME, name)
 }
 
 fn process_name(process: &Process) -> String {
