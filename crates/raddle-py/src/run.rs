@@ -11,7 +11,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use raddle_trace::{
-    Ending, Report, Session, Stuck, Style, Watcher, analyse, events, explain, html, sarif, text, write_json,
+    Ending, Report, Session, Stuck, Style, Watcher, analyse, events, explain, sarif, text, write_html, write_json,
     write_perfetto,
 };
 
@@ -148,7 +148,7 @@ fn writer(form: &str) -> PyResult<Writer> {
     Ok(match form {
         "json" => write_json,
         "perfetto" => write_perfetto,
-        "html" => |session, report, out| out.write_all(html(session, report()).as_bytes()),
+        "html" => write_html,
         "sarif" => |session, report, out| out.write_all(sarif(session, report()).as_bytes()),
         _ => return Err(PyValueError::new_err(format!("nothing is written as {form:?}"))),
     })

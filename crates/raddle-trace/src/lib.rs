@@ -18,4 +18,6 @@ pub use session::{
     ThingId, Thread, UnitId,
 };
 pub use watch::Watcher;
-pub use write::{ReadError, Style, html, json, perfetto, read_json, sarif, text, write_json, write_perfetto};
+pub use write::{
+    ReadError, Style, html, json, perfetto, read_json, sarif, text, write_html, write_json, write_perfetto,
+};

@@ -4,7 +4,8 @@
 //! html/page.html   the frame; its marks are replaced
 //! html/*.css       how it looks
 //! html/*.js        what it does, one idea a file, in one function that hides their names
-//! data             what is shown, as JSON; deflated and in base64 if it is large
+//! data             what is shown, as JSON
+//! rows             the spans and the passes, as short numbers in base64
 //! ```
 //!
 //! # Rules
@@ -14,8 +15,9 @@
 //! 2. The page is good to read without a pointer, without colours, in the dark and on paper.
 
 mod data;
+mod rows;
 
-use std::fmt::Write;
+use std::io::{self, Write};
 
 use crate::report::Report;
 use crate::session::Session;
@@ -35,39 +37,38 @@ const SCRIPTS: [&str; 8] = [
     include_str!("html/main.js"),
 ];
 
-/// More JSON than this is deflated.
-const LARGE: usize = 64 << 10;
-
-/// How hard it is tried: the next levels take several times as long for a few per cent, and whoever has run the program waits for the page.
-const EFFORT: u8 = 1;
-
-/// Writes the page.
+/// A session and its report as a page.
 #[must_use]
 pub fn html(session: &Session, report: &Report) -> String {
-    let data = data::data(session, report);
-    let (kind, data) = if data.len() > LARGE {
-        ("deflate", base64(&miniz_oxide::deflate::compress_to_vec_zlib(data.as_bytes(), EFFORT)))
-    } else {
-        ("json", data.replace('<', "\\u003c").replace('&', "\\u0026"))
-    };
+    let mut page = Vec::new();
+    write_html(session, &|| report, &mut page).expect("a Vec takes everything");
+    String::from_utf8(page).expect("its parts are text")
+}
+
+/// Writes the same. The report is asked for when what needs none is done: it can be made meanwhile.
+///
+/// # Errors
+///
+/// What is written to fails.
+pub fn write_html<'r>(session: &Session, report: &dyn Fn() -> &'r Report, out: &mut dyn Write) -> io::Result<()> {
+    let rows = base64(&rows::rows(session));
+    let report = report();
     let parts = [
         ("title", escaped(&program(&session.command))),
         ("verdict", escaped(&report.verdict)),
         ("styles", STYLES.concat()),
-        ("kind", kind.to_owned()),
-        ("data", data),
+        ("data", data::data(session, report).replace('<', "\\u003c").replace('&', "\\u0026")),
+        ("rows", rows),
         ("scripts", SCRIPTS.concat()),
     ];
-    let mut page = String::with_capacity(PAGE.len() + parts.iter().map(|(_, text)| text.len()).sum::<usize>());
     let mut rest = PAGE;
     // From one mark to the next, so that what was put in is not looked at again.
     while let Some((before, (name, after))) = rest.split_once("{{").and_then(|(a, b)| Some((a, b.split_once("}}")?))) {
-        page.push_str(before);
-        page.push_str(parts.iter().find(|(part, _)| *part == name).map_or("", |(_, text)| text));
+        out.write_all(before.as_bytes())?;
+        out.write_all(parts.iter().find(|(part, _)| *part == name).map_or("", |(_, text)| text).as_bytes())?;
         rest = after;
     }
-    page.push_str(rest);
-    page
+    out.write_all(rest.as_bytes())
 }
 
 /// Text as text of a page.
@@ -75,7 +76,7 @@ fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            '<' | '>' | '&' | '"' | '\'' => write!(out, "&#{};", character as u32).expect("a String takes everything"),
+            '<' | '>' | '&' | '"' | '\'' => out += &format!("&#{};", character as u32),
             _ => out.push(character),
         }
     }
@@ -85,14 +86,20 @@ fn escaped(text: &str) -> String {
 /// RFC 4648, with padding.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let word = (0..3).fold(0, |word, at| word << 8 | u32::from(three.get(at).copied().unwrap_or(0)));
-        for digit in 0..4 {
-            let is_there = digit <= three.len();
-            let value = DIGITS[(word >> (18 - 6 * digit) & 63) as usize];
-            out.push(if is_there { char::from(value) } else { '=' });
-        }
+    let digits = |word: u32| [18, 12, 6, 0].map(|bits| DIGITS[(word >> bits & 63) as usize]);
+    let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    let (threes, rest) = bytes.as_chunks::<3>();
+    for &[first, second, third] in threes {
+        out.extend_from_slice(&digits(u32::from_be_bytes([0, first, second, third])));
     }
-    out
+    if let Some(first) = rest.first() {
+        let second = rest.get(1);
+        let mut last = digits(u32::from_be_bytes([0, *first, second.copied().unwrap_or(0), 0]));
+        last[3] = b'=';
+        if second.is_none() {
+            last[2] = b'=';
+        }
+        out.extend_from_slice(&last);
+    }
+    String::from_utf8(out).expect("the digits are ASCII")
 }

@@ -10,7 +10,7 @@ mod words;
 /// So many bytes of a long file are passed on at once.
 const PIECE: usize = 256 << 10;
 
-pub use html::html;
+pub use html::{html, write_html};
 pub use json::{ReadError, json, read_json, write_json};
 pub use perfetto::{perfetto, write_perfetto};
 pub use sarif::sarif;

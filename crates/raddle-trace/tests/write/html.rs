@@ -1,20 +1,39 @@
 //! The page is one file that is all data and our own scripts, whatever names it holds. tests/test_report_html.py looks at it in a browser.
 
-use miniz_oxide::inflate::decompress_to_vec_zlib;
 use serde_json::Value;
 
 use raddle_trace::{Report, Session, analyse, html};
 
+/// What stands in an element of the page.
+fn element<'a>(page: &'a str, begins: &str) -> &'a str {
+    let (_, rest) = page.split_once(begins).unwrap();
+    rest.split_once("</script>").unwrap().0
+}
+
 /// The data in the page, as the page itself reads it.
-fn data(page: &str) -> (String, Value) {
-    let (_, rest) = page.split_once("type=\"application/json\" data-kind=\"").unwrap();
-    let (kind, rest) = rest.split_once("\">").unwrap();
-    let (text, _) = rest.split_once("</script>").unwrap();
-    let text = match kind {
-        "deflate" => String::from_utf8(decompress_to_vec_zlib(&decoded(text)).unwrap()).unwrap(),
-        _ => text.to_owned(),
-    };
-    (kind.to_owned(), serde_json::from_str(&text).unwrap())
+fn data(page: &str) -> Value {
+    serde_json::from_str(element(page, "<script id=\"data\" type=\"application/json\">")).unwrap()
+}
+
+/// The rows in the page.
+struct Rows(std::vec::IntoIter<u8>);
+
+impl Rows {
+    fn of(page: &str) -> Self {
+        Self(decoded(element(page, "<script id=\"rows\" type=\"text/plain\">")).into_iter())
+    }
+
+    fn next(&mut self) -> u64 {
+        let mut number = 0;
+        for place in 0.. {
+            let byte = self.0.next().unwrap();
+            number |= u64::from(byte & 127) << (7 * place);
+            if byte < 128 {
+                break;
+            }
+        }
+        number
+    }
 }
 
 fn decoded(base64: &str) -> Vec<u8> {
@@ -36,25 +55,34 @@ fn decoded(base64: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_page_holds_every_span_and_every_finding() {
+fn the_page_holds_every_span_every_pass_and_every_finding() {
     let (session, report) = super::crawler();
-    let (kind, data) = data(&html(&session, &report));
-    assert_eq!(kind, "deflate");
+    let page = html(&session, &report);
+    let (data, mut rows) = (data(&page), Rows::of(&page));
     for (process, shown) in session.processes.iter().zip(data["processes"].as_array().unwrap()) {
         for (thread, shown) in process.threads.iter().zip(shown["threads"].as_array().unwrap()) {
-            let numbers: Vec<u64> =
-                shown["spans"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap()).collect();
-            assert_eq!(numbers.len(), thread.spans.len() * 6);
+            assert_eq!(shown["spans"].as_u64(), Some(thread.spans.len() as u64));
             let mut time = 0;
-            for (span, row) in thread.spans.iter().zip(numbers.chunks(6)) {
-                let from = time + row[0];
-                time = from + row[1];
-                assert_eq!((span.from, span.until, span.state as u64), (from, time, row[2]));
-                assert_eq!(span.place.map_or(0, |id| u64::from(id) + 1), row[3]);
-                assert_eq!(span.holder.map_or(0, |index| u64::from(index) + 1), row[5]);
+            for span in &thread.spans {
+                let head = rows.next();
+                let from = time + rows.next();
+                time = from + rows.next();
+                assert_eq!((span.from, span.until, span.state as u64), (from, time, head & 15));
+                for (flag, id) in [(16, span.place), (32, span.thing), (64, span.holder)] {
+                    assert_eq!(id.map(u64::from), (head & flag != 0).then(|| rows.next()));
+                }
             }
         }
     }
+    assert!(!session.passes.is_empty());
+    assert_eq!(data["passes"].as_u64(), Some(session.passes.len() as u64));
+    for pass in &session.passes {
+        let row = [(); 7].map(|()| rows.next());
+        assert_eq!((pass.from, pass.at), ((row[0] as usize, row[1] as usize), row[2]));
+        assert_eq!((pass.to, pass.until), ((row[3] as usize, row[4] as usize), row[2] + row[5]));
+        assert_eq!(pass.thing.map_or(0, |id| u64::from(id) + 1), row[6]);
+    }
+    assert_eq!(rows.0.next(), None);
     assert_eq!(data["report"]["findings"].as_array().unwrap().len(), report.findings.len());
 }
 
@@ -62,7 +90,7 @@ fn the_page_holds_every_span_and_every_finding() {
 fn the_source_is_in_the_page_for_it_is_read_where_the_program_is_not() {
     let directory = super::Temporary::new();
     let session = super::story::crawler(&directory.0).unwrap();
-    let (_, data) = data(&html(&session, &analyse(&session)));
+    let data = data(&html(&session, &analyse(&session)));
     assert!(data["places"].to_string().contains("with ledger:"));
 }
 
@@ -75,7 +103,7 @@ fn no_name_becomes_a_part_of_the_page() {
     for mark in ["<script", "</script", "<img", "<!--", "<svg", "<link", "<meta"] {
         assert_eq!(count(&page, mark), count(&plain, mark), "{mark}");
     }
-    let (_, data) = data(&page);
+    let data = data(&page);
     assert_eq!(data["command"][0], session.command[0]);
 }
 
@@ -93,14 +121,22 @@ fn the_page_asks_nothing_of_the_net() {
 }
 
 #[test]
-fn small_data_is_readable_and_what_makes_no_sense_is_shown_all_the_same() {
-    let (kind, empty) = data(&html(&Session::default(), &Report::default()));
-    assert_eq!((kind.as_str(), &empty["processes"]), ("json", &serde_json::json!([])));
+fn what_makes_no_sense_is_shown_all_the_same() {
+    let page = html(&Session::default(), &Report::default());
+    assert_eq!((data(&page)["processes"].clone(), Rows::of(&page).0.len()), (serde_json::json!([]), 0));
     // Spans that overlap, or end before they begin.
     let mut session = super::story::clean();
     session.processes[0].threads[0].spans[1].from = 0;
     session.processes[0].threads[0].spans[0].until = 0;
-    let (_, data) = data(&html(&session, &Report::default()));
-    let spans = data["processes"][0]["threads"][0]["spans"].as_array().unwrap();
-    assert_eq!((spans.len(), spans.iter().all(Value::is_u64)), (12, true));
+    let page = html(&session, &Report::default());
+    assert_eq!(data(&page)["processes"][0]["threads"][0]["spans"], 2);
+    let mut rows = Rows::of(&page);
+    let times: Vec<u64> = (0..2)
+        .flat_map(|_| {
+            let (head, times) = (rows.next(), [rows.next(), rows.next()]);
+            (0..(head >> 4).count_ones()).for_each(|_| _ = rows.next());
+            times
+        })
+        .collect();
+    assert!(times.iter().all(|time| *time <= session.length), "{times:?}");
 }

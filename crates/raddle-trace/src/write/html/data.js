@@ -16,22 +16,36 @@ const LOOKS = {
   unknown: [0.14, ""],
 };
 
-async function readData() {
-  const element = document.getElementById("data");
-  const text = element.dataset.kind === "deflate" ? await inflate(element.textContent) : element.textContent;
-  element.remove();
-  return layOut(JSON.parse(text));
+function readData() {
+  const [data, rows] = ["data", "rows"].map((id) => {
+    const element = document.getElementById(id);
+    element.remove();
+    return element.textContent;
+  });
+  return layOut(JSON.parse(data), new Rows(rows));
 }
 
-async function inflate(base64) {
-  if (!globalThis.DecompressionStream) throw new Error("this browser is too old to unpack the report: it has no DecompressionStream");
-  const binary = atob(base64);
-  const bytes = new Uint8Array(binary.length);
-  for (let at = 0; at < binary.length; at++) bytes[at] = binary.charCodeAt(at);
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).text();
+/** What there may be a million of: numbers of seven bits a byte, the low ones first. How they follow each other, `rows.rs` says. */
+class Rows {
+  constructor(base64) {
+    this.bytes = atob(base64);
+    this.at = 0;
+  }
+
+  next() {
+    let [number, weight] = [0, 1];
+    for (;;) {
+      if (this.at >= this.bytes.length) throw new Error("it was cut off");
+      const byte = this.bytes.charCodeAt(this.at++);
+      // No bits: a time may have more than 32 of them.
+      number += (byte & 127) * weight;
+      if (byte < 128) return number;
+      weight *= 128;
+    }
+  }
 }
 
-function layOut(data) {
+function layOut(data, rows) {
   data.states = data.states.map((state, index) => ({ ...state, index, height: LOOKS[state.id][0], pattern: LOOKS[state.id][1] }));
   data.places = data.places.map(([name, file, line, source]) => ({ function: name, file, line, source }));
   data.spans = 0;
@@ -39,20 +53,19 @@ function layOut(data) {
   data.processes.forEach((process, index) => {
     process.index = index;
     process.threads.forEach((thread, number) => {
-      Object.assign(thread, { process, number, id: data.threads.length, spans: columns(thread.spans) });
+      Object.assign(thread, { process, number, id: data.threads.length, spans: columns(thread.spans, rows) });
       thread.sums = sums(thread.spans, data.states.length);
       thread.seen = thread.sums.reduce((sum, nanos) => sum + nanos, 0);
       data.spans += thread.spans.count;
       data.threads.push(thread);
     });
   });
-  data.passes = passColumns(data);
+  data.passes = passColumns(data, rows);
   return data;
 }
 
-/** Six numbers a span, as the page has them, become a column each. */
-function columns(rows) {
-  const count = rows.length / 6;
+/** The spans of a thread, a column for each of what a span has; -1 where it has none. */
+function columns(count, rows) {
   const spans = {
     count,
     from: new Float64Array(count),
@@ -63,13 +76,14 @@ function columns(rows) {
     holder: new Int32Array(count),
   };
   let time = 0;
-  for (let index = 0, at = 0; index < count; index++, at += 6) {
-    spans.from[index] = time += rows[at];
-    spans.until[index] = time += rows[at + 1];
-    spans.state[index] = rows[at + 2];
-    spans.place[index] = rows[at + 3] - 1;
-    spans.thing[index] = rows[at + 4] - 1;
-    spans.holder[index] = rows[at + 5] - 1;
+  for (let index = 0; index < count; index++) {
+    const head = rows.next();
+    spans.state[index] = head & 15;
+    spans.from[index] = time += rows.next();
+    spans.until[index] = time += rows.next();
+    spans.place[index] = head & 16 ? rows.next() : -1;
+    spans.thing[index] = head & 32 ? rows.next() : -1;
+    spans.holder[index] = head & 64 ? rows.next() : -1;
   }
   return spans;
 }
@@ -81,22 +95,18 @@ function sums(spans, states) {
 }
 
 /** Passes in the order of their times, with threads by their number among all. */
-function passColumns(data) {
-  const rows = data.passes;
-  const thread = (process, number) => data.processes[process]?.threads[number]?.id ?? -1;
+function passColumns(data, rows) {
   const all = [];
   let longest = 0;
-  for (let at = 0; at + 6 < rows.length; at += 7) {
-    const pass = {
-      from: thread(rows[at], rows[at + 1]),
-      at: rows[at + 2],
-      to: thread(rows[at + 3], rows[at + 4]),
-      until: rows[at + 2] + rows[at + 5],
-      thing: rows[at + 6] - 1,
+  for (let count = 0; count < data.passes; count++) {
+    const thread = () => {
+      const [process, number] = [rows.next(), rows.next()];
+      return data.processes[process]?.threads[number]?.id ?? -1;
     };
-    if (pass.from < 0 || pass.to < 0) continue;
-    longest = Math.max(longest, rows[at + 5]);
-    all.push(pass);
+    const [from, at, to, later, thing] = [thread(), rows.next(), thread(), rows.next(), rows.next() - 1];
+    if (from < 0 || to < 0) continue;
+    longest = Math.max(longest, later);
+    all.push({ from, at, to, until: at + later, thing });
   }
   all.sort((a, b) => a.at - b.at);
   return { all, moments: Float64Array.from(all, (pass) => pass.at), longest };

@@ -1,8 +1,4 @@
-//! What the page shows, as JSON: the session and the report, with the spans and the passes as rows of whole numbers.
-//!
-//! Six numbers a span: how long after the end of the one before it begins, its length, its state, and place, thing and holder, counted from 1, where 0 is none.
-//! Seven numbers a pass: process and thread of the giver, when, process and thread of the taker, how much later, thing. The differences are small, so they are
-//! short, and deflate finds them alike.
+//! What the page shows, as JSON: the session and the report, but for the spans and the passes, of which there is only how many there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +11,7 @@ use crate::source;
 use crate::words::{ending, file, program, thread_name};
 use crate::write::words::state_name;
 
-/// The whole of it. What there may be a million of is in lists of plain numbers; the rest is small.
+/// All but what there may be a million of.
 #[derive(Serialize)]
 struct Data<'a> {
     version: u32,
@@ -33,7 +29,7 @@ struct Data<'a> {
     places: Value,
     things: Value,
     processes: Vec<ProcessData<'a>>,
-    passes: Vec<u64>,
+    passes: usize,
     report: &'a Report,
 }
 
@@ -64,7 +60,7 @@ struct ThreadData<'a> {
     cpu: Nanos,
     queued: Nanos,
     exception: Option<&'a str>,
-    spans: Vec<u64>,
+    spans: usize,
 }
 
 pub(super) fn data(session: &Session, report: &Report) -> String {
@@ -84,7 +80,7 @@ pub(super) fn data(session: &Session, report: &Report) -> String {
         places: places(session, report),
         things: things(session),
         processes: session.processes.iter().map(process).collect(),
-        passes: passes(session),
+        passes: session.passes.len(),
         report,
     };
     serde_json::to_string(&data).expect("plain data with text keys is always JSON")
@@ -168,39 +164,6 @@ fn thread(thread: &Thread) -> ThreadData<'_> {
         cpu: thread.cpu,
         queued: thread.queued,
         exception: thread.exception.as_deref(),
-        spans: spans(thread),
+        spans: thread.spans.len(),
     }
-}
-
-fn spans(thread: &Thread) -> Vec<u64> {
-    let from_one = |id: Option<u32>| id.map_or(0, |id| u64::from(id) + 1);
-    let mut numbers: Vec<u64> = Vec::with_capacity(thread.spans.len() * 6);
-    let mut last = 0;
-    for span in &thread.spans {
-        // Rule 2 of sessions; what was read from a file may not keep it.
-        let from = span.from.max(last);
-        let until = span.until.max(from);
-        let row = [
-            from - last,
-            until - from,
-            span.state as u64,
-            from_one(span.place),
-            from_one(span.thing),
-            from_one(span.holder),
-        ];
-        numbers.extend(row);
-        last = until;
-    }
-    numbers
-}
-
-fn passes(session: &Session) -> Vec<u64> {
-    let mut numbers: Vec<u64> = Vec::with_capacity(session.passes.len() * 7);
-    for pass in &session.passes {
-        let later = pass.until.saturating_sub(pass.at);
-        let thing = pass.thing.map_or(0, |id| u64::from(id) + 1);
-        let row = [pass.from.0 as u64, pass.from.1 as u64, pass.at, pass.to.0 as u64, pass.to.1 as u64, later, thing];
-        numbers.extend(row);
-    }
-    numbers
 }

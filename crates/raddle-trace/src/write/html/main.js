@@ -1,13 +1,13 @@
 // Puts the page together. `#finding=0`, `#from=1.2&until=3.4` (seconds), `#filter=…`, `#theme=dark` say where to begin: such an address can be passed on.
 
-async function start() {
+function start() {
   const asked = new URLSearchParams(location.hash.slice(1));
   theme.start(["light", "dark"].includes(asked.get("theme")) ? asked.get("theme") : null);
   const main = document.getElementById("main");
   const page = document.documentElement;
   let data;
   try {
-    data = await readData();
+    data = readData();
   } catch (error) {
     main.append(section("problem", "", null, h("p", { class: "verdict" }, `This report cannot be shown: ${error.message}`)));
     page.dataset.ready = "failed";
