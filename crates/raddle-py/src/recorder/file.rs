@@ -100,6 +100,10 @@ impl Map {
             let mapped = unsafe { rustix::mm::mmap(ptr::null_mut(), length, protection, flags, file.as_fd(), 0) };
             let Ok(mapped) = mapped else { return failed("the file could not be mapped") };
             let map = Self { base: mapped.cast() };
+            // Nothing is read here, and nothing lies in the file: to read on from the first page, as far as the disk's settings have it, could mean megabytes
+            // of zeros. Where this is refused, that is what is done.
+            // SAFETY: the whole of a mapping that was just made; the advice changes no contents.
+            _ = unsafe { rustix::mm::madvise(mapped, length, Advice::Random) };
             if !map.reserve(0, header::SIZE)
                 && rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length as u64).is_err()
             {
