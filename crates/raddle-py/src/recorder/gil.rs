@@ -39,12 +39,25 @@ impl Waiting {
     pub(super) const NONE: Self = Self { from: 0, until: 0, holder: 0, sleeps: 0 };
 }
 
-static COND: AtomicUsize = AtomicUsize::new(0);
-static SWITCH_COND: AtomicUsize = AtomicUsize::new(0);
-static HOLDER: AtomicU32 = AtomicU32::new(0);
+/// What is looked at by every thread that waits for anything, and changes at the start only.
+#[repr(align(64))]
+struct Conditions {
+    cond: AtomicUsize,
+    switch_cond: AtomicUsize,
+    /// The thread that learns them, if that goes on.
+    learner: AtomicU32,
+}
 
-/// What was signalled while it was learned, and by which thread it is.
-static LEARNER: AtomicU32 = AtomicU32::new(0);
+static CONDITIONS: Conditions =
+    Conditions { cond: AtomicUsize::new(0), switch_cond: AtomicUsize::new(0), learner: AtomicU32::new(0) };
+
+/// Who has the GIL. In a line of its own: it changes with each switch, and others would be fetched with it.
+static HOLDER: Alone<AtomicU32> = Alone(AtomicU32::new(0));
+
+#[repr(align(64))]
+struct Alone<T>(T);
+
+/// What was signalled while it was learned.
 static LEARNED: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 static LEARNED_COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -53,12 +66,12 @@ unsafe extern "C" fn timedwait(
     mutex: *mut libc::pthread_mutex_t,
     until: *const libc::timespec,
 ) -> c_int {
-    let here = if cond as usize == COND.load(Relaxed) { Here::get_or_begin() } else { std::ptr::null_mut() };
+    let here = if cond as usize == CONDITIONS.cond.load(Relaxed) { Here::get_or_begin() } else { std::ptr::null_mut() };
     if !here.is_null() {
         // SAFETY: this thread's own.
         let me = unsafe { &mut (*here).gil };
         if me.from == 0 {
-            *me = Waiting { from: file::now(), until: 0, holder: HOLDER.load(Relaxed), sleeps: 0 };
+            *me = Waiting { from: file::now(), until: 0, holder: HOLDER.0.load(Relaxed), sleeps: 0 };
         }
         me.sleeps = me.sleeps.saturating_add(1);
     }
@@ -68,11 +81,11 @@ unsafe extern "C" fn timedwait(
 
 unsafe extern "C" fn signal(cond: *mut libc::pthread_cond_t) -> c_int {
     let at = cond as usize;
-    if at == SWITCH_COND.load(Relaxed) {
+    if at == CONDITIONS.switch_cond.load(Relaxed) {
         taken();
-    } else if at == COND.load(Relaxed) {
+    } else if at == CONDITIONS.cond.load(Relaxed) {
         dropped();
-    } else if LEARNER.load(Relaxed) != 0 {
+    } else if CONDITIONS.learner.load(Relaxed) != 0 {
         learn(at);
     }
     // SAFETY: rule 1.
@@ -89,7 +102,7 @@ fn taken() {
     let me = unsafe { &mut *here };
     // Rule 2 for these words.
     map.word(header::GIL_SINCE).store(now, Relaxed);
-    HOLDER.store(me.number, Relaxed);
+    HOLDER.0.store(me.number, Relaxed);
     if me.gil.from != 0 {
         me.gil.until = now;
         let waited = map.word(header::GIL_WAITED);
@@ -107,7 +120,7 @@ fn dropped() {
     if from != 0 {
         held.store(held.load(Relaxed).saturating_add(file::now().saturating_sub(from)), Relaxed);
     }
-    HOLDER.store(0, Relaxed);
+    HOLDER.0.store(0, Relaxed);
 }
 
 /// Writes the wait that is over.
@@ -122,7 +135,7 @@ pub(super) fn flush(me: &mut Here) {
 }
 
 fn learn(at: usize) {
-    if LEARNER.load(Relaxed) == rustix::thread::gettid().as_raw_nonzero().get() as u32 {
+    if CONDITIONS.learner.load(Relaxed) == rustix::thread::gettid().as_raw_nonzero().get() as u32 {
         let index = LEARNED_COUNT.fetch_add(1, Relaxed);
         if let Some(place) = LEARNED.get(index) {
             place.store(at, Relaxed);
@@ -138,11 +151,11 @@ pub(super) unsafe fn install() -> Result<(), &'static str> {
         Front { name: c"pthread_cond_timedwait", function: timedwait as *const c_void },
         Front { name: c"pthread_cond_signal", function: signal as *const c_void },
     ];
-    LEARNER.store(rustix::thread::gettid().as_raw_nonzero().get() as u32, Relaxed);
+    CONDITIONS.learner.store(rustix::thread::gettid().as_raw_nonzero().get() as u32, Relaxed);
     let changed = got::stand_before(&fronts);
     // SAFETY: attached, which the caller says. It is left and entered again: one drop and one take.
     _ = unsafe { gate::called(|py| gate::detached(py, || ())) };
-    LEARNER.store(0, Relaxed);
+    CONDITIONS.learner.store(0, Relaxed);
     let [cond, switch_cond, ..] = [LEARNED[0].load(Relaxed), LEARNED[1].load(Relaxed)];
     // Rule 3.
     if LEARNED_COUNT.load(Relaxed) != 2 || cond == switch_cond {
@@ -153,10 +166,10 @@ pub(super) unsafe fn install() -> Result<(), &'static str> {
     if let (Some(map), false) = (Map::get(), here.is_null()) {
         map.word(header::GIL_SINCE).store(file::now(), Relaxed);
         // SAFETY: this thread's own.
-        HOLDER.store(unsafe { (*here).number }, Relaxed);
+        HOLDER.0.store(unsafe { (*here).number }, Relaxed);
     }
-    SWITCH_COND.store(switch_cond, Relaxed);
-    COND.store(cond, Relaxed);
+    CONDITIONS.switch_cond.store(switch_cond, Relaxed);
+    CONDITIONS.cond.store(cond, Relaxed);
     Ok(())
 }
 
@@ -166,6 +179,6 @@ pub(super) fn forked() {
     if let (Some(map), false) = (Map::get(), here.is_null()) {
         map.word(header::GIL_SINCE).store(file::now(), Relaxed);
         // SAFETY: this thread's own.
-        HOLDER.store(unsafe { (*here).number }, Relaxed);
+        HOLDER.0.store(unsafe { (*here).number }, Relaxed);
     }
 }
