@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 # The other modules are imported by what needs them: `raddle run` is to start the program soon.
@@ -9,8 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
 
 _OK = 0
 """The exit code. argparse has 2 for a command line that makes no sense; each command says what its others mean."""
@@ -19,6 +21,22 @@ _RUN_USAGE = "raddle run [OPTIONS] (PROGRAM | -m MODULE | -c CODE) [ARGUMENTS]"
 _RUN = """\
 Runs a Python program as it is, watches it and all that it starts, and says afterwards what its threads and processes did
 with their time, who waited for whom, what is wrong, and what would make it faster."""
+
+
+def command() -> NoReturn:
+    """Runs the command line of this process, and ends it."""
+    code = main()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except BrokenPipeError:
+        pass  # the reader, `head` for one, has enough
+    except OSError as error:
+        os.write(2, f"raddle: not all could be written: {error.strerror}\n".encode())
+        code = code or 1
+    # To take the interpreter and what it holds apart would take as long as a look at a process.
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

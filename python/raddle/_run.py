@@ -19,13 +19,14 @@ import select
 import sys
 import time
 
-from ._raddle import Watcher, explain_finding
 from ._terminal import give_up_output, wants_colour, write_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from typing import Any
+
+    from ._raddle import Watcher
 else:
     # The native half of it: the program is to start soon, and the enumerations of `signal` alone take as long as that.
     import _signal as signal
@@ -102,14 +103,18 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
 
 def explain(finding: str) -> int:
     """Writes the page about a finding; returns the exit code."""
+    from ._raddle import explain_finding
+
     page = explain_finding(finding)
     if page is None:
         sys.stderr.write(
             f"raddle: there is no finding {finding!r}\nhint: it is the word in brackets: gil-bound for warning[gil-bound]\n"
         )
         return _NOT_STARTED
-    sys.stdout.write(page)
-    return 0
+    complaint = write_out(page.encode())
+    if complaint is not None:
+        _say(f"raddle: {complaint}\n")
+    return 0 if complaint is None else _NOT_STARTED
 
 
 def run(options: Options, program: list[str]) -> int:
@@ -126,7 +131,6 @@ def run(options: Options, program: list[str]) -> int:
     if not options.safe:
         environment["RADDLE_SESSION"] = directory
     command = [python, *program]
-    started = time.time()
     with _Sent() as sent:
         try:
             # Python ignores these two, and its children would.
@@ -135,6 +139,10 @@ def run(options: Options, program: list[str]) -> int:
         except OSError as error:
             sys.stderr.write(f"raddle: {python} cannot be started: {error.strerror}\n")
             return _NOT_STARTED
+        # The program is on its way: what watches it is loaded meanwhile.
+        from ._raddle import Watcher
+
+        started = time.time()
         recorded = None if options.safe else directory
         words = [_in_unicode(word) for word in command]
         watcher = Watcher(pid, words, _in_unicode(_here()), len(os.sched_getaffinity(0)), started, recorded)
