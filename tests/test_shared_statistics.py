@@ -9,6 +9,7 @@ import pytest
 import calls
 import raddle
 from calls import until
+from raddle import _pins
 
 np = pytest.importorskip("numpy")
 
@@ -105,7 +106,7 @@ def test_a_slice_is_found_in_a_module_an_object_and_a_list():
 
 
 def test_when_memory_runs_short_the_slice_is_named(named, gate, monkeypatch):
-    monkeypatch.setattr(raddle._pins, "_last_search", float("-inf"))
+    monkeypatch.setattr(_pins, "_last_search", float("-inf"))
     raddle.shared.limit(raddle.shared.in_use() + 4 * MIB)
     try:
         array = raddle.shared.zeros(3 * MIB, "u1")
