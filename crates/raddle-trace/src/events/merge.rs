@@ -21,10 +21,14 @@ use super::read::{Events, Order, Start, Wait};
 use super::{facts, overlay};
 use crate::quick::{QuickMap, QuickSet};
 use crate::session::{Ending, Gil, Nanos, Pass, Place, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
+use crate::side_by_side::side_by_side;
 use crate::watch::is_installed;
 
 /// How many exact spans are taken over at most; of more, the longest are.
 const MOST_SPANS: usize = 200_000;
+
+/// Of more waits than so many those of each thread are laid by themselves, side by side: to start a thread takes as long as to lay some hundred.
+const MANY: usize = 10_000;
 
 /// The kernel has a thread for a moment after the last that it has noted itself.
 const LAG: Nanos = 100_000_000;
@@ -439,18 +443,26 @@ impl Merging<'_> {
             }
             _ => Worth::Good,
         };
-        for (index, thread) in self.session.processes[names.process].threads.iter_mut().enumerate() {
+        let of_threads = self.session.processes[names.process].threads.iter_mut().enumerate().map(|(index, thread)| {
             let exact = [waits.remove(&index).unwrap_or_default(), gils.remove(&index).unwrap_or_default()];
-            if known.contains(&index) {
+            (&mut thread.spans, exact, known.contains(&index))
+        });
+        let lay = |(spans, exact, is_known): (&mut Vec<Span>, [Vec<Span>; 2], bool)| {
+            if is_known {
                 let mut all = exact.concat();
                 overlay::in_order(&mut all);
-                overlay::split(&mut thread.spans, end);
-                overlay::correct(&mut thread.spans, &all, worth);
+                overlay::split(spans, end);
+                overlay::correct(spans, &all, worth);
             }
             for mut exact in exact {
                 overlay::in_order(&mut exact);
-                thread.spans = overlay::lay(&thread.spans, exact);
+                *spans = overlay::lay(spans, exact);
             }
+        };
+        if events.waits.len() + events.gil_waits.len() > MANY {
+            side_by_side(of_threads.collect(), lay);
+        } else {
+            of_threads.for_each(lay);
         }
     }
 

@@ -55,6 +55,7 @@ pub fn write_perfetto<'r>(session: &Session, report: &dyn Fn() -> &'r Report, ou
         out,
         outcome: Ok(()),
         packets: Message::new(),
+        room: Message::new(),
         tracks: Tracks::new(session),
         next_flow: 1,
         names: HashMap::new(),
@@ -235,6 +236,8 @@ struct Trace<'a> {
     outcome: io::Result<()>,
     /// What was not passed on yet.
     packets: Message,
+    /// In which an event is put together that comes once.
+    room: Message,
     tracks: Tracks,
     next_flow: u64,
     /// Names of events by their interned numbers, but for those of states.
@@ -259,17 +262,20 @@ impl Trace<'_> {
         self.event_of(at, &[event]);
     }
 
-    /// A packet with an event of these parts. There are a million of them: it is put together where it belongs.
+    /// A packet with an event of these parts.
     fn event_of(&mut self, at: Nanos, parts: &[&Message]) {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        let after = 4;
-        let before = 1 + varint_length(at) + 1 + varint_length(length as u64);
-        self.packets.begin(packet::PACKET, before + length + after);
+        let mut event = std::mem::replace(&mut self.room, Message::EMPTY);
+        event.clear();
+        prepare(&mut event, parts);
+        self.prepared(at, &event);
+        self.room = event;
+    }
+
+    /// A packet with an event that was prepared. There are a million of them: it is put together where it belongs.
+    fn prepared(&mut self, at: Nanos, event: &Message) {
+        self.packets.begin(packet::PACKET, 1 + varint_length(at) + event.len());
         self.packets.put_uint(packet::TIMESTAMP, at);
-        self.packets.begin(packet::TRACK_EVENT, length);
-        parts.iter().for_each(|part| self.packets.append(part));
-        self.packets.put_uint(packet::SEQUENCE, 1);
-        self.packets.put_uint(packet::SEQUENCE_FLAGS, packet::NEEDS_STATE);
+        self.packets.append(event);
         if self.packets.len() >= PIECE {
             self.pass_on();
         }
@@ -388,14 +394,14 @@ impl Trace<'_> {
     fn slices(&mut self, index: usize, process: &Process) {
         for (number, thread) in process.threads.iter().enumerate() {
             let uuid = self.tracks.thread(index, number);
-            let end = Message::new().uint(event::TYPE, event::END).uint(event::TRACK, uuid);
+            let end = prepared(&[&Message::new().uint(event::TYPE, event::END).uint(event::TRACK, uuid)]);
             // Most slices say what one before has said.
             let mut said: QuickMap<About, Message> = QuickMap::default();
             for span in &thread.spans {
                 let about = (span.state, span.place, span.thing, span.holder);
-                let begin = said.entry(about).or_insert_with(|| self.beginning(uuid, process, span));
-                self.event(span.from, begin);
-                self.event(span.until, &end);
+                let begin = said.entry(about).or_insert_with(|| prepared(&[&self.beginning(uuid, process, span)]));
+                self.prepared(span.from, begin);
+                self.prepared(span.until, &end);
             }
         }
     }
@@ -575,6 +581,21 @@ impl Trace<'_> {
         let said = annotate(Message::new(), PLACE, &places.collect::<Vec<_>>());
         annotate(annotate(said, NOTE, &notes), HELP, &finding.help)
     }
+}
+
+/// Adds all that stands in the packet of an event behind its time.
+fn prepare(packet: &mut Message, parts: &[&Message]) {
+    packet.begin(packet::TRACK_EVENT, parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| packet.append(part));
+    packet.put_uint(packet::SEQUENCE, 1);
+    packet.put_uint(packet::SEQUENCE_FLAGS, packet::NEEDS_STATE);
+}
+
+/// The same, to be used many times.
+fn prepared(parts: &[&Message]) -> Message {
+    let mut packet = Message::new();
+    prepare(&mut packet, parts);
+    packet
 }
 
 /// A text that is interned, under its number.

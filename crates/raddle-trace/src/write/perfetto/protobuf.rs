@@ -10,7 +10,13 @@ const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
 const LENGTH: u32 = 2;
 
+/// So many bytes are seven bits each of a number, at most.
+const LONGEST: usize = 10;
+
 impl Message {
+    /// Has no room yet.
+    pub(super) const EMPTY: Self = Self { bytes: Vec::new() };
+
     /// Most are small: they never have to grow.
     pub(super) fn new() -> Self {
         Self { bytes: Vec::with_capacity(64) }
@@ -77,7 +83,7 @@ impl Message {
 
     fn put(&mut self, field: u32, value: &[u8]) {
         self.begin(field, value.len());
-        self.bytes.extend(value);
+        self.bytes.extend_from_slice(value);
     }
 
     fn key(&mut self, field: u32, wire: u32) {
@@ -86,16 +92,23 @@ impl Message {
 
     /// Seven bits a byte, the lowest first; the eighth says that there is more.
     fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
+        if value < 0x80 {
+            return self.bytes.push(value as u8); // most are
         }
-        self.bytes.push(value as u8);
+        let mut room = [0; LONGEST];
+        let mut length = 0;
+        while value >= 0x80 {
+            room[length] = value as u8 | 0x80;
+            value >>= 7;
+            length += 1;
+        }
+        room[length] = value as u8;
+        self.bytes.extend_from_slice(&room[..=length]);
     }
 
     /// Another message's fields behind one's own.
     pub(super) fn append(&mut self, other: &Message) {
-        self.bytes.extend(&other.bytes);
+        self.bytes.extend_from_slice(&other.bytes);
     }
 }
 
