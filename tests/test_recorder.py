@@ -257,7 +257,7 @@ def test_who_wants_a_lock_again_that_was_handed_over_waits_after_a_kill(runner: 
     """It looked free when it was asked for, and the one that has it never lets go of it."""
     process = runner.start(
         runner.write("""
-        import threading, time
+        import sys, threading, time
         given, kept, goes = threading.Lock(), threading.Lock(), threading.Event()
         def take():
             goes.set()
@@ -267,10 +267,12 @@ def test_who_wants_a_lock_again_that_was_handed_over_waits_after_a_kill(runner: 
             kept.acquire(); given.acquire()
             threading.Thread(target=take, name="taker").start()
             goes.wait(); time.sleep(0.05)
-            given.release()
-            until = time.perf_counter() + 0.003
-            while time.perf_counter() < until: pass
             print("gives", flush=True)
+            sys.setswitchinterval(9)
+            given.release()
+            # The other one wakes up meanwhile, and has no GIL to say so.
+            until = time.perf_counter() + 0.05
+            while time.perf_counter() < until: pass
             given.acquire()
         threading.Thread(target=give, name="giver").start()
     """)
