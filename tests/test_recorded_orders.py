@@ -254,6 +254,81 @@ def test_a_circle_with_a_lock_that_others_release_is_only_noted(runner: Runner) 
     assert "released by another thread" in note
 
 
+SEATED = """
+    import threading
+    forks, turns = [threading.Lock() for _ in range(3)], [threading.Event() for _ in range(4)]
+    def dine(place):
+        turns[place].wait()
+        {sit}
+        with forks[place]:
+            with forks[(place + 1) % 3]: pass
+        {rise}
+        turns[place + 1].set(); turns[3].wait()
+    {seats}
+    threads = [threading.Thread(target=dine, args=(place,)) for place in range(3)]
+    for thread in threads: thread.start()
+    turns[0].set()
+    for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("seats", "sit", "rise", "is_told"),
+    [
+        ("seats = threading.Semaphore(2)", "seats.acquire()", "seats.release()", False),
+        ("seats = threading.BoundedSemaphore(2)", "seats.acquire(timeout=9)", "seats.release()", False),
+        ("seats = threading.BoundedSemaphore(value=1)", "seats.acquire()", "seats.release()", False),
+        ("seats = threading.Semaphore(4)", "for _ in 'ab': seats.acquire()", "seats.release(2)", False),
+        ("seats = threading.Semaphore(3)", "seats.acquire()", "seats.release()", True),
+        # Whoever does not get one goes on all the same, and has none.
+        (
+            "seats = threading.Semaphore(2); seats.acquire(); seats.acquire()",
+            "seats.acquire(blocking=False) or seats.acquire(timeout=0.001)",
+            "",
+            True,
+        ),
+        # Nor has who has given it back.
+        ("seats = threading.Semaphore(2)", "seats.acquire(); seats.release()", "", True),
+        # Signals limit nothing, whichever is given first.
+        ("seats = threading.Semaphore(0); seats.release(9)", "seats.acquire()", "", True),
+        ("seats = threading.Semaphore(1)", "seats.acquire()", "threading.Thread(target=seats.release).start()", True),
+        # Nor does a thing of the program's own that is only called so.
+        (
+            "class Semaphore:\n"
+            "        def __init__(self, value): self.lock = threading.Lock()\n"
+            "        def acquire(self, rc=True):\n"
+            "            with self.lock: pass\n"
+            "        def release(self, n=1):\n"
+            "            with self.lock: pass\n"
+            "    seats = Semaphore(2)",
+            "seats.acquire()",
+            "seats.release()",
+            True,
+        ),
+    ],
+)
+def test_of_those_who_have_permits_there_are_no_more_than_permits(
+    runner: Runner, seats: str, sit: str, rise: str, *, is_told: bool
+) -> None:
+    ran = runner.run(SEATED.format(seats=seats, sit=sit, rise=rise))
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.facts("lock-order")) == is_told
+    assert ran.session["notes"] == []
+
+
+def test_permits_without_end_are_signals(runner: Runner) -> None:
+    """A thread that takes more than can be known of one: neither is more than that noted, nor is anything left out for it."""
+    ran = runner.run(
+        SEATED.format(
+            seats="seats = threading.Semaphore(2); more = threading.Semaphore(100)",
+            sit="for _ in range(20): more.acquire()",
+            rise="for _ in range(20): more.release()",
+        )
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.facts("lock-order")) == 1
+
+
 def test_a_lock_that_another_thread_has_released_is_not_held(runner: Runner) -> None:
     """Also if thousands of threads have come since, so that the one that took it is not found by its number any more."""
     ran = runner.run(

@@ -4,7 +4,7 @@
 //!
 //! 1. A [`Here`] belongs to the thread whose thread-local it hangs on, until that ends; then it is free for another one. None is ever
 //!    returned to the allocator.
-//! 2. `held` and `tstate` are read and written by who holds the GIL only, also for another thread. Everything else is the thread's own.
+//! 2. `held`, `permits` and `tstate` are read and written by who holds the GIL only, also for another thread. Everything else is the thread's own.
 //! 3. A block is written by the thread that has claimed it. `used` is stored last, with Release.
 
 use std::cell::Cell;
@@ -18,6 +18,7 @@ use raddle_core::prim::atomic::{
 use raddle_trace::events::format::{BLOCK_SIZE, block, end, record};
 
 use super::file::{self, Map};
+use super::permit::{self, Permit};
 
 /// The most locks of one thread that are known to be held at the same time.
 pub(super) const MOST_HELD: usize = 16;
@@ -34,6 +35,9 @@ pub(super) struct Here {
     /// Places of locks, in the order in which they were taken.
     pub(super) held: [u32; MOST_HELD],
     pub(super) gil: super::gil::Waiting,
+    /// Permits of semaphores that it has.
+    pub(super) permits: [Permit; permit::MOST],
+    pub(super) permit_count: usize,
     /// Whether it holds the lock by which others know of its end.
     pub(super) joins_seen: bool,
     block: *mut u8,
@@ -142,6 +146,8 @@ impl Here {
             held_count: 0,
             gil: super::gil::Waiting::NONE,
             last: 0,
+            permits: [Permit::default(); permit::MOST],
+            permit_count: 0,
             joins_seen: false,
             block: ptr::null_mut(),
             used: 0,

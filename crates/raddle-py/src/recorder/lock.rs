@@ -39,8 +39,9 @@ use raddle_trace::events::format::{STACK_DEPTH, lock, record, wait};
 use super::file::{self, Map};
 use super::here::{Here, MOST_HELD, Published};
 use super::method::{self, Original};
+use super::place::Whose;
 use super::table::Entry;
-use super::{join, order, place, table};
+use super::{join, order, permit, place, table};
 
 type Object = *mut ffi::PyObject;
 
@@ -218,6 +219,9 @@ fn released(map: Map, here: *mut Here, object: Object, how: Release) -> bool {
             entry.flags |= lock::IS_PASSED_ON;
         }
         table::forget_held(here, number, owner);
+        if entry.flags & lock::IS_PERMITS != 0 {
+            permit::released(here, entry);
+        }
     }
     entry.flags & lock::IS_LIFE != 0 && owner == here.number
 }
@@ -653,6 +657,9 @@ unsafe fn made(object: Object, kind: u8) -> Object {
             unsafe {
                 (*entry).made = made;
                 (*entry).flags |= flags;
+                if let Some(first) = first.filter(|first| place::place(here, *first).whose == Whose::Semaphore) {
+                    permit::made(&mut *entry, first);
+                }
             }
         }
     }

@@ -7,6 +7,7 @@
 //! ```text
 //!   .pth ─▶ start ─▶ lock    in front of the methods of locks ──▶ table   what is known of each lock
 //!                 ─▶ gil     in front of two functions of pthread     order   in which order they are taken
+//!                                                                     permit  who has permits of semaphores
 //!                 ─▶ life    in front of the starts of threads        place   where, by the interpreter's own frames
 //!                 ─▶ join    in front of what tells of their ends     here    each thread's block ─▶ file
 //!                 ─▶ fork    a child has a file of its own
@@ -40,6 +41,7 @@ mod life;
 mod lock;
 mod method;
 mod order;
+mod permit;
 mod place;
 mod start;
 mod table;

@@ -16,6 +16,7 @@ use raddle_trace::events::format::{STACK_DEPTH, header, lock, record};
 use super::file::{self, Map};
 use super::guarded::Guarded;
 use super::here::{Here, MOST_HELD};
+use super::permit;
 use super::place;
 use super::table::{self, Entry};
 
@@ -49,6 +50,9 @@ pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
         // SAFETY: rule 1; an entry that is held is in use.
         *serial = unsafe { (*table::entry(map, *number)).serial };
         around = place::mix(around ^ u64::from(*serial));
+    }
+    for permit in here.permits.iter().take(here.permit_count) {
+        around = place::mix(around ^ u64::from(permit.serial) << 32);
     }
     for at in 0..here.held_count {
         if here.held[at] == taken {
@@ -170,7 +174,7 @@ fn write(map: Map, here: &mut Here, held_at: usize, serials: &[u32; MOST_HELD], 
     entry.flags |= lock::IS_NAMED;
     let tstate = here.tstate;
     let taken = place::stack_of_other(here, tstate, code, place);
-    let mut words = [0_u64; 3 + MOST_HELD / 2];
+    let mut words = [0_u64; 3 + MOST_HELD / 2 + permit::MOST];
     words[0] = u64::from(entry.serial) | u64::from(here.number) << 32;
     words[1] = file::now();
     words[2] = u64::from(stack) | u64::from(taken) << 32;
@@ -179,5 +183,10 @@ fn write(map: Map, here: &mut Here, held_at: usize, serials: &[u32; MOST_HELD], 
         words[3 + gates / 2] |= u64::from(*gate) << (gates % 2 * 32);
         gates += 1;
     }
-    here.write(record::ORDER, gates as u8, serials[held_at], &words[..3 + gates.div_ceil(2)]);
+    let permits_at = 3 + gates.div_ceil(2);
+    for (word, permit) in words[permits_at..].iter_mut().zip(&here.permits[..here.permit_count]) {
+        *word = u64::from(permit.serial) | u64::from(permit.of) << 32;
+    }
+    let counts = gates as u8 | (here.permit_count as u8) << 4;
+    here.write(record::ORDER, counts, serials[held_at], &words[..permits_at + here.permit_count]);
 }

@@ -19,6 +19,7 @@ use raddle_trace::events::format::{STACK_DEPTH, TEXT_LENGTH, record};
 
 use super::guarded::Guarded;
 use super::here::Here;
+use super::permit;
 
 /// The minor version that this is built for; the recorder starts in no other one.
 pub(super) const MINOR: u32 = 11 + cfg!(Py_3_12) as u32 + cfg!(Py_3_13) as u32 + cfg!(Py_3_14) as u32;
@@ -36,6 +37,8 @@ mod offsets {
     pub(super) const FRAME_INSTR: usize = offset(MINOR, "frame_instr");
     pub(super) const FRAME_PREVIOUS: usize = offset(MINOR, "frame_previous");
     pub(super) const FRAME_OWNER: usize = offset(MINOR, "frame_owner");
+    pub(super) const FRAME_LOCALSPLUS: usize = offset(MINOR, "frame_localsplus");
+    pub(super) const CODE_LOCALSPLUSNAMES: usize = offset(MINOR, "code_localsplusnames");
     pub(super) const CODE_FILENAME: usize = offset(MINOR, "code_filename");
     pub(super) const CODE_QUALNAME: usize = offset(MINOR, "code_qualname");
     pub(super) const CODE_FIRSTLINENO: usize = offset(MINOR, "code_firstlineno");
@@ -82,6 +85,12 @@ pub(super) enum Whose {
     Event,
     /// Where it makes other things by which threads meet: conditions, queues, futures.
     Meeting,
+    /// `Semaphore.__init__`, which does so, too.
+    Semaphore,
+    /// `Semaphore.acquire`.
+    PermitTaken,
+    /// `Semaphore.release`, and that of `BoundedSemaphore`.
+    PermitGiven,
     /// `Thread.__init__`: its event is its own.
     Thread,
     /// All else that is installed: it makes locks for itself.
@@ -108,6 +117,7 @@ static LIBRARY: Guarded<([u8; 512], usize)> = Guarded::new(([0; 512], 0));
 pub(super) struct Frame {
     pub(super) code: usize,
     pub(super) instruction: usize,
+    at: usize,
     previous: usize,
 }
 
@@ -212,13 +222,36 @@ unsafe fn frame(mut at: usize) -> Option<Frame> {
                 // From 3.14 on the lowest bit says whether the frame owns it; before, it is never set.
                 let code = field::<usize>(at, offsets::FRAME_CODE) & !1;
                 if code != 0 {
-                    return Some(Frame { code, instruction: field::<usize>(at, offsets::FRAME_INSTR), previous });
+                    let instruction = field::<usize>(at, offsets::FRAME_INSTR);
+                    return Some(Frame { code, instruction, at, previous });
                 }
             }
             at = previous;
         }
     }
     None
+}
+
+/// A variable of the function that this frame is of, by its position: borrowed, or null.
+pub(super) fn variable(frame: Frame, position: usize) -> *mut ffi::PyObject {
+    // SAFETY: rules 1 and 4: whoever asks has found a variable of that function there (`calls_it`). From 3.14 on low bits say whether the frame owns it.
+    let object: usize = unsafe { field(frame.at, offsets::FRAME_LOCALSPLUS + position * size_of::<usize>()) };
+    (object & !3) as *mut ffi::PyObject
+}
+
+/// Whether a function calls the variable at this position so.
+fn calls_it(code: usize, position: usize, name: &[u8]) -> bool {
+    // SAFETY: rules 1 and 4: the tuple lives as long as the code.
+    let is_there = unsafe {
+        let names = field::<*mut ffi::PyObject>(code, offsets::CODE_LOCALSPLUSNAMES);
+        let is_there = ffi::PyTuple_CheckExact(names) != 0 && ffi::PyTuple_GET_SIZE(names) > position as isize;
+        is_there.then(|| ffi::PyTuple_GET_ITEM(names, position as isize))
+    };
+    let mut room = [0; TEXT_LENGTH];
+    is_there.is_some_and(|word| {
+        let length = bytes_of(word, &mut room);
+        &room[..length] == name
+    })
 }
 
 /// The innermost frame of this thread, if frames are followed.
@@ -306,6 +339,11 @@ fn new_place(here: &mut Here, code: usize, instruction: u32) -> Place {
         b"Event.__init__" if is_threading => Whose::Event,
         b"Thread.__init__" if is_threading => Whose::Thread,
         b"RLock" if is_threading => Whose::Maker,
+        b"Semaphore.__init__" if is_threading && calls_it(code, permit::VALUE, b"value") => Whose::Semaphore,
+        b"Semaphore.acquire" if is_threading && calls_it(code, permit::RC, b"rc") => Whose::PermitTaken,
+        b"Semaphore.release" | b"BoundedSemaphore.release" if is_threading && calls_it(code, permit::N, b"n") => {
+            Whose::PermitGiven
+        }
         b"__init__" if is_between => Whose::Between,
         function if is_means && function.ends_with(b".__init__") => Whose::Meeting,
         _ if is_installed => Whose::Library,
@@ -412,10 +450,10 @@ pub(super) fn is_for_program(here: &mut Here, first: Option<Frame>, depth: usize
         match place(here, this).whose {
             Whose::Own => return (true, is_event),
             Whose::Event => (is_event, is_meeting) = (true, true),
-            Whose::Meeting => is_meeting = true,
+            Whose::Meeting | Whose::Semaphore => is_meeting = true,
             Whose::Maker | Whose::Between => {}
             Whose::Thread => return (false, false),
-            Whose::Library => break,
+            Whose::Library | Whose::PermitTaken | Whose::PermitGiven => break,
         }
         frame = next(this);
     }

@@ -49,7 +49,9 @@ pub(super) struct Entry {
     pub(super) released: u64,
     /// The code that `instruction` is of.
     pub(super) code: usize,
-    spare: [u64; 3],
+    /// How many permits the semaphore had at first whose lock it is.
+    pub(super) permits: u32,
+    spare: [u32; 5],
 }
 
 const _: () = {
@@ -240,7 +242,8 @@ fn add(map: Map, object: usize, kind: u8) -> Option<(u32, *mut Entry)> {
         next_free: 0,
         released: 0,
         code: 0,
-        spare: [0; 3],
+        permits: 0,
+        spare: [0; 5],
     };
     let entry = entry(map, number as u32);
     // SAFETY: the room is reserved, and the entry is nobody's.

@@ -83,10 +83,11 @@ pub(super) fn circles<'a>(context: &Context<'a>) -> Circles<'a> {
         circle.iter().flat_map(|order| [order.stack, order.held_stack]).any(|stack| context.is_own(stack))
     };
     let meet = |one: &Order, other: &Order| could_meet(context, one, other);
-    let mut circles = order::circles(events.orders.iter().filter(is_of_one), meet);
+    let is_limit = |semaphore: u32| !is_passed_on(&semaphore);
+    let mut circles = order::circles(events.orders.iter().filter(is_of_one), meet, is_limit);
     circles.found.retain(is_own);
     if !events.orders.iter().all(|order| is_of_one(&order)) {
-        let all = order::circles(events.orders.iter(), meet).found;
+        let all = order::circles(events.orders.iter(), meet, is_limit).found;
         circles.is_left_out = all.iter().any(|circle| is_own(circle) && !circle.iter().all(is_of_one));
     }
     circles

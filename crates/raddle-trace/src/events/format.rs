@@ -3,7 +3,7 @@
 /// The first eight bytes of a file.
 pub const MAGIC: [u8; 8] = *b"raddleEV";
 /// The version of the format. A reader refuses others.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// What the names of event files end with: `PID-N.events`.
 pub const SUFFIX: &str = ".events";
 
@@ -127,6 +127,8 @@ pub mod lock {
     pub const IS_EVENT: u8 = 16;
     /// Another thread than the one that had taken it has released it: who takes it does not hold it by itself.
     pub const IS_PASSED_ON: u8 = 32;
+    /// It is that of a semaphore with permits. If it is [`IS_PASSED_ON`], they are: who gives them back has not taken them.
+    pub const IS_PERMITS: u8 = 64;
 }
 
 /// Where the fields of a block's head lie.

@@ -3,6 +3,7 @@
 //! Each pair *(held, taken)* of a thread is an edge. A circle of edges is told if each is another thread's, and if all of them could have been there at
 //! the same moment. Suppressed are circles in which two edges have another lock in common that was held meanwhile (a gate), and circles of
 //! threads of which one had ended before the other began (Bensalem and Havelund, *Scalable dynamic deadlock analysis of multi-threaded programs*, 2005).
+//! And those in which threads have more permits of a semaphore than it has, as when philosophers are one fewer at the table than there are seats.
 //!
 //! # Rules
 //!
@@ -37,6 +38,7 @@ pub(super) struct Circles<'a> {
 pub(super) fn circles<'a>(
     orders: impl Iterator<Item = &'a Order> + Clone,
     could_meet: impl Fn(&Order, &Order) -> bool,
+    is_limit: impl Fn(u32) -> bool,
 ) -> Circles<'a> {
     let fit = |one: &Order, other: &Order| {
         one.thread != other.thread
@@ -64,6 +66,7 @@ pub(super) fn circles<'a>(
     inside.sort_by_key(Vec::len);
     let mut search = Search {
         fit: &fit,
+        is_limit: &is_limit,
         from: HashMap::new(),
         back: HashMap::new(),
         distance: HashMap::new(),
@@ -83,6 +86,8 @@ pub(super) fn circles<'a>(
 /// A search for circles, each from its lock with the smallest number.
 struct Search<'a, 'b> {
     fit: &'b dyn Fn(&Order, &Order) -> bool,
+    /// Whether of a semaphore no more threads have permits than it has.
+    is_limit: &'b dyn Fn(u32) -> bool,
     /// Of the component: the edges from each lock, and the locks from which one leads to each.
     from: HashMap<u32, Vec<&'a Order>>,
     back: HashMap<u32, HashSet<u32>>,
@@ -110,7 +115,7 @@ impl<'a> Search<'a, '_> {
             let mut ways = there.iter().flat_map(|one| back.iter().map(|other| (*one, *other)));
             let circle = ways.find(|(one, other)| {
                 self.steps += 1;
-                self.steps > MOST_STEPS || (self.fit)(one, other)
+                self.steps > MOST_STEPS || (self.fit)(one, other) && self.has_permits(&[one], other)
             });
             if self.steps > MOST_STEPS {
                 return;
@@ -182,7 +187,7 @@ impl<'a> Search<'a, '_> {
             } else {
                 self.leads_back(next, way.len() + 1) && way.iter().all(|order| order.taken != next.taken)
             };
-            if !leads_on || !way.iter().all(|order| (self.fit)(order, next)) {
+            if !leads_on || !way.iter().all(|order| (self.fit)(order, next)) || !self.has_permits(way, next) {
                 continue;
             }
             way.push(next);
@@ -198,6 +203,16 @@ impl<'a> Search<'a, '_> {
             // Others go the same way.
             return;
         }
+    }
+
+    /// Whether there are permits enough for those on a way and for one more.
+    fn has_permits(&self, way: &[&Order], next: &Order) -> bool {
+        let count = |order: &Order, semaphore: u32| order.permits.iter().filter(|permit| permit.0 == semaphore).count();
+        let mut limits = next.permits.iter().filter(|(semaphore, _)| (self.is_limit)(*semaphore));
+        limits.all(|&(semaphore, of)| {
+            let taken: usize = way.iter().chain([&next]).map(|order| count(order, semaphore)).sum();
+            taken <= of as usize
+        })
     }
 
     /// Whether a circle that is known leads through the end of a way and otherwise only through what the way does (rule 1).
@@ -225,7 +240,7 @@ mod tests {
 
     /// The circles of a search that was not cut short.
     fn found(orders: &[Order]) -> Vec<Vec<&Order>> {
-        let circles = circles(orders.iter(), |_, _| true);
+        let circles = circles(orders.iter(), |_, _| true, |_| true);
         assert!(circles.is_whole);
         circles.found
     }
@@ -243,7 +258,29 @@ mod tests {
         let gated = [edge(1, 2, 7, &[5]), edge(2, 1, 8, &[4, 5])];
         assert!(found(&gated).is_empty());
         let apart = [edge(1, 2, 7, &[]), edge(2, 1, 8, &[])];
-        assert!(circles(apart.iter(), |_, _| false).found.is_empty());
+        assert!(circles(apart.iter(), |_, _| false, |_| true).found.is_empty());
+    }
+
+    #[test]
+    fn of_those_with_a_permit_there_are_no_more_than_permits() {
+        let seated = |of: u32| -> Vec<Order> {
+            let seats = (0..4).map(|seat| edge(seat + 1, (seat + 1) % 4 + 1, 20 + seat, &[]));
+            seats.map(|edge| Order { permits: vec![(90, 1000), (99, of)], ..edge }).collect()
+        };
+        for (of, is_told) in [(1, false), (3, false), (4, true)] {
+            assert_eq!(found(&seated(of)).len(), usize::from(is_told), "{of} permits for four");
+        }
+        // Who takes two needs two.
+        let twice = seated(6).into_iter().map(|edge| Order { permits: edge.permits.repeat(2), ..edge });
+        assert!(found(&twice.collect::<Vec<_>>()).is_empty());
+        // One who takes no permit can be there besides.
+        let mut orders = seated(3);
+        orders[2].permits.clear();
+        assert_eq!(found(&orders).len(), 1);
+        // What is there for signals limits nothing.
+        assert_eq!(circles(seated(3).iter(), |_, _| true, |semaphore| semaphore != 99).found.len(), 1);
+        let both = [edge(1, 2, 7, &[]), edge(2, 1, 8, &[])].map(|edge| Order { permits: vec![(99, 1)], ..edge });
+        assert!(found(&both).is_empty());
     }
 
     #[test]
@@ -305,7 +342,7 @@ mod tests {
         let orders: Vec<Order> =
             both_ways.into_iter().zip(0..).map(|((a, b), thread)| edge(a, b, thread, &[])).collect();
         let round = |one: &Order, other: &Order| (one.thread < 3) == (other.thread < 3);
-        assert_eq!(circles(orders.iter(), round).found.len(), 1);
+        assert_eq!(circles(orders.iter(), round, |_| true).found.len(), 1);
     }
 
     #[test]
@@ -317,7 +354,7 @@ mod tests {
         // Nor where the circle hangs together with all the others.
         let mut orders = in_order(40);
         orders.extend([edge(39, 100, 20, &[]), edge(100, 0, 21, &[])]);
-        let circles = circles(orders.iter(), |_, _| true).found;
+        let circles = circles(orders.iter(), |_, _| true, |_| true).found;
         assert_eq!(circles[0].iter().map(|order| order.held).collect::<Vec<_>>(), [0, 39, 100]);
     }
 
@@ -326,7 +363,7 @@ mod tests {
         let mut orders = in_order(40);
         // It closes more circles than can be counted, and nobody can be there when somebody else is.
         orders.push(edge(39, 0, 20, &[]));
-        let circles = circles(orders.iter(), |one, other| one.thread != 20 && other.thread != 20);
+        let circles = circles(orders.iter(), |one, other| one.thread != 20 && other.thread != 20, |_| true);
         assert!(circles.found.is_empty() && !circles.is_whole);
     }
 

@@ -188,6 +188,8 @@ pub struct Order {
     pub held_stack: u32,
     /// What was held besides.
     pub gates: Vec<u32>,
+    /// Permits of semaphores: of which, by its lock, and how many there are of that.
+    pub permits: Vec<(u32, u32)>,
 }
 
 /// A thread was started.
@@ -437,7 +439,13 @@ impl Events {
                 at: body.word(8),
                 stack: body.half(16),
                 held_stack: body.half(20),
-                gates: (0..usize::from(flags)).map(|index| body.half(24 + index * 4)).collect(),
+                gates: (0..usize::from(flags & 15)).map(|index| body.half(24 + index * 4)).collect(),
+                permits: {
+                    let at = 24 + usize::from(flags & 15).div_ceil(2) * 8;
+                    (0..usize::from(flags >> 4))
+                        .map(|index| (body.half(at + index * 8), body.half(at + index * 8 + 4)))
+                        .collect()
+                },
             }),
             record::START => self.starts.push(Start {
                 thread: *thread,
