@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from raddle import _run
+
 PATIENCE = 40
 # The script and not `-m raddle`: that would put the directory of the program in front of the standard library for Raddle itself.
 RADDLE = [os.path.join(os.path.dirname(sys.executable), "raddle")]
@@ -140,6 +142,24 @@ def test_a_signal_to_the_command_line_reaches_the_program(tmp_path, write):
     run.send_signal(signal.SIGTERM)
     assert run.communicate(timeout=PATIENCE)[0] == f"told {int(signal.SIGTERM)}\n"
     assert run.returncode == 5
+
+
+def test_a_signal_that_comes_before_the_program_is_there_reaches_it_then():
+    before = signal.getsignal(signal.SIGUSR1)
+    with _run._Sent() as sent:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        sleeps = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        sent.started(sleeps.pid)
+    assert sleeps.wait(timeout=PATIENCE) == -signal.SIGUSR1
+    assert signal.getsignal(signal.SIGUSR1) == before
+
+
+def test_a_page_that_cannot_be_written_is_told_in_a_sentence():
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [*RADDLE, "run", "--explain", "deadlock"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE
+        )
+    assert (run.returncode, run.stderr) == (1, "raddle: standard output cannot be written: No space left on device\n")
 
 
 def test_ctrl_c_ends_the_program_and_shows_the_report(tmp_path, write):

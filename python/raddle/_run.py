@@ -19,14 +19,13 @@ import select
 import sys
 import time
 
+from ._raddle import Watcher, explain_finding
 from ._terminal import give_up_output, wants_colour, write_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from typing import Any
-
-    from ._raddle import Watcher
 else:
     # The native half of it: the program is to start soon, and the enumerations of `signal` alone take as long as that.
     import _signal as signal
@@ -103,8 +102,6 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
 
 def explain(finding: str) -> int:
     """Writes the page about a finding; returns the exit code."""
-    from ._raddle import explain_finding
-
     page = explain_finding(finding)
     if page is None:
         sys.stderr.write(
@@ -131,6 +128,7 @@ def run(options: Options, program: list[str]) -> int:
     if not options.safe:
         environment["RADDLE_SESSION"] = directory
     command = [python, *program]
+    started = time.time()
     with _Sent() as sent:
         try:
             # Python ignores these two, and its children would.
@@ -139,10 +137,7 @@ def run(options: Options, program: list[str]) -> int:
         except OSError as error:
             sys.stderr.write(f"raddle: {python} cannot be started: {error.strerror}\n")
             return _NOT_STARTED
-        # The program is on its way: what watches it is loaded meanwhile.
-        from ._raddle import Watcher
-
-        started = time.time()
+        sent.started(pid)
         recorded = None if options.safe else directory
         words = [_in_unicode(word) for word in command]
         watcher = Watcher(pid, words, _in_unicode(_here()), len(os.sched_getaffinity(0)), started, recorded)
@@ -185,7 +180,7 @@ def _say(text: str) -> None:
 
 
 class _Sent:
-    """What is sent to the command line while the program runs (rule 2)."""
+    """What is sent to the command line while the program starts and runs (rule 2)."""
 
     def __init__(self) -> None:
         self.pid = 0
@@ -194,6 +189,7 @@ class _Sent:
         self.is_sent = False
         self.has_aborted = False
         self.before: dict[int, Any] = {}
+        self.early: list[int] = []
 
     def take(self, number: int, _frame: object) -> None:
         self.is_sent |= number not in (signal.SIGWINCH, signal.SIGCONT)
@@ -202,6 +198,14 @@ class _Sent:
             self.interrupted = time.monotonic()
         elif self.pid:
             _send(self.pid, number)
+        else:
+            self.early.append(number)
+
+    def started(self, pid: int) -> None:
+        """The program is there, and gets what was sent before."""
+        self.pid = pid
+        for number in self.early:
+            _send(pid, number)
 
     def __enter__(self) -> _Sent:
         for number in (signal.SIGINT, *_PASSED_ON):
@@ -224,7 +228,6 @@ def _send(pid: int, number: int) -> None:
 
 def _watch(pid: int, watcher: Watcher, options: Options, sent: _Sent) -> int:
     """Looks until the program has ended; returns its status."""
-    sent.pid = pid
     try:
         end = os.pidfd_open(pid)
     except OSError as error:

@@ -6,7 +6,6 @@ pub mod events;
 mod quick;
 mod report;
 mod session;
-mod side_by_side;
 mod source;
 mod watch;
 mod words;

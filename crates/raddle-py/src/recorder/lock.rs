@@ -220,7 +220,7 @@ fn released(map: Map, here: *mut Here, object: Object, how: Release) -> bool {
         }
         table::forget_held(here, number, owner);
         if entry.flags & lock::IS_PERMITS != 0 {
-            permit::released(here, entry);
+            permit::released(map, here, (number, entry));
         }
     }
     entry.flags & lock::IS_LIFE != 0 && owner == here.number

@@ -87,6 +87,10 @@ pub(super) enum Whose {
     Meeting,
     /// `Semaphore.__init__`, which does so, too.
     Semaphore,
+    /// A function of `Condition`.
+    Condition,
+    /// `Condition.__exit__`.
+    ConditionExit,
     /// `Semaphore.acquire`.
     PermitTaken,
     /// `Semaphore.release`, and that of `BoundedSemaphore`.
@@ -340,12 +344,14 @@ fn new_place(here: &mut Here, code: usize, instruction: u32) -> Place {
         b"Thread.__init__" if is_threading => Whose::Thread,
         b"RLock" if is_threading => Whose::Maker,
         b"Semaphore.__init__" if is_threading && calls_it(code, permit::VALUE, b"value") => Whose::Semaphore,
+        b"Condition.__exit__" if is_threading && calls_it(code, permit::ARGS, b"args") => Whose::ConditionExit,
         b"Semaphore.acquire" if is_threading && calls_it(code, permit::RC, b"rc") => Whose::PermitTaken,
         b"Semaphore.release" | b"BoundedSemaphore.release" if is_threading && calls_it(code, permit::N, b"n") => {
             Whose::PermitGiven
         }
         b"__init__" if is_between => Whose::Between,
         function if is_means && function.ends_with(b".__init__") => Whose::Meeting,
+        function if is_threading && function.starts_with(b"Condition.") => Whose::Condition,
         _ if is_installed => Whose::Library,
         _ => Whose::Own,
     };
@@ -453,7 +459,7 @@ pub(super) fn is_for_program(here: &mut Here, first: Option<Frame>, depth: usize
             Whose::Meeting | Whose::Semaphore => is_meeting = true,
             Whose::Maker | Whose::Between => {}
             Whose::Thread => return (false, false),
-            Whose::Library | Whose::PermitTaken | Whose::PermitGiven => break,
+            Whose::Library | Whose::Condition | Whose::ConditionExit | Whose::PermitTaken | Whose::PermitGiven => break,
         }
         frame = next(this);
     }

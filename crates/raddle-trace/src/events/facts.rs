@@ -83,7 +83,8 @@ pub(super) fn circles<'a>(context: &Context<'a>) -> Circles<'a> {
         circle.iter().flat_map(|order| [order.stack, order.held_stack]).any(|stack| context.is_own(stack))
     };
     let meet = |one: &Order, other: &Order| could_meet(context, one, other);
-    let is_limit = |semaphore: u32| !is_passed_on(&semaphore);
+    // One of which nothing is known any more may have been there for signals.
+    let is_limit = |semaphore: u32| events.locks.get(&semaphore).is_some_and(|lock| lock.is_limit);
     let mut circles = order::circles(events.orders.iter().filter(is_of_one), meet, is_limit);
     circles.found.retain(is_own);
     if !events.orders.iter().all(|order| is_of_one(&order)) {

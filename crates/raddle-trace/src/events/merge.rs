@@ -21,14 +21,10 @@ use super::read::{Events, Order, Start, Wait};
 use super::{facts, overlay};
 use crate::quick::{QuickMap, QuickSet};
 use crate::session::{Ending, Gil, Nanos, Pass, Place, PlaceId, Process, Session, Span, State, Thing, ThingId, Thread};
-use crate::side_by_side::side_by_side;
 use crate::watch::is_installed;
 
 /// How many exact spans are taken over at most; of more, the longest are.
 const MOST_SPANS: usize = 200_000;
-
-/// Of more waits than so many those of each thread are laid by themselves, side by side: to start a thread takes as long as to lay some hundred.
-const MANY: usize = 10_000;
 
 /// The kernel has a thread for a moment after the last that it has noted itself.
 const LAG: Nanos = 100_000_000;
@@ -443,26 +439,18 @@ impl Merging<'_> {
             }
             _ => Worth::Good,
         };
-        let of_threads = self.session.processes[names.process].threads.iter_mut().enumerate().map(|(index, thread)| {
+        for (index, thread) in self.session.processes[names.process].threads.iter_mut().enumerate() {
             let exact = [waits.remove(&index).unwrap_or_default(), gils.remove(&index).unwrap_or_default()];
-            (&mut thread.spans, exact, known.contains(&index))
-        });
-        let lay = |(spans, exact, is_known): (&mut Vec<Span>, [Vec<Span>; 2], bool)| {
-            if is_known {
+            if known.contains(&index) {
                 let mut all = exact.concat();
                 overlay::in_order(&mut all);
-                overlay::split(spans, end);
-                overlay::correct(spans, &all, worth);
+                overlay::split(&mut thread.spans, end);
+                overlay::correct(&mut thread.spans, &all, worth);
             }
             for mut exact in exact {
                 overlay::in_order(&mut exact);
-                *spans = overlay::lay(spans, exact);
+                thread.spans = overlay::lay(&thread.spans, exact);
             }
-        };
-        if events.waits.len() + events.gil_waits.len() > MANY {
-            side_by_side(of_threads.collect(), lay);
-        } else {
-            of_threads.for_each(lay);
         }
     }
 

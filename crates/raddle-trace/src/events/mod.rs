@@ -14,4 +14,4 @@ mod read;
 
 pub use holders::Holders;
 pub use merge::merge;
-pub use read::{Events, Exception, GilWait, Join, Leak, Lock, Order, Start, Thread, Wait};
+pub use read::{Events, Exception, GilWait, Join, Leak, Lock, Order, Permits, Start, Thread, Wait};

@@ -207,11 +207,14 @@ impl<'a> Search<'a, '_> {
 
     /// Whether there are permits enough for those on a way and for one more.
     fn has_permits(&self, way: &[&Order], next: &Order) -> bool {
-        let count = |order: &Order, semaphore: u32| order.permits.iter().filter(|permit| permit.0 == semaphore).count();
-        let mut limits = next.permits.iter().filter(|(semaphore, _)| (self.is_limit)(*semaphore));
-        limits.all(|&(semaphore, of)| {
-            let taken: usize = way.iter().chain([&next]).map(|order| count(order, semaphore)).sum();
-            taken <= of as usize
+        let taken = |order: &Order, semaphore: u32| {
+            let of_it = order.permits.iter().find(|permits| permits.semaphore == semaphore);
+            of_it.map_or(0, |permits| u32::from(permits.count))
+        };
+        let mut limits = next.permits.iter().filter(|permits| (self.is_limit)(permits.semaphore));
+        limits.all(|permits| {
+            let all: u32 = way.iter().chain([&next]).map(|order| taken(order, permits.semaphore)).sum();
+            all <= u32::from(permits.of)
         })
     }
 
@@ -232,6 +235,7 @@ impl<'a> Search<'a, '_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::read::Permits;
     use super::*;
 
     fn edge(held: u32, taken: u32, thread: u32, gates: &[u32]) -> Order {
@@ -263,23 +267,22 @@ mod tests {
 
     #[test]
     fn of_those_with_a_permit_there_are_no_more_than_permits() {
-        let seated = |of: u32| -> Vec<Order> {
+        let permits =
+            |count, of| vec![Permits { semaphore: 90, count: 1, of: 1000 }, Permits { semaphore: 99, count, of }];
+        let seated = |count: u16, of: u16| -> Vec<Order> {
             let seats = (0..4).map(|seat| edge(seat + 1, (seat + 1) % 4 + 1, 20 + seat, &[]));
-            seats.map(|edge| Order { permits: vec![(90, 1000), (99, of)], ..edge }).collect()
+            seats.map(|edge| Order { permits: permits(count, of), ..edge }).collect()
         };
-        for (of, is_told) in [(1, false), (3, false), (4, true)] {
-            assert_eq!(found(&seated(of)).len(), usize::from(is_told), "{of} permits for four");
+        for (count, of, is_told) in [(1, 1, false), (1, 3, false), (1, 4, true), (2, 6, false), (2, 8, true)] {
+            assert_eq!(found(&seated(count, of)).len(), usize::from(is_told), "{count} each of {of} permits for four");
         }
-        // Who takes two needs two.
-        let twice = seated(6).into_iter().map(|edge| Order { permits: edge.permits.repeat(2), ..edge });
-        assert!(found(&twice.collect::<Vec<_>>()).is_empty());
         // One who takes no permit can be there besides.
-        let mut orders = seated(3);
+        let mut orders = seated(1, 3);
         orders[2].permits.clear();
         assert_eq!(found(&orders).len(), 1);
         // What is there for signals limits nothing.
-        assert_eq!(circles(seated(3).iter(), |_, _| true, |semaphore| semaphore != 99).found.len(), 1);
-        let both = [edge(1, 2, 7, &[]), edge(2, 1, 8, &[])].map(|edge| Order { permits: vec![(99, 1)], ..edge });
+        assert_eq!(circles(seated(1, 3).iter(), |_, _| true, |semaphore| semaphore != 99).found.len(), 1);
+        let both = [edge(1, 2, 7, &[]), edge(2, 1, 8, &[])].map(|edge| Order { permits: permits(1, 1), ..edge });
         assert!(found(&both).is_empty());
     }
 

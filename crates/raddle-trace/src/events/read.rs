@@ -111,6 +111,8 @@ pub struct Lock {
     pub is_waiter: bool,
     /// Another thread than the one that had taken it has released it.
     pub is_passed_on: bool,
+    /// It is that of a semaphore of which there are no more permits than at first.
+    pub is_limit: bool,
     /// Whether it is there still.
     pub is_there: bool,
     /// Who holds it, or 0.
@@ -188,8 +190,25 @@ pub struct Order {
     pub held_stack: u32,
     /// What was held besides.
     pub gates: Vec<u32>,
-    /// Permits of semaphores: of which, by its lock, and how many there are of that.
-    pub permits: Vec<(u32, u32)>,
+    /// Permits of semaphores that it had before.
+    pub permits: Vec<Permits>,
+}
+
+/// Permits that a thread has of one semaphore.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permits {
+    /// The lock of the semaphore.
+    pub semaphore: u32,
+    /// How many the thread has.
+    pub count: u16,
+    /// How many there were at first.
+    pub of: u16,
+}
+
+impl Permits {
+    fn of(word: u64) -> Self {
+        Self { semaphore: word as u32, count: (word >> 32) as u16, of: (word >> 48) as u16 }
+    }
 }
 
 /// A thread was started.
@@ -341,6 +360,7 @@ impl Events {
             is_rlock: bytes.byte(lock::KIND) == lock::RLOCK,
             is_waiter: bytes.byte(lock::FLAGS) & lock::IS_WAITER != 0,
             is_passed_on: bytes.byte(lock::FLAGS) & lock::IS_PASSED_ON != 0,
+            is_limit: bytes.byte(lock::FLAGS) & (lock::IS_PERMITS | lock::IS_PASSED_ON) == lock::IS_PERMITS,
             is_there,
             owner: bytes.half(lock::OWNER),
             since: bytes.word(lock::SINCE),
@@ -442,9 +462,7 @@ impl Events {
                 gates: (0..usize::from(flags & 15)).map(|index| body.half(24 + index * 4)).collect(),
                 permits: {
                     let at = 24 + usize::from(flags & 15).div_ceil(2) * 8;
-                    (0..usize::from(flags >> 4))
-                        .map(|index| (body.half(at + index * 8), body.half(at + index * 8 + 4)))
-                        .collect()
+                    (0..usize::from(flags >> 4)).map(|index| Permits::of(body.word(at + index * 8))).collect()
                 },
             }),
             record::START => self.starts.push(Start {
