@@ -426,6 +426,78 @@ PERMITS = """
          """,
             False,
         ),
+        (
+            """
+    def once(work):
+        seats.acquire()
+        try: seats.release(1.5)
+        except TypeError: pass
+        work()
+    in_turn(lambda: once(one), lambda: once(two))
+         """,
+            True,
+        ),
+        # Who asks for a permit and does not wait is in nobody's way.
+        (
+            """
+    def tries():
+        with a:
+            if seats.acquire(blocking=False):
+                with b: pass
+                seats.release()
+    in_turn(tries, with_seat(two))
+         """,
+            False,
+        ),
+        # A lock that comes where another one was.
+        (
+            """
+    def first():
+        global a
+        gone = threading.Lock()
+        with gone: seats.acquire()
+        del gone
+        a = threading.Lock()
+        one(); seats.release()
+    in_turn(first, with_seat(two))
+         """,
+            False,
+        ),
+        # Who waits for a permit is in the way of three, too.
+        (
+            """
+    c = threading.Lock()
+    def t1():
+        with a, seats, b: pass
+    def t2():
+        with seats, b, c: pass
+    def t3():
+        with seats, c, a: pass
+    in_turn(t1, t2, t3)
+         """,
+            True,
+        ),
+        # A permit from nowhere, by who has others of which too many are there to be known.
+        (
+            """
+    others = [threading.Semaphore(5) for _ in range(9)]
+    for other in others: other.acquire()
+    seats.release()
+    in_turn(with_seat(one), with_seat(two))
+         """,
+            True,
+        ),
+        # More than can be counted.
+        (
+            """
+    seats = threading.Semaphore(100_000)
+    def takes(work):
+        for _ in range(33_000): seats.acquire()
+        work(); seats.release(33_000)
+    in_turn(lambda: takes(one), lambda: takes(two))
+         """,
+            True,
+        ),
         # Signals, before and after.
         (
             BUFFER
@@ -466,6 +538,8 @@ def test_semaphores_without_end_hide_nothing(runner: Runner) -> None:
     for _ in range(140_000):
         with threading.Semaphore(4), c, d: pass
     in_turn(one, two)
+    a, b = threading.Lock(), threading.Lock()
+    in_turn(with_seat(one), with_seat(two))
     """
     )
     assert (ran.code, ran.err) == (0, "")

@@ -38,8 +38,6 @@ pub(super) struct Here {
     /// Permits of semaphores that it has.
     pub(super) permits: [Permit; permit::MOST],
     pub(super) permit_count: usize,
-    /// How many it has besides, for which there was no room.
-    pub(super) more_permits: u32,
     /// Whether it holds the lock by which others know of its end.
     pub(super) joins_seen: bool,
     block: *mut u8,
@@ -150,7 +148,6 @@ impl Here {
             last: 0,
             permits: [Permit::default(); permit::MOST],
             permit_count: 0,
-            more_permits: 0,
             joins_seen: false,
             block: ptr::null_mut(),
             used: 0,

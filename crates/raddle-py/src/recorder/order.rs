@@ -25,8 +25,6 @@ const ROOM_AT_FIRST: usize = 1 << 9;
 const ROOM: usize = 1 << 15;
 /// How many are told. They take a tenth of the file's usual room.
 const MOST_TOLD: u32 = 1 << 17;
-/// How many are told with permits: a program may make a semaphore for each thing that it does.
-const MOST_WITH_PERMITS: u32 = 1 << 14;
 
 /// (lock that was held, lock that was taken), what else was held, thread, the newest thread; by a hash that is never 0. It is short, so that many meet the
 /// processor's nearest cache: of a hundred thousand pairs one or two are taken for another one, and not told.
@@ -36,13 +34,11 @@ struct Known {
     growth: usize,
     count: usize,
     written: u32,
-    with_permits: u32,
     hashes: [u32; ROOM],
 }
 
 // Nothing but zeros, so that it takes no room in the extension's file.
-static KNOWN: Guarded<Known> =
-    Guarded::new(Known { growth: 0, count: 0, written: 0, with_permits: 0, hashes: [0; ROOM] });
+static KNOWN: Guarded<Known> = Guarded::new(Known { growth: 0, count: 0, written: 0, hashes: [0; ROOM] });
 
 /// The thread takes a lock while it holds others.
 #[inline]
@@ -60,7 +56,7 @@ pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
             continue;
         }
         let pair = u64::from(serials[at]) << 32 | u64::from(entry.serial);
-        let around = if here.permit_count == 0 { around } else { around_permits(here, at, around) };
+        let around = if here.permit_count == 0 { around } else { around_permits(map, here, serials[at], around) };
         // SAFETY: rule 1.
         let known = unsafe { &mut *KNOWN.get() };
         if known.is_news((place::mix(place::mix(pair) ^ around) >> 32) as u32 | 1) {
@@ -74,20 +70,17 @@ pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
     }
 }
 
-/// What else is there, with the permits of the thread that limit who holds this lock.
+/// What else is there, with the permits of the thread, for who holds this lock.
 #[cold]
-fn around_permits(here: &Here, held_at: usize, around: u64) -> u64 {
-    limits(here, held_at)
-        .fold(around, |around, permit| place::mix(around ^ (u64::from(permit.serial) << 32 | u64::from(permit.count))))
+fn around_permits(map: Map, here: &Here, held: u32, around: u64) -> u64 {
+    told(map, here).fold(around, |around, permit| {
+        place::mix(around ^ (u64::from(permit.serial) << 32 | u64::from(permit.limits(held))))
+    })
 }
 
-/// The permits that limit who holds this lock; none once they have made more orders be told than they are worth.
-fn limits(here: &Here, held_at: usize) -> impl Iterator<Item = &Permit> {
-    // SAFETY: rule 1.
-    let is_enough = unsafe { (*KNOWN.get()).with_permits >= MOST_WITH_PERMITS };
-    let count = if is_enough { 0 } else { here.permit_count };
-    let held = here.held.get(held_at).copied().unwrap_or_default();
-    here.permits.iter().take(count).filter(move |permit| permit.limits(held))
+/// The permits that are told.
+fn told(map: Map, here: &Here) -> impl Iterator<Item = &Permit> {
+    here.permits.iter().take(here.permit_count).filter(move |permit| permit.is_told(map))
 }
 
 /// Whether the thread holds fewer locks than can be known, once those are left out that others have released.
@@ -113,7 +106,7 @@ pub(super) fn forked() {
     // SAFETY: the child has one thread, and it holds the GIL.
     let known = unsafe { &mut *KNOWN.get() };
     known.forget();
-    (known.written, known.with_permits) = (0, 0);
+    known.written = 0;
 }
 
 impl Known {
@@ -203,16 +196,10 @@ fn write(map: Map, here: &mut Here, held_at: usize, serials: &[u32; MOST_HELD], 
     }
     let permits_at = 3 + gates.div_ceil(2);
     let mut permits = 0;
-    for (word, permit) in words[permits_at..].iter_mut().zip(limits(here, held_at)) {
-        *word = u64::from(permit.serial) | u64::from(permit.count) << 32 | u64::from(permit.of) << 48;
+    for (word, permit) in words[permits_at..].iter_mut().zip(told(map, here)) {
+        let count = permit.limits(serials[held_at]);
+        *word = u64::from(permit.serial) | u64::from(count) << 32 | u64::from(permit.of) << 48;
         permits += 1;
-    }
-    if permits > 0 {
-        for permit in here.permits.iter().take(here.permit_count) {
-            permit.name(map);
-        }
-        // SAFETY: rule 1.
-        unsafe { (*KNOWN.get()).with_permits += 1 };
     }
     let counts = gates as u8 | (permits as u8) << 4;
     here.write(record::ORDER, counts, serials[held_at], &words[..permits_at + permits]);

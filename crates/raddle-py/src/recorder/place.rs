@@ -93,8 +93,10 @@ pub(super) enum Whose {
     ConditionExit,
     /// `Semaphore.acquire`.
     PermitTaken,
-    /// `Semaphore.release`, and that of `BoundedSemaphore`.
+    /// `Semaphore.release`.
     PermitGiven,
+    /// That of `BoundedSemaphore`.
+    BoundedPermitGiven,
     /// `Thread.__init__`: its event is its own.
     Thread,
     /// All else that is installed: it makes locks for itself.
@@ -345,10 +347,13 @@ fn new_place(here: &mut Here, code: usize, instruction: u32) -> Place {
         b"RLock" if is_threading => Whose::Maker,
         b"Semaphore.__init__" if is_threading && calls_it(code, permit::VALUE, b"value") => Whose::Semaphore,
         b"Condition.__exit__" if is_threading && calls_it(code, permit::ARGS, b"args") => Whose::ConditionExit,
-        b"Semaphore.acquire" if is_threading && calls_it(code, permit::RC, b"rc") => Whose::PermitTaken,
-        b"Semaphore.release" | b"BoundedSemaphore.release" if is_threading && calls_it(code, permit::N, b"n") => {
-            Whose::PermitGiven
+        b"Semaphore.acquire"
+            if is_threading && calls_it(code, permit::BLOCKING, b"blocking") && calls_it(code, permit::RC, b"rc") =>
+        {
+            Whose::PermitTaken
         }
+        b"Semaphore.release" if is_threading && calls_it(code, permit::N, b"n") => Whose::PermitGiven,
+        b"BoundedSemaphore.release" if is_threading && calls_it(code, permit::N, b"n") => Whose::BoundedPermitGiven,
         b"__init__" if is_between => Whose::Between,
         function if is_means && function.ends_with(b".__init__") => Whose::Meeting,
         function if is_threading && function.starts_with(b"Condition.") => Whose::Condition,
@@ -459,7 +464,8 @@ pub(super) fn is_for_program(here: &mut Here, first: Option<Frame>, depth: usize
             Whose::Meeting | Whose::Semaphore => is_meeting = true,
             Whose::Maker | Whose::Between => {}
             Whose::Thread => return (false, false),
-            Whose::Library | Whose::Condition | Whose::ConditionExit | Whose::PermitTaken | Whose::PermitGiven => break,
+            Whose::Library | Whose::Condition | Whose::ConditionExit => break,
+            Whose::PermitTaken | Whose::PermitGiven | Whose::BoundedPermitGiven => break,
         }
         frame = next(this);
     }

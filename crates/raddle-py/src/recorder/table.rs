@@ -332,6 +332,11 @@ pub(super) fn forked(from: Map, to: Map) {
     if length == 0 || !to.reserve(header::SIZE, length) {
         table.index.fill(0);
         (table.used, table.reserved, table.free) = (0, 0, 0);
+        let here = Here::get();
+        if !here.is_null() {
+            // SAFETY: this thread's own. The places of what it holds are in no room.
+            unsafe { ((*here).held_count, (*here).permit_count) = (0, 0) };
+        }
         return;
     }
     // SAFETY: so many entries have room in both, and they are two mappings.

@@ -23,6 +23,9 @@ const LONGEST: usize = 8;
 /// The most edges that are looked at (rule 3), to find circles of two, and to find longer ones. In a component with many locks there are more ways than time.
 const MOST_STEPS: usize = 1 << 20;
 
+/// And of those between two locks: others are to have their turn, too.
+const MOST_OF_PAIR: usize = MOST_STEPS / 16;
+
 /// What was found.
 #[derive(Debug)]
 pub(super) struct Circles<'a> {
@@ -71,6 +74,7 @@ pub(super) fn circles<'a>(
         back: HashMap::new(),
         distance: HashMap::new(),
         steps: 0,
+        is_cut: false,
         length: 0,
         through: HashMap::new(),
         found: Vec::new(),
@@ -79,7 +83,7 @@ pub(super) fn circles<'a>(
     let mut is_whole = search.steps <= MOST_STEPS;
     search.steps = 0;
     inside.iter().for_each(|orders| search.longer(orders));
-    is_whole &= search.steps <= MOST_STEPS;
+    is_whole &= search.steps <= MOST_STEPS && !search.is_cut;
     Circles { found: search.found, is_whole, is_left_out: false }
 }
 
@@ -94,6 +98,8 @@ struct Search<'a, 'b> {
     /// By how many edges a lock is from the one where the search has begun.
     distance: HashMap<u32, usize>,
     steps: usize,
+    /// Whether there are ways between two locks that were not gone through.
+    is_cut: bool,
     /// How long a circle is looked for.
     length: usize,
     /// Which circles lead through a lock.
@@ -113,14 +119,19 @@ impl<'a> Search<'a, '_> {
         for (held, taken) in pairs {
             let (Some(there), Some(back)) = (edges.get(&(held, taken)), edges.get(&(taken, held))) else { continue };
             let mut ways = there.iter().flat_map(|one| back.iter().map(|other| (*one, *other)));
+            let mut steps = 0;
             let circle = ways.find(|(one, other)| {
                 self.steps += 1;
-                self.steps > MOST_STEPS || (self.fit)(one, other) && self.has_permits(&[one], other)
+                steps += 1;
+                self.steps > MOST_STEPS
+                    || steps > MOST_OF_PAIR
+                    || (self.fit)(one, other) && self.has_permits(&[one, other])
             });
+            self.is_cut |= steps > MOST_OF_PAIR;
             if self.steps > MOST_STEPS {
                 return;
             }
-            if let Some((one, other)) = circle {
+            if let Some((one, other)) = circle.filter(|_| steps <= MOST_OF_PAIR) {
                 self.keep(&[one, other]);
             }
         }
@@ -187,7 +198,7 @@ impl<'a> Search<'a, '_> {
             } else {
                 self.leads_back(next, way.len() + 1) && way.iter().all(|order| order.taken != next.taken)
             };
-            if !leads_on || !way.iter().all(|order| (self.fit)(order, next)) || !self.has_permits(way, next) {
+            if !leads_on || !way.iter().all(|order| (self.fit)(order, next)) {
                 continue;
             }
             way.push(next);
@@ -198,23 +209,24 @@ impl<'a> Search<'a, '_> {
                 way.pop();
                 continue;
             }
-            self.keep(way);
+            let has_permits = self.has_permits(way);
+            if has_permits {
+                self.keep(way);
+            }
             way.pop();
-            // Others go the same way.
-            return;
+            if has_permits {
+                return; // others go the same way
+            }
         }
     }
 
-    /// Whether there are permits enough for those on a way and for one more.
-    fn has_permits(&self, way: &[&Order], next: &Order) -> bool {
-        let taken = |order: &Order, semaphore: u32| {
-            let of_it = order.permits.iter().find(|permits| permits.semaphore == semaphore);
-            of_it.map_or(0, |permits| u32::from(permits.count))
-        };
-        let mut limits = next.permits.iter().filter(|permits| (self.is_limit)(permits.semaphore));
-        limits.all(|permits| {
-            let all: u32 = way.iter().chain([&next]).map(|order| taken(order, permits.semaphore)).sum();
-            all <= u32::from(permits.of)
+    /// Whether there are permits enough for all of a circle. A semaphore that somebody waits for while holding a lock of the circle limits nothing: that is a
+    /// way round of its own.
+    fn has_permits(&self, circle: &[&Order]) -> bool {
+        let all = || circle.iter().flat_map(|order| &order.permits);
+        all().filter(|permits| (self.is_limit)(permits.semaphore)).all(|limit| {
+            let of_it = || all().filter(|permits| permits.semaphore == limit.semaphore).map(|permits| permits.count);
+            of_it().any(|count| count == 0) || of_it().map(u32::from).sum::<u32>() <= u32::from(limit.of)
         })
     }
 
@@ -279,6 +291,10 @@ mod tests {
         // One who takes no permit can be there besides.
         let mut orders = seated(1, 3);
         orders[2].permits.clear();
+        assert_eq!(found(&orders).len(), 1);
+        // Nor does it limit anybody where one has waited for a permit while holding what another one waits for.
+        let mut orders = seated(1, 1);
+        orders[2].permits[1].count = 0;
         assert_eq!(found(&orders).len(), 1);
         // What is there for signals limits nothing.
         assert_eq!(circles(seated(1, 3).iter(), |_, _| true, |semaphore| semaphore != 99).found.len(), 1);

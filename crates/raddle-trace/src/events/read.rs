@@ -190,7 +190,7 @@ pub struct Order {
     pub held_stack: u32,
     /// What was held besides.
     pub gates: Vec<u32>,
-    /// Permits of semaphores that it had before.
+    /// Permits of semaphores.
     pub permits: Vec<Permits>,
 }
 
@@ -199,7 +199,7 @@ pub struct Order {
 pub struct Permits {
     /// The lock of the semaphore.
     pub semaphore: u32,
-    /// How many the thread has.
+    /// How many the thread had before it held the lock; 0 if it has waited for one afterwards.
     pub count: u16,
     /// How many there were at first.
     pub of: u16,
