@@ -643,7 +643,8 @@ unsafe fn made(object: Object, kind: u8) -> Object {
         // SAFETY: this thread's own; nothing of Python is called meanwhile.
         let here = unsafe { &mut *here };
         let first = place::innermost(here);
-        let is_waiter = first.is_some_and(|first| place::place(here, first).is_wait);
+        let at = first.map(|first| place::place(here, first)).unwrap_or_default();
+        let is_waiter = at.is_wait;
         let made = if is_waiter { 0 } else { place::stack(here, first, MADE_DEPTH) };
         let flags = match if is_waiter { (false, false) } else { place::is_for_program(here, first, MADE_DEPTH) } {
             _ if is_waiter => lock::IS_WAITER,
@@ -657,7 +658,7 @@ unsafe fn made(object: Object, kind: u8) -> Object {
             unsafe {
                 (*entry).made = made;
                 (*entry).flags |= flags;
-                if let Some(first) = first.filter(|first| place::place(here, *first).whose == Whose::Semaphore) {
+                if let Some(first) = first.filter(|_| at.whose == Whose::Semaphore) {
                     permit::made(&mut *entry, first);
                 }
             }
