@@ -116,7 +116,8 @@ fn taken() {
 fn dropped() {
     let Some(map) = Map::get() else { return };
     let (since, held) = (map.word(header::GIL_SINCE), map.word(header::GIL_HELD));
-    let from = since.swap(0, Relaxed);
+    let from = since.load(Relaxed);
+    since.store(0, Relaxed);
     if from != 0 {
         held.store(held.load(Relaxed).saturating_add(file::now().saturating_sub(from)), Relaxed);
     }

@@ -18,6 +18,7 @@ use raddle_core::prim::atomic::{
 use raddle_trace::events::format::{BLOCK_SIZE, block, end, record};
 
 use super::file::{self, Map};
+use super::order;
 use super::permit::{self, Permit};
 
 /// The most locks of one thread that are known to be held at the same time.
@@ -38,6 +39,10 @@ pub(super) struct Here {
     /// Permits of semaphores that it has.
     pub(super) permits: [Permit; permit::MOST],
     pub(super) permit_count: usize,
+    /// Orders of locks that it has been told of.
+    pub(super) orders: order::Recent,
+    /// Whether it is known that it has met others.
+    pub(super) has_met: bool,
     /// Whether it holds the lock by which others know of its end.
     pub(super) joins_seen: bool,
     block: *mut u8,
@@ -111,8 +116,7 @@ impl Here {
     /// The same as [`get_or_begin`](Self::get_or_begin). Only for who holds the GIL.
     #[inline]
     pub(super) fn get_again() -> *mut Self {
-        // SAFETY: POSIX: asks for nothing.
-        let ident = unsafe { libc::pthread_self() } as usize;
+        let ident = ident();
         if LAST.0.load(Relaxed) == ident {
             // Whoever had this name before has taken it out at its end, before the name was given again.
             return LAST.1.load(Relaxed);
@@ -148,6 +152,8 @@ impl Here {
             last: 0,
             permits: [Permit::default(); permit::MOST],
             permit_count: 0,
+            orders: order::Recent::NONE,
+            has_met: false,
             joins_seen: false,
             block: ptr::null_mut(),
             used: 0,
@@ -260,6 +266,7 @@ impl Here {
         me.block = ptr::null_mut();
         me.used = 0;
         me.gil = super::gil::Waiting::NONE;
+        me.orders = order::Recent::NONE;
         me.native_id = rustix::thread::gettid().as_raw_nonzero().get() as u32;
         THREADS[me.number as usize % THREADS.len()].store(here, Release);
         me.new_block();
@@ -334,6 +341,23 @@ impl Here {
         // It fits: a new block is empty, and a spare one has room.
         let words = [ident, file::now(), u64::from(self.native_id), TURNS.load(Relaxed)];
         self.write(record::THREAD, 0, self.number, &words)
+    }
+}
+
+/// What the C library calls this thread.
+#[inline]
+fn ident() -> usize {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    {
+        let ident: usize;
+        // SAFETY: the ABI for thread-local storage: the first word of what `fs` points to is its own address, which the C libraries take for the name.
+        unsafe { std::arch::asm!("mov {}, fs:0", out(reg) ident, options(nostack, preserves_flags, readonly, pure)) };
+        ident
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    {
+        // SAFETY: POSIX: asks for nothing.
+        unsafe { libc::pthread_self() as usize }
     }
 }
 

@@ -152,18 +152,21 @@ pub(super) fn main_ends(map: Map) {
 pub(super) fn meet(here: &mut Here, entry: &mut Entry) {
     if entry.flags & lock::IS_MEETING != 0 {
         // That an event is set can be seen without its lock.
-        if entry.taker != 0 || entry.flags & lock::IS_EVENT != 0 {
+        if !here.has_met && (entry.taker != 0 || entry.flags & lock::IS_EVENT != 0) {
             has_met(here, here.number);
         }
-        if entry.taker != 0 {
+        // Whoever took it later has been noted then.
+        if entry.taker != 0 && !entry.is_met {
+            entry.is_met = true;
             has_met(here, entry.taker);
         }
     }
     entry.taker = here.number;
 }
 
-#[inline]
+#[cold]
 fn has_met(here: &mut Here, number: u32) {
+    here.has_met |= number == here.number;
     // SAFETY: as above.
     let slot = unsafe { &mut (*MET.get())[number as usize % ROOM] };
     if *slot != number {

@@ -130,6 +130,35 @@ unsafe fn asks(this: Object, original: &Original) -> bool {
     }
 }
 
+/// Where a lock says in itself whether it is held: in one byte.
+const HELD_AT: usize = if cfg!(Py_3_14) { 16 } else { 32 };
+
+/// Whether that byte was found there.
+#[unsafe(link_section = "raddle_recorder")]
+static HAS_BYTE: AtomicBool = AtomicBool::new(false);
+
+/// That byte: 1 if it is held. From 3.14 on there are bits beside it.
+///
+/// # Safety
+///
+/// A `threading.Lock`, under the GIL.
+#[inline]
+unsafe fn byte(this: Object) -> u8 {
+    // SAFETY: the caller says so. It is changed under the GIL, or, from 3.14 on, by one atomic operation.
+    unsafe { this.cast::<u8>().add(HELD_AT).read_volatile() & 1 }
+}
+
+/// Whether a `threading.Lock` is held (rule 2).
+///
+/// # Safety
+///
+/// As above.
+#[inline]
+unsafe fn is_held(this: Object) -> bool {
+    // SAFETY: the caller says so.
+    unsafe { if HAS_BYTE.load(Relaxed) { byte(this) != 0 } else { asks(this, &LOCK.asks) } }
+}
+
 /// Notes that this thread holds the lock now. `number`: that of its entry, if it had one some time ago.
 #[inline]
 fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool, number: Option<u32>) {
@@ -153,7 +182,7 @@ fn taken(map: Map, here: *mut Here, object: Object, kind: u8, is_try: bool, numb
     entry.taken += 1;
     entry.weight = if entry.taken <= TIMED_ALL || entry.taken % TIMED_ONE_OF == 0 {
         entry.since = table::coarse();
-        if entry.taken <= TIMED_ALL { 1 } else { TIMED_ONE_OF as u16 }
+        if entry.taken <= TIMED_ALL { 1 } else { TIMED_ONE_OF as u8 }
     } else {
         0
     };
@@ -407,7 +436,7 @@ fn note_wait(
     };
     // Who has been handed it may hear of that after somebody else has released it already, which anybody may.
     // SAFETY: rule 2.
-    if has_got && (kind != lock::LOCK || unsafe { asks(object, &LOCK.asks) }) {
+    if has_got && (kind != lock::LOCK || unsafe { is_held(object) }) {
         taken(map, here, object, kind, is_timed, Some(number));
     }
     if took >= map.threshold() {
@@ -419,11 +448,13 @@ fn note_wait(
     }
 }
 
+#[inline]
 fn is_true(result: Object) -> bool {
     // SAFETY: only the address is looked at.
     result == unsafe { ffi::Py_True() }
 }
 
+#[inline]
 fn is_something(result: Object) -> bool {
     !result.is_null()
 }
@@ -439,12 +470,21 @@ enum Patience {
 /// What the arguments of `acquire` say. What is not plain is taken to wait for a time.
 #[inline]
 unsafe fn patience(arguments: Object, keywords: Object) -> Patience {
-    // SAFETY: CPython's own: a tuple, and a dictionary of strings or null; all is borrowed, and comparing exact strings runs no code of users.
+    // SAFETY: CPython's own: a tuple, and a dictionary of strings or null.
+    unsafe {
+        if keywords.is_null() && ffi::PyTuple_GET_SIZE(arguments) == 0 {
+            Patience::Endless
+        } else {
+            patience_said(arguments, keywords)
+        }
+    }
+}
+
+#[cold]
+unsafe fn patience_said(arguments: Object, keywords: Object) -> Patience {
+    // SAFETY: as above; all is borrowed, and comparing exact strings runs no code of users.
     unsafe {
         let count = ffi::PyTuple_GET_SIZE(arguments);
-        if keywords.is_null() && count == 0 {
-            return Patience::Endless;
-        }
         let named = |name: &CStr| {
             if keywords.is_null() { ptr::null_mut() } else { ffi::PyDict_GetItemString(keywords, name.as_ptr()) }
         };
@@ -477,7 +517,7 @@ unsafe extern "C" fn lock_acquire(this: Object, arguments: Object, keywords: Obj
     // SAFETY: rules 1 and 2: CPython's own arguments for this method.
     unsafe {
         let Some((map, here)) = enter() else { return original(this, arguments, keywords) };
-        if !asks(this, &LOCK.asks) {
+        if !is_held(this) {
             let call = || original(this, arguments, keywords);
             let known = table::find(map, this as usize);
             let patience = || patience(arguments, keywords);
@@ -839,12 +879,16 @@ unsafe fn self_test(class: Object, kind: u8) -> Result<(), &'static str> {
             if here.is_null() { 0 } else { (*here).number }
         };
         let mut is_right = true;
+        let is_wide = (*ffi::Py_TYPE(object)).tp_basicsize > HELD_AT as ffi::Py_ssize_t;
+        let mut has_byte = kind == lock::LOCK && is_wide && byte(object) == 0;
         for (turn, (take, give)) in [(c"acquire", c"release"), (c"__enter__", c"__exit__")].into_iter().enumerate() {
             let taken = ffi::PyObject_CallMethod(object, take.as_ptr(), ptr::null());
             is_right &= !taken.is_null() && owner() == Some((me, turn as u64 + 1));
             ffi::Py_XDECREF(taken);
+            has_byte = has_byte && byte(object) == 1;
             let given = ffi::PyObject_CallMethod(object, give.as_ptr(), ptr::null());
             is_right &= owner() == Some((0, turn as u64 + 1));
+            has_byte = has_byte && byte(object) == 0;
             if given.is_null() {
                 // `__exit__` of an RLock wants no arguments, that of others none either; if not so, it is not what we know.
                 is_right = false;
@@ -858,6 +902,9 @@ unsafe fn self_test(class: Object, kind: u8) -> Result<(), &'static str> {
             table::remove(map, &mut *here, object as usize);
         }
         ffi::Py_DECREF(object);
+        if kind == lock::LOCK {
+            HAS_BYTE.store(has_byte, Relaxed);
+        }
         if is_right { Ok(()) } else { Err(WRONG) }
     }
 }

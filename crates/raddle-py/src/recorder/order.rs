@@ -27,7 +27,7 @@ const ROOM: usize = 1 << 15;
 const MOST_TOLD: u32 = 1 << 17;
 
 /// (lock that was held, lock that was taken), what else was held, thread, the newest thread; by a hash that is never 0. It is short, so that many meet the
-/// processor's nearest cache: of a hundred thousand pairs one or two are taken for another one, and not told.
+/// processor's nearest cache: of a hundred thousand pairs two or three are taken for another one, and not told.
 #[repr(C)]
 struct Known {
     /// By how much the part that is used is larger than at first. No larger than it has to be: a look is to meet the processor's caches.
@@ -40,12 +40,57 @@ struct Known {
 // Nothing but zeros, so that it takes no room in the extension's file.
 static KNOWN: Guarded<Known> = Guarded::new(Known { growth: 0, count: 0, written: 0, hashes: [0; ROOM] });
 
+/// How many orders a thread has at hand. A power of two.
+const AT_HAND: usize = 256;
+
+/// Orders that a thread knows to be known, by parts of their hashes: a look at what is the thread's own is mostly met by the nearest cache of its processor, where
+/// one at all that is known is not. It is as likely to take one for another as that is.
+pub(super) struct Recent([u16; AT_HAND]);
+
+impl Recent {
+    pub(super) const NONE: Self = Self([0; AT_HAND]);
+
+    /// Whether this one is known. If not, it is taken to be from now on.
+    #[inline]
+    fn has(&mut self, hash: u32) -> bool {
+        let (place, tag) = (&mut self.0[hash as usize / 2 % AT_HAND], (hash >> 16) as u16);
+        tag != 0 && std::mem::replace(place, tag) == tag
+    }
+}
+
+/// The order of a lock that is held and one that is taken, as it is known.
+#[inline]
+fn hash_of(held: u32, taken: u32, around: u64) -> u32 {
+    let pair = u64::from(held) << 32 | u64::from(taken);
+    (place::mix(place::mix(pair) ^ around) >> 32) as u32 | 1
+}
+
+/// What counts of a thread, and of the threads that there are.
+#[inline]
+fn threads(here: &Here) -> u64 {
+    u64::from(here.number) << 32 | u64::from(Here::newest())
+}
+
 /// The thread takes a lock while it holds others.
 #[inline]
 pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
+    if here.held_count == 1 && here.permit_count == 0 && here.held[0] != taken {
+        // What happens most, without all that more locks need.
+        let held = table::entry(map, here.held[0]);
+        // SAFETY: rule 1; an entry lies in room that was reserved.
+        let (owner, serial) = unsafe { ((*held).owner, (*held).serial) };
+        let around = place::mix(threads(here) ^ u64::from(serial));
+        if owner == here.number && here.orders.has(hash_of(serial, entry.serial, around)) {
+            return;
+        }
+    }
+    note_all(map, here, taken, entry);
+}
+
+fn note_all(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
     leave_out_released(map, here);
     let mut serials = [0; MOST_HELD];
-    let mut around = u64::from(here.number) << 32 | u64::from(Here::newest());
+    let mut around = threads(here);
     for (serial, number) in serials.iter_mut().zip(&here.held[..here.held_count]) {
         // SAFETY: rule 1; an entry that is held is in use.
         *serial = unsafe { (*table::entry(map, *number)).serial };
@@ -55,11 +100,10 @@ pub(super) fn note(map: Map, here: &mut Here, taken: u32, entry: &mut Entry) {
         if here.held[at] == taken {
             continue;
         }
-        let pair = u64::from(serials[at]) << 32 | u64::from(entry.serial);
         let around = if here.permit_count == 0 { around } else { around_permits(map, here, serials[at], around) };
         // SAFETY: rule 1.
         let known = unsafe { &mut *KNOWN.get() };
-        if known.is_news((place::mix(place::mix(pair) ^ around) >> 32) as u32 | 1) {
+        if known.is_news(hash_of(serials[at], entry.serial, around)) {
             if known.written < MOST_TOLD {
                 known.written += 1;
                 write(map, here, at, &serials, entry);

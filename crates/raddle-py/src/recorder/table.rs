@@ -28,7 +28,9 @@ pub(super) struct Entry {
     pub(super) kind: u8,
     pub(super) flags: u8,
     /// For how many holds the one that began at `since` stands; 0: it is not timed.
-    pub(super) weight: u16,
+    pub(super) weight: u8,
+    /// Two threads have taken it, and that was noted of the first.
+    pub(super) is_met: bool,
     pub(super) owner: u32,
     pub(super) waiters: u32,
     pub(super) since: u64,
@@ -227,6 +229,7 @@ fn add(map: Map, object: usize, kind: u8) -> Option<(u32, *mut Entry)> {
         kind,
         flags: 0,
         weight: 0,
+        is_met: false,
         owner: 0,
         waiters: 0,
         since: 0,
