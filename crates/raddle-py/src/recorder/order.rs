@@ -7,8 +7,8 @@
 //!
 //! 1. Whoever is in here holds the GIL of the main interpreter.
 //! 2. What is known is known by serial numbers, so a lock that is gone is never taken for a new one.
-//! 3. What is known is forgotten when there is no more room for it: most of it is of locks and threads that are gone. What comes again is told again, up to
-//!    [`MOST_TOLD`] in all; after that it is counted.
+//! 3. What is known is forgotten when there is no more room for it: most of it is of locks and threads that are gone. What comes again is told again, if its
+//!    thread does not know it any more either, up to [`MOST_TOLD`] in all; after that it is counted.
 
 use raddle_core::prim::atomic::Ordering::Relaxed;
 use raddle_trace::events::format::{STACK_DEPTH, header, lock, record};
@@ -43,8 +43,8 @@ static KNOWN: Guarded<Known> = Guarded::new(Known { growth: 0, count: 0, written
 /// How many orders a thread has at hand. A power of two.
 const AT_HAND: usize = 256;
 
-/// Orders that a thread knows to be known, by parts of their hashes: a look at what is the thread's own is mostly met by the nearest cache of its processor, where
-/// one at all that is known is not. It is as likely to take one for another as that is.
+/// Orders that a thread knows to be known, by parts of their hashes. What is the thread's own is mostly in the nearest cache of its processor, where the table of
+/// all that is known is not. It is as likely to take one for another as that is.
 pub(super) struct Recent([u16; AT_HAND]);
 
 impl Recent {
