@@ -36,9 +36,9 @@ pub(super) struct Here {
     /// Places of locks, in the order in which they were taken.
     pub(super) held: [u32; MOST_HELD],
     pub(super) gil: super::gil::Waiting,
+    pub(super) permit_count: usize,
     /// Permits of semaphores that it has.
     pub(super) permits: [Permit; permit::MOST],
-    pub(super) permit_count: usize,
     /// Orders of locks that it has been told of.
     pub(super) orders: order::Recent,
     /// Whether it is known that it has met others.

@@ -33,7 +33,7 @@ use std::ffi::CStr;
 use std::ptr;
 
 use pyo3::ffi;
-use raddle_core::prim::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+use raddle_core::prim::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use raddle_trace::events::format::{STACK_DEPTH, lock, record, wait};
 
 use super::file::{self, Map};
@@ -130,22 +130,22 @@ unsafe fn asks(this: Object, original: &Original) -> bool {
     }
 }
 
-/// Where a lock says in itself whether it is held: in one byte.
-const HELD_AT: usize = if cfg!(Py_3_14) { 16 } else { 32 };
+/// Where a lock may say in itself whether it is held, in one byte: from 3.13.1 on, and before.
+const HELD_AT: [usize; 2] = [16, 32];
 
-/// Whether that byte was found there.
+/// Where that byte was found; 0: nowhere.
 #[unsafe(link_section = "raddle_recorder")]
-static HAS_BYTE: AtomicBool = AtomicBool::new(false);
+static BYTE_AT: AtomicUsize = AtomicUsize::new(0);
 
-/// That byte: 1 if it is held. From 3.14 on there are bits beside it.
+/// The bit of that byte that says so. In a lock of one byte there are others beside it.
 ///
 /// # Safety
 ///
-/// A `threading.Lock`, under the GIL.
+/// A `threading.Lock` that is larger than `at`, under the GIL.
 #[inline]
-unsafe fn byte(this: Object) -> u8 {
-    // SAFETY: the caller says so. It is changed under the GIL, or, from 3.14 on, by one atomic operation.
-    unsafe { this.cast::<u8>().add(HELD_AT).read_volatile() & 1 }
+unsafe fn byte(this: Object, at: usize) -> u8 {
+    // SAFETY: the caller says so. It is changed under the GIL, or, in a lock of one byte, by one atomic operation.
+    unsafe { this.cast::<u8>().add(at).read_volatile() & 1 }
 }
 
 /// Whether a `threading.Lock` is held (rule 2).
@@ -155,8 +155,9 @@ unsafe fn byte(this: Object) -> u8 {
 /// As above.
 #[inline]
 unsafe fn is_held(this: Object) -> bool {
-    // SAFETY: the caller says so.
-    unsafe { if HAS_BYTE.load(Relaxed) { byte(this) != 0 } else { asks(this, &LOCK.asks) } }
+    let at = BYTE_AT.load(Relaxed);
+    // SAFETY: the caller says so, and all of them are as large as the one in which it was found.
+    unsafe { if at == 0 { asks(this, &LOCK.asks) } else { byte(this, at) != 0 } }
 }
 
 /// Notes that this thread holds the lock now. `number`: that of its entry, if it had one some time ago.
@@ -879,16 +880,18 @@ unsafe fn self_test(class: Object, kind: u8) -> Result<(), &'static str> {
             if here.is_null() { 0 } else { (*here).number }
         };
         let mut is_right = true;
-        let is_wide = (*ffi::Py_TYPE(object)).tp_basicsize > HELD_AT as ffi::Py_ssize_t;
-        let mut has_byte = kind == lock::LOCK && is_wide && byte(object) == 0;
+        let size = (*ffi::Py_TYPE(object)).tp_basicsize as usize;
+        let says = |wanted: u8| HELD_AT.map(|at| kind == lock::LOCK && size > at && byte(object, at) == wanted);
+        let mut is_there = says(0);
+        let mut go_on = |wanted: u8| is_there.iter_mut().zip(says(wanted)).for_each(|(is, said)| *is &= said);
         for (turn, (take, give)) in [(c"acquire", c"release"), (c"__enter__", c"__exit__")].into_iter().enumerate() {
             let taken = ffi::PyObject_CallMethod(object, take.as_ptr(), ptr::null());
             is_right &= !taken.is_null() && owner() == Some((me, turn as u64 + 1));
             ffi::Py_XDECREF(taken);
-            has_byte = has_byte && byte(object) == 1;
+            go_on(1);
             let given = ffi::PyObject_CallMethod(object, give.as_ptr(), ptr::null());
             is_right &= owner() == Some((0, turn as u64 + 1));
-            has_byte = has_byte && byte(object) == 0;
+            go_on(0);
             if given.is_null() {
                 // `__exit__` of an RLock wants no arguments, that of others none either; if not so, it is not what we know.
                 is_right = false;
@@ -903,7 +906,8 @@ unsafe fn self_test(class: Object, kind: u8) -> Result<(), &'static str> {
         }
         ffi::Py_DECREF(object);
         if kind == lock::LOCK {
-            HAS_BYTE.store(has_byte, Relaxed);
+            let found = HELD_AT.into_iter().zip(is_there).find(|(_, is)| *is);
+            BYTE_AT.store(found.map_or(0, |(at, _)| at), Relaxed);
         }
         if is_right { Ok(()) } else { Err(WRONG) }
     }

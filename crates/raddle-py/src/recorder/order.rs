@@ -27,7 +27,7 @@ const ROOM: usize = 1 << 15;
 const MOST_TOLD: u32 = 1 << 17;
 
 /// (lock that was held, lock that was taken), what else was held, thread, the newest thread; by a hash that is never 0. It is short, so that many meet the
-/// processor's nearest cache: of a hundred thousand pairs two or three are taken for another one, and not told.
+/// processor's nearest cache: of a hundred thousand pairs one or two are taken for another one, and not told.
 #[repr(C)]
 struct Known {
     /// By how much the part that is used is larger than at first. No larger than it has to be: a look is to meet the processor's caches.
@@ -41,11 +41,11 @@ struct Known {
 static KNOWN: Guarded<Known> = Guarded::new(Known { growth: 0, count: 0, written: 0, hashes: [0; ROOM] });
 
 /// How many orders a thread has at hand. A power of two.
-const AT_HAND: usize = 256;
+const AT_HAND: usize = 128;
 
-/// Orders that a thread knows to be known, by parts of their hashes. What is the thread's own is mostly in the nearest cache of its processor, where the table of
-/// all that is known is not. It is as likely to take one for another as that is.
-pub(super) struct Recent([u16; AT_HAND]);
+/// Orders that a thread knows to be known, by their hashes. What is the thread's own is mostly in the nearest cache of its processor, where the table of all
+/// that is known is not.
+pub(super) struct Recent([u32; AT_HAND]);
 
 impl Recent {
     pub(super) const NONE: Self = Self([0; AT_HAND]);
@@ -53,8 +53,7 @@ impl Recent {
     /// Whether this one is known. If not, it is taken to be from now on.
     #[inline]
     fn has(&mut self, hash: u32) -> bool {
-        let (place, tag) = (&mut self.0[hash as usize / 2 % AT_HAND], (hash >> 16) as u16);
-        tag != 0 && std::mem::replace(place, tag) == tag
+        std::mem::replace(&mut self.0[(hash >> 1) as usize % AT_HAND], hash) == hash
     }
 }
 
