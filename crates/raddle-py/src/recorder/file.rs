@@ -5,7 +5,8 @@
 //! 1. The file is mapped until the process ends, or, in a forked child, until the child has one of its own. It is as long as the mapping.
 //! 2. Nothing is stored where the kernel has not been asked for room: [`Map::reserve`] comes first. A store into a page for which the disk has
 //!    no room would be a SIGBUS.
-//! 3. A block has one writer: whoever has claimed it. A word of the header is changed by one atomic operation, or by who holds the GIL.
+//! 3. A block has one writer: whoever has claimed it. A word of the header is changed by one atomic operation, or by who holds the GIL; what is
+//!    said of the GIL itself, by who holds its mutex.
 //! 4. No descriptor is kept: the program's own would have other numbers.
 
 use std::ffi::CStr;

@@ -20,7 +20,7 @@
 //! # Locks that only look free
 //!
 //! Who releases a lock for which another thread sleeps hands it over, and the other notes that it has it when it gets the GIL again. Until
-//! then the lock says that it is free, up to 3.13 a plain one, too; who wants it in that time waits all the same. So where others wait a lock that looks free is
+//! then the lock says that it is free, up to 3.13.0 a plain one, too; who wants it in that time waits all the same. So where others wait a lock that looks free is
 //! tried first; a call that does not get it so says what it may wait for, and is told as a wait afterwards if it was one. And who has been handed a lock asks it before noting that it has it: somebody
 //! else may have released it in that time.
 //!
@@ -134,7 +134,7 @@ unsafe fn asks(this: Object, original: &Original) -> bool {
 const HELD_AT: [usize; 2] = [16, 32];
 
 /// Where that byte was found; 0: nowhere.
-#[unsafe(link_section = "raddle_recorder")]
+#[unsafe(link_section = "raddle_recorder")] // as said in `mod.rs`
 static BYTE_AT: AtomicUsize = AtomicUsize::new(0);
 
 /// The bit of that byte that says so. In a lock of one byte there are others beside it.

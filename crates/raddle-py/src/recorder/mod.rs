@@ -27,7 +27,7 @@
 //!
 //! Where a program works, its own data fills the processor's nearest cache, and what the recorder does costs as many lines of that as it touches. So what is
 //! read at each taking of a free lock lies close together: the statics in one section of the extension (`raddle_recorder`), a thread's in two lines, a
-//! lock's in one.
+//! lock's in one. A lock that is taken while another one is held needs one more of the thread's, of the orders that it knows.
 
 mod children;
 mod file;
